@@ -1,0 +1,176 @@
+// SPDX-License-Identifier: Apache-2.0
+// DatagramIo: the layer-4 seam (contract). All that the protocol core sees of a network.
+// One instance per agent that uses it, owned by that agent's thread. Control calls (open, resolve) come from the conductor or
+// the resource agent and touch nothing that the owner thread polls; attach/detach hand the result over.
+#pragma once
+
+#include <netinet/in.h>
+#include <sys/socket.h>
+
+#include <array>
+#include <atomic>
+#include <cstdint>
+#include <cstring>
+#include <memory>
+#include <span>
+#include <string>
+
+#include "base/result.h"
+
+namespace outrigger::io {
+
+// An IPv4 or IPv6 address and port. Value type; compares by family, address, port and (IPv6) scope.
+struct SockAddr {
+  sockaddr_storage storage{};
+  socklen_t length = 0;
+
+  sa_family_t family() const { return storage.ss_family; }
+  const sockaddr* get() const { return reinterpret_cast<const sockaddr*>(&storage); }
+  bool isV6() const { return family() == AF_INET6; }
+  uint16_t port() const {  // host order
+    if (family() == AF_INET) return ntohs(reinterpret_cast<const sockaddr_in*>(&storage)->sin_port);
+    if (family() == AF_INET6) return ntohs(reinterpret_cast<const sockaddr_in6*>(&storage)->sin6_port);
+    return 0;
+  }
+  void setPort(uint16_t port) {
+    if (family() == AF_INET) reinterpret_cast<sockaddr_in*>(&storage)->sin_port = htons(port);
+    if (family() == AF_INET6) reinterpret_cast<sockaddr_in6*>(&storage)->sin6_port = htons(port);
+  }
+  bool operator==(const SockAddr& other) const;
+  uint64_t hash() const;         // of family, address and port
+  std::string toString() const;  // "10.0.0.1:40123" or "[::1]:40123"
+  // Numeric address only ("10.0.0.1", "::1", "fe80::1%eth0"), no name look-up.
+  static Result<SockAddr> parseNumeric(const std::string& host, uint16_t port);
+};
+
+struct Caps {
+  std::string name;                     // backend name as in the configuration: "socket", "mmsg", "sim"
+  bool segmentationOffload = false;     // transmit accepts slices of many datagrams (UDP_SEGMENT)
+  bool receiveCoalescing = false;       // poll may deliver trains (UDP_GRO)
+  uint32_t maxTrainLengthBytes = 0;     // longest slice of one TxItem; a multiple of nothing, at least one datagram
+  uint32_t maxTrainSegments = 1;
+  std::string reason;                   // why something better is off ("UDP_GRO: Protocol not available"), empty when nothing is
+};
+
+struct EndpointConfig {
+  SockAddr bindAddress;                  // port 0: ephemeral
+  std::string interfaceName;             // bind to device / multicast interface, empty = by routing
+  int32_t receiveBufferBytes = 0;        // SO_RCVBUF, 0 = OS default
+  int32_t sendBufferBytes = 0;           // SO_SNDBUF, 0 = OS default
+  int32_t ttl = 0;                       // 0 = OS default
+  bool reuseAddress = false;             // multicast receive only
+};
+
+// What an endpoint lost or fell back from, monotonic. Written by the owner thread, read by anyone (relaxed).
+struct EndpointStats {
+  std::atomic<int64_t> receiveQueueDrops{0};   // SO_RXQ_OVFL
+  std::atomic<int64_t> sendErrors{0};          // ICMP and other per-destination errors
+  std::atomic<int64_t> segmentationFallbacks{0};  // trains split after EIO/EINVAL/EMSGSIZE
+  std::atomic<int64_t> truncatedDatagrams{0};
+};
+
+// A bound UDP port. Made by openEndpoint, used by the owner after attach, destroyed by the control thread after detach.
+class Endpoint {
+ public:
+  virtual ~Endpoint() = default;
+  virtual const SockAddr& localAddress() const = 0;  // with the real port
+  virtual int32_t receiveBufferBytes() const = 0;    // what the OS granted
+  virtual int32_t sendBufferBytes() const = 0;
+  void* user = nullptr;  // the channel endpoint that owns it: set before attach, read in poll
+  EndpointStats stats;
+};
+
+// A destination resolved once, off the data path. L4 backends hold the sockaddr; raw ones add route, neighbour, header.
+class NextHop {
+ public:
+  virtual ~NextHop() = default;
+  const SockAddr& address() const { return address_; }
+  bool segmentationRefused = false;  // set by the owner when this path rejected a train: datagrams go one by one
+
+ protected:
+  explicit NextHop(const SockAddr& address) : address_(address) {}
+
+ private:
+  SockAddr address_;
+};
+
+enum class TxStatus : uint8_t {
+  kPending,      // not looked at: an earlier item of the call blocked
+  kSent,
+  kWouldBlock,   // socket buffer or ring full: offer it again later
+  kNeighbour,    // address not resolved yet
+  kTooLong,      // over the path MTU
+  kUnreachable,  // ICMP or route error; counted, the datagram is gone
+  kError,        // other error; counted, the datagram is gone
+};
+
+// A slice of contiguous datagrams of equal length: `length` bytes cut every `segmentLength`, the last may be shorter.
+// The memory must stay unchanged until transmit returns (L4 backends) or the term leaves the retransmit window.
+struct TxItem {
+  NextHop* nextHop = nullptr;
+  const uint8_t* data = nullptr;
+  uint32_t length = 0;
+  uint32_t segmentLength = 0;  // 0 or >= length: a single datagram
+  TxStatus status = TxStatus::kPending;
+  uint32_t sentBytes = 0;      // of `length`, when a train was split and blocked part way
+};
+
+// One received datagram, or a train of datagrams of `segmentLength` (the last may be shorter) from one source.
+struct RxPacket {
+  const uint8_t* data = nullptr;
+  uint32_t length = 0;
+  uint32_t segmentLength = 0;  // == length for a single datagram
+  Endpoint* endpoint = nullptr;
+  const SockAddr* source = nullptr;
+};
+
+// Views into the backend's receive memory, valid until the next poll or release.
+struct RxBurst {
+  static constexpr size_t kMaxPackets = 64;
+  std::array<RxPacket, kMaxPackets> packets;
+  size_t count = 0;
+};
+
+// Memory for one control frame, already past any headers. Filled by the caller between reserve and commit.
+struct TxSlot {
+  uint8_t* data = nullptr;
+  uint32_t capacity = 0;
+  uint64_t cookie = 0;  // backend's own
+};
+
+class DatagramIo {
+ public:
+  virtual ~DatagramIo() = default;
+
+  virtual const Caps& caps() const = 0;
+
+  // --- control part: conductor or resource agent thread ---
+  virtual Result<std::unique_ptr<Endpoint>> openEndpoint(const EndpointConfig& config) = 0;
+  virtual Result<std::unique_ptr<NextHop>> resolve(Endpoint& endpoint, const SockAddr& destination) = 0;
+
+  // --- owner thread ---
+  virtual void attach(Endpoint& endpoint) = 0;
+  virtual void detach(Endpoint& endpoint) = 0;  // afterwards no view, item or poll refers to it
+
+  // Fills `burst` with what has arrived on all attached endpoints, fairly; returns the number of datagrams (trains counted
+  // by their segments). Views of the previous burst die with the call.
+  virtual uint32_t poll(RxBurst& burst, int64_t nowNs) = 0;
+  // Gives receive memory back early; poll does it implicitly.
+  virtual void release(RxBurst& burst) { burst.count = 0; }
+
+  // Sends items in order until one blocks; sets each item's status. Returns how many leading items are finished (sent or
+  // lost with a counted error); the rest are kWouldBlock/kNeighbour/kPending. One virtual call per burst.
+  virtual uint32_t transmit(Endpoint& endpoint, std::span<TxItem> items) = 0;
+
+  // In-place control frames. reserve may answer anything but kSent; kPending means the slot is yours to fill.
+  virtual TxStatus reserve(Endpoint& endpoint, const SockAddr& destination, uint32_t length, TxSlot& slot) = 0;
+  virtual TxStatus commit(Endpoint& endpoint, const SockAddr& destination, TxSlot& slot, uint32_t length) = 0;
+  virtual void abort(Endpoint& endpoint, TxSlot& slot) = 0;
+
+  // A descriptor that polls readable when any attached endpoint may have received (an epoll fd), -1 when the backend must be
+  // spun. arm() prepares it before sleeping; false means something is already there: do not sleep.
+  virtual int waitHandle() const = 0;
+  virtual bool arm() = 0;
+};
+
+}  // namespace outrigger::io
