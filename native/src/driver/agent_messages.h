@@ -1,0 +1,97 @@
+// SPDX-License-Identifier: Apache-2.0
+// What agents tell each other over SPSC rings (contract). Objects are created and destroyed by the conductor; sender and receiver only use
+// them between the Add command and the Released event that answers the Remove command.
+#pragma once
+
+#include <cstdint>
+
+#include "cnc/counters.h"
+#include "io/datagram_io.h"
+#include "wire/frames.h"
+
+namespace outrigger::driver {
+
+class SendChannelEndpoint;
+class ReceiveChannelEndpoint;
+class NetworkPublication;
+class PublicationImage;
+struct MdcDestination;
+
+// conductor -> sender
+struct SenderCommand {
+  enum class Type : uint8_t {
+    kAddEndpoint,        // attach the socket
+    kRemoveEndpoint,     // detach; answered by kEndpointReleased
+    kAddPublication,
+    kRemovePublication,  // answered by kPublicationReleased
+    kAddDestination,     // endpoint + destination (manual MDC, or dynamic MDC after kResolveDestination)
+    kRemoveDestination,  // by destination pointer; answered by kDestinationReleased
+    kAddSpy,             // publication + counter (a spy subscriber's position)
+    kRemoveSpy,
+    kTermBacked,         // publication: memory exists up to position `value`
+  };
+  Type type{};
+  SendChannelEndpoint* endpoint = nullptr;
+  NetworkPublication* publication = nullptr;
+  MdcDestination* destination = nullptr;
+  cnc::Counter counter;
+  int64_t value = 0;
+};
+
+// conductor -> receiver
+struct ReceiverCommand {
+  enum class Type : uint8_t {
+    kAddEndpoint,
+    kRemoveEndpoint,      // answered by kEndpointReleased; its images are removed first, each on its own
+    kAddStreamInterest,   // endpoint, streamId, sessionId when `sessionSpecific`
+    kRemoveStreamInterest,
+    kAddImage,            // image is ready: packets go to it from now on (its subscriber positions are set already)
+    kRemoveImage,         // answered by kImageReleased; `value` 1 when the session may not come back before the cool-down
+    kAddSubscriber,       // image + counter (subscriber position), value: 1 tethered
+    kRemoveSubscriber,    // image + counter
+    kSetupRefused,        // endpoint, streamId, sessionId: forget the pending setup (image could not be created)
+    kRejectImage,         // image, value: ErrorCode; reason text is in the image (set by the conductor before sending this)
+    kTermBacked,          // image: memory exists up to position `value`
+  };
+  Type type{};
+  bool sessionSpecific = false;
+  ReceiveChannelEndpoint* endpoint = nullptr;
+  PublicationImage* image = nullptr;
+  cnc::Counter counter;
+  int32_t streamId = 0;
+  int32_t sessionId = 0;
+  int64_t value = 0;
+};
+
+// sender or receiver -> conductor
+struct AgentEvent {
+  enum class Type : uint8_t {
+    kEndpointReleased,       // sendEndpoint or receiveEndpoint
+    kPublicationReleased,
+    kDestinationReleased,
+    kImageReleased,
+    kResolveDestination,     // sendEndpoint: a dynamic MDC receiver (address, receiverId) appeared
+    kDestinationExpired,     // sendEndpoint, destination: silent for the destination timeout; the conductor answers kRemoveDestination
+    kCreateImage,            // receiveEndpoint, setup, address (source): answered by kAddImage or kSetupRefused
+    kBackTerm,               // publication or image: memory up to position `value` will be needed
+    kPublicationError,       // publication, address, receiverId, groupTag, errorCode, text: an ERR frame came (image rejected by a receiver)
+    kLossObserved,           // image, value: bytes lost (for the loss report)
+    kError,                  // text, errorCode: an entry for the error log
+    kImageStateChanged,      // image is draining, has lingered or is done: see PublicationImage::state()
+  };
+  Type type{};
+  int32_t errorCode = 0;
+  SendChannelEndpoint* sendEndpoint = nullptr;
+  ReceiveChannelEndpoint* receiveEndpoint = nullptr;
+  NetworkPublication* publication = nullptr;
+  PublicationImage* image = nullptr;
+  MdcDestination* destination = nullptr;
+  io::SockAddr address;
+  int64_t receiverId = 0;
+  int64_t groupTag = 0;
+  int64_t value = 0;
+  wire::SetupFrame setup{};
+  char text[256] = {};  // NUL-terminated
+};
+
+}  // namespace outrigger::driver

@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: Apache-2.0
+// The sender agent: publications out, status messages and NAKs in (contract between conductor and sender).
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "base/random.h"
+#include "base/spsc_ring.h"
+#include "cnc/doorbells.h"
+#include "driver/agent_messages.h"
+#include "driver/driver_config.h"
+#include "driver/driver_counters.h"
+#include "io/datagram_io.h"
+
+namespace outrigger::driver {
+
+// What a publication needs while the sender works on it.
+struct SenderContext {
+  io::DatagramIo& io;
+  const DriverConfig& config;
+  const DriverCounters& counters;
+  SpscRing<AgentEvent>& events;         // to the conductor
+  const cnc::Doorbells& doorbells;      // wakes publishers that wait for their limit
+  Random random;
+  std::vector<io::TxItem> items;        // scratch, sized once
+};
+
+class Sender {
+ public:
+  Sender(io::DatagramIo& io, const DriverConfig& config, const DriverCounters& counters, SpscRing<SenderCommand>& commands,
+         SpscRing<AgentEvent>& events, const cnc::Doorbells& doorbells);
+  ~Sender();
+
+  // One duty cycle; returns a work count, 0 when nothing was done.
+  int32_t doWork(int64_t nowNs);
+  // When the sender must run again even if nothing rings: next heartbeat, setup, retransmission or linger; INT64_MAX when none.
+  int64_t nextDeadlineNs(int64_t nowNs) const;
+  io::DatagramIo& io() { return context_.io; }
+
+ private:
+  SenderContext context_;
+  SpscRing<SenderCommand>& commands_;
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace outrigger::driver
