@@ -67,6 +67,7 @@ struct EndpointStats {
   std::atomic<int64_t> sendErrors{0};          // ICMP and other per-destination errors
   std::atomic<int64_t> segmentationFallbacks{0};  // trains split after EIO/EINVAL/EMSGSIZE
   std::atomic<int64_t> truncatedDatagrams{0};
+  std::atomic<int64_t> emptyDatagrams{0};      // zero-length: dropped in the backend, a view is never empty
 };
 
 // A bound UDP port. Made by openEndpoint, used by the owner after attach, destroyed by the control thread after detach.
@@ -112,7 +113,8 @@ struct TxItem {
   uint32_t length = 0;
   uint32_t segmentLength = 0;  // 0 or >= length: a single datagram
   TxStatus status = TxStatus::kPending;
-  uint32_t sentBytes = 0;      // of `length`, when a train was split and blocked part way
+  uint32_t sentBytes = 0;      // out: of `length`, less than it when a train was split and blocked part way. To go on, offer
+                               // an item that starts at data + sentBytes: the next call begins at 0 again
 };
 
 // One received datagram, or a train of datagrams of `segmentLength` (the last may be shorter) from one source.
@@ -122,6 +124,7 @@ struct RxPacket {
   uint32_t segmentLength = 0;  // == length for a single datagram
   Endpoint* endpoint = nullptr;
   const SockAddr* source = nullptr;
+  const SockAddr* destination = nullptr;  // the local address it was sent to; the bound address where that is specific
 };
 
 // Views into the backend's receive memory, valid until the next poll or release.
@@ -162,7 +165,8 @@ class DatagramIo {
   // lost with a counted error); the rest are kWouldBlock/kNeighbour/kPending. One virtual call per burst.
   virtual uint32_t transmit(Endpoint& endpoint, std::span<TxItem> items) = 0;
 
-  // In-place control frames. reserve may answer anything but kSent; kPending means the slot is yours to fill.
+  // In-place control frames. reserve may answer anything but kSent; kPending means the slot is yours to fill. After commit,
+  // whatever it answers, the slot is gone.
   virtual TxStatus reserve(Endpoint& endpoint, const SockAddr& destination, uint32_t length, TxSlot& slot) = 0;
   virtual TxStatus commit(Endpoint& endpoint, const SockAddr& destination, TxSlot& slot, uint32_t length) = 0;
   virtual void abort(Endpoint& endpoint, TxSlot& slot) = 0;

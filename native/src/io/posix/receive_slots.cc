@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: Apache-2.0
+// Reading of a received slot: truncation, train length, queue drops, destination address.
+#include "io/posix/receive_slots.h"
+
+#include <netinet/udp.h>
+
+namespace outrigger::io {
+
+bool ReceiveSlots::read(uint32_t slot, uint32_t length, UdpEndpoint& endpoint, RxPacket& packet) {
+  Meta& meta = meta_[slot];
+  msghdr& header = headers_[slot].msg_hdr;
+  uint32_t segmentLength = length;
+  packet.destination = &endpoint.localAddress();
+  for (cmsghdr* message = CMSG_FIRSTHDR(&header); message != nullptr; message = CMSG_NXTHDR(&header, message)) {
+    if (message->cmsg_level == SOL_UDP && message->cmsg_type == UDP_GRO) {
+      int value = 0;
+      std::memcpy(&value, CMSG_DATA(message), sizeof(value));
+      if (value > 0) segmentLength = std::min(length, static_cast<uint32_t>(value));
+    } else if (message->cmsg_level == SOL_SOCKET && message->cmsg_type == SO_RXQ_OVFL) {
+      uint32_t total = 0;
+      std::memcpy(&total, CMSG_DATA(message), sizeof(total));
+      endpoint.noteQueueDrops(total);
+    } else if (message->cmsg_level == IPPROTO_IP && message->cmsg_type == IP_PKTINFO) {
+      in_pktinfo info{};
+      std::memcpy(&info, CMSG_DATA(message), sizeof(info));
+      meta.destination = endpoint.localAddress();
+      reinterpret_cast<sockaddr_in*>(&meta.destination.storage)->sin_addr = info.ipi_addr;
+      packet.destination = &meta.destination;
+    } else if (message->cmsg_level == IPPROTO_IPV6 && message->cmsg_type == IPV6_PKTINFO) {
+      in6_pktinfo info{};
+      std::memcpy(&info, CMSG_DATA(message), sizeof(info));
+      meta.destination = endpoint.localAddress();
+      reinterpret_cast<sockaddr_in6*>(&meta.destination.storage)->sin6_addr = info.ipi6_addr;
+      packet.destination = &meta.destination;
+    }
+  }
+  // Without all control messages a train could be taken for one datagram, so MSG_CTRUNC is as bad as MSG_TRUNC.
+  if ((header.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) != 0) {
+    endpoint.stats.truncatedDatagrams.fetch_add(1, std::memory_order_relaxed);
+    return false;
+  }
+  if (length == 0) {
+    endpoint.stats.emptyDatagrams.fetch_add(1, std::memory_order_relaxed);
+    return false;
+  }
+  meta.source.length = header.msg_namelen;
+  packet.data = static_cast<const uint8_t*>(meta.vector.iov_base);
+  packet.length = length;
+  packet.segmentLength = segmentLength;
+  packet.endpoint = &endpoint;
+  packet.source = &meta.source;
+  return true;
+}
+
+}  // namespace outrigger::io
