@@ -162,11 +162,10 @@ uint32_t MmsgIo::transmit(Endpoint& endpoint, std::span<TxItem> items) {
   return finished;
 }
 
-uint32_t MmsgIo::receive(UdpEndpoint& endpoint, RxBurst& burst, uint32_t firstSlot, uint32_t& datagrams) {
-  const uint32_t room = slots().count() - firstSlot;
+uint32_t MmsgIo::receive(UdpEndpoint& endpoint, RxBurst& burst, uint32_t firstSlot, uint32_t endSlot, uint32_t& datagrams) {
   int received = -1;
   for (int attempt = 0; attempt < 2; ++attempt) {
-    received = ::recvmmsg(endpoint.fd(), slots().headers(firstSlot), room, MSG_DONTWAIT, nullptr);
+    received = ::recvmmsg(endpoint.fd(), slots().headers(firstSlot), endSlot - firstSlot, MSG_DONTWAIT, nullptr);
     if (received >= 0 || isWouldBlock(errno)) break;
     // An ICMP error for an earlier send: count it and look again, the next datagram is none the worse.
     if (errno != EINTR) endpoint.stats.sendErrors.fetch_add(1, std::memory_order_relaxed);

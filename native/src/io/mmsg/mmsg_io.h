@@ -29,7 +29,7 @@ class MmsgIo final : public SocketIoBase {
 
   explicit MmsgIo(const BackendOptions& options);
   static Caps probe(const BackendOptions& options);
-  uint32_t receive(UdpEndpoint& endpoint, RxBurst& burst, uint32_t firstSlot, uint32_t& datagrams) override;
+  uint32_t receive(UdpEndpoint& endpoint, RxBurst& burst, uint32_t firstSlot, uint32_t endSlot, uint32_t& datagrams) override;
   uint32_t fill(std::span<TxItem> items, uint32_t first);
   void addMessage(uint32_t index, uint32_t itemIndex, const TxItem& item, uint32_t offset, uint32_t length, bool train);
 

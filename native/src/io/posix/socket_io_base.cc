@@ -2,6 +2,7 @@
 // Shared part of the socket backends; see the header.
 #include "io/posix/socket_io_base.h"
 
+#include <algorithm>
 #include <bit>
 
 namespace outrigger::io {
@@ -95,17 +96,19 @@ uint32_t SocketIoBase::poll(RxBurst& burst, int64_t) {
     const size_t count = attached_.size();
     for (size_t i = 0; i < count && slot < slots_.count(); ++i) {
       if (nextEndpoint_ >= count) nextEndpoint_ = 0;
-      slot += receive(*attached_[nextEndpoint_++], burst, slot, datagrams);
+      slot += receive(*attached_[nextEndpoint_++], burst, slot, slots_.count(), datagrams);
     }
     usedSlots_ = slot;
     return datagrams;
   }
-  // Level-triggered epoll moves the descriptors it reports to the end of its list: the same fairness. Each ready endpoint is
-  // one slot at least, so no more are asked for than there are slots.
+  // Level-triggered epoll moves the descriptors it reports to the end of its list, so all get a turn. Those of one call share
+  // the slots, each at least one; what one leaves over goes to those behind it.
   const int limit = std::min<int>(kMaxEvents, static_cast<int>(slots_.count()));
-  const int ready = ::epoll_wait(epoll_.get(), events_.data(), limit, 0);
-  for (int i = 0; i < ready && slot < slots_.count(); ++i) {
-    slot += receive(*static_cast<UdpEndpoint*>(events_[static_cast<size_t>(i)].data.ptr), burst, slot, datagrams);
+  const int events = ::epoll_wait(epoll_.get(), events_.data(), limit, 0);
+  const auto ready = static_cast<uint32_t>(std::max(events, 0));
+  for (uint32_t i = 0; i < ready; ++i) {
+    const uint32_t share = (slots_.count() - slot) / (ready - i);
+    slot += receive(*static_cast<UdpEndpoint*>(events_[i].data.ptr), burst, slot, slot + share, datagrams);
   }
   usedSlots_ = slot;
   return datagrams;

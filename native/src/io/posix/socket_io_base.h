@@ -50,9 +50,9 @@ class SocketIoBase : public DatagramIo {
   // Empty when construction got everything it needs from the kernel.
   Result<void> check() const;
 
-  // Receives from one endpoint into slots [firstSlot, slots().count()), appends packets to the burst, adds to datagrams.
+  // Receives from one endpoint into slots [firstSlot, endSlot), appends packets to the burst, adds to datagrams.
   // Returns the number of slots used.
-  virtual uint32_t receive(UdpEndpoint& endpoint, RxBurst& burst, uint32_t firstSlot, uint32_t& datagrams) = 0;
+  virtual uint32_t receive(UdpEndpoint& endpoint, RxBurst& burst, uint32_t firstSlot, uint32_t endSlot, uint32_t& datagrams) = 0;
 
   // Sends one datagram. kSent, kWouldBlock, or another status after counting it.
   TxStatus sendOne(UdpEndpoint& endpoint, const SockAddr& destination, const uint8_t* data, uint32_t length);

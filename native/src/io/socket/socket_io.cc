@@ -49,10 +49,10 @@ uint32_t SocketIo::transmit(Endpoint& endpoint, std::span<TxItem> items) {
   return finished;
 }
 
-uint32_t SocketIo::receive(UdpEndpoint& endpoint, RxBurst& burst, uint32_t firstSlot, uint32_t& datagrams) {
+uint32_t SocketIo::receive(UdpEndpoint& endpoint, RxBurst& burst, uint32_t firstSlot, uint32_t endSlot, uint32_t& datagrams) {
   uint32_t slot = firstSlot;
   bool retried = false;
-  while (slot < slots().count()) {
+  while (slot < endSlot) {
     const ssize_t length = ::recvmsg(endpoint.fd(), &slots().headers(slot)->msg_hdr, MSG_DONTWAIT);
     if (length < 0) {
       const int err = errno;

@@ -15,7 +15,7 @@ class SocketIo final : public SocketIoBase {
 
  private:
   explicit SocketIo(const BackendOptions& options);
-  uint32_t receive(UdpEndpoint& endpoint, RxBurst& burst, uint32_t firstSlot, uint32_t& datagrams) override;
+  uint32_t receive(UdpEndpoint& endpoint, RxBurst& burst, uint32_t firstSlot, uint32_t endSlot, uint32_t& datagrams) override;
 };
 
 }  // namespace outrigger::io
