@@ -188,11 +188,11 @@ TEST_P(DatagramIoConformance, namesTheAddressThatIsInUse) {
 
 TEST_P(DatagramIoConformance, namesTheAddressThatNoInterfaceHas) {
   EndpointConfig config;
-  config.bindAddress = address("192.0.2.1", 4000);  // TEST-NET-1, RFC 5737
+  config.bindAddress = address("203.0.113.1", 4000);  // TEST-NET-3, RFC 5737
   auto endpoint = sender_->openEndpoint(config);
   ASSERT_FALSE(endpoint.ok());
   EXPECT_EQ(endpoint.error().sysErrno, EADDRNOTAVAIL);
-  EXPECT_NE(endpoint.error().message.find("192.0.2.1:4000"), std::string::npos) << endpoint.error().message;
+  EXPECT_NE(endpoint.error().message.find("203.0.113.1:4000"), std::string::npos) << endpoint.error().message;
 }
 
 TEST_P(DatagramIoConformance, refusesDestinationsThatTheEndpointCannotReach) {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A network namespace of the calling thread with one TAP interface whose wire the test holds: no neighbour answers until the
-// test does, so sent datagrams pile up in the kernel. For would-block and MTU behaviour that loopback can't show.
+// A child process in a network namespace of its own with one TAP interface whose wire the test holds: no neighbour answers
+// until the test does, so sent datagrams pile up in the kernel. For would-block and MTU behaviour that loopback can't show.
 #pragma once
 
 #include <arpa/inet.h>
@@ -14,12 +14,12 @@
 #include <sched.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
+#include <cstdio>
 #include <cstring>
 #include <functional>
-#include <map>
-#include <thread>
 #include <vector>
 
 #include "base/fd.h"
@@ -32,15 +32,20 @@ class TapNetwork {
   static constexpr const char* kPeer = "10.99.0.2";
   static constexpr int kMtu = 1500;
 
-  // Runs `body` in a fresh namespace on a thread of its own, which ends with it: the namespace goes with the thread.
+  // Runs `body` in the child, whose failed expectations become the caller's. The namespace goes with the child. Without
+  // CAP_SYS_ADMIN a user namespace gives the right to one, which only a process with a single thread can enter.
   static void run(const std::function<void(TapNetwork&)>& body) {
-    std::thread thread([&] {
-      ASSERT_EQ(::unshare(CLONE_NEWNET), 0) << "a network namespace needs CAP_SYS_ADMIN: " << std::strerror(errno);
-      TapNetwork network;
-      ASSERT_NO_FATAL_FAILURE(network.create());
-      body(network);
-    });
-    thread.join();
+    std::fflush(nullptr);
+    const pid_t child = ::fork();
+    ASSERT_GE(child, 0) << std::strerror(errno);
+    if (child == 0) {
+      runInChild(body);
+      std::fflush(nullptr);
+      ::_exit(::testing::Test::HasFailure() ? 1 : 0);
+    }
+    int status = 0;
+    ASSERT_EQ(::waitpid(child, &status, 0), child);
+    EXPECT_EQ(status, 0) << "see the child's output above";
   }
 
   // The peer's interface answers every ARP request from now on, and what it receives is kept.
@@ -71,6 +76,15 @@ class TapNetwork {
   }
 
  private:
+  static void runInChild(const std::function<void(TapNetwork&)>& body) {
+    if (::unshare(CLONE_NEWNET) != 0) {
+      ASSERT_EQ(::unshare(CLONE_NEWUSER | CLONE_NEWNET), 0) << "no network namespace: " << std::strerror(errno);
+    }
+    TapNetwork network;
+    ASSERT_NO_FATAL_FAILURE(network.create());
+    body(network);
+  }
+
   void create() {
     tap_ = UniqueFd(::open("/dev/net/tun", O_RDWR | O_NONBLOCK | O_CLOEXEC));
     ASSERT_TRUE(tap_.valid()) << "/dev/net/tun: " << std::strerror(errno);
