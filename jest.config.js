@@ -1,0 +1,17 @@
+// SPDX-License-Identifier: Apache-2.0
+// Two projects: `unit` stands beside the code, `e2e` under test/ needs the build.
+const common = {
+  testEnvironment: 'node',
+  transform: { '^.+\\.ts$': ['ts-jest', { tsconfig: 'tsconfig.json', diagnostics: false }] },
+  modulePathIgnorePatterns: ['<rootDir>/build/'],
+};
+module.exports = {
+  projects: [
+    {
+      ...common,
+      displayName: 'unit',
+      testMatch: ['<rootDir>/sidecar/**/*.test.ts', '<rootDir>/clients/**/*.test.ts', '<rootDir>/operator/**/*.test.ts'],
+    },
+    { ...common, displayName: 'e2e', testMatch: ['<rootDir>/test/**/*.test.ts'] },
+  ],
+};
