@@ -24,21 +24,20 @@ bool parseWhole(std::string_view text, int64_t minimum, int64_t maximum, int64_t
   return error == std::errc() && end == text.data() + text.size() && out >= minimum && out <= maximum;
 }
 
-// The first 160 bytes of the URI, so that a message stays readable whatever a client sent.
-std::string shortened(const ChannelUri& uri) {
-  constexpr size_t kQuotedLength = 160;
-  return uri.text().size() <= kQuotedLength ? uri.text() : uri.text().substr(0, kQuotedLength) + "...";
-}
-
-Error invalid(const ChannelUri& uri, const std::string& what) {
-  return makeError(ErrorCode::kInvalidChannel, "channel '" + shortened(uri) + "': " + what);
+// The first bytes of a text, so that a message stays readable whatever a client sent.
+std::string shortened(const std::string& text, size_t length) {
+  return text.size() <= length ? text : text.substr(0, length) + "...";
 }
 
 Error prefixed(const ChannelUri& uri, const Error& cause) {
+  constexpr size_t kUriLength = 160;
+  constexpr size_t kCauseLength = 400;
   Error error = cause;
-  error.message = "channel '" + shortened(uri) + "': " + cause.message;
+  error.message = "channel '" + shortened(uri.text(), kUriLength) + "': " + shortened(cause.message, kCauseLength);
   return error;
 }
+
+Error invalid(const ChannelUri& uri, const std::string& what) { return prefixed(uri, makeError(ErrorCode::kInvalidChannel, what)); }
 
 bool isMulticast(const SockAddr& address) {
   if (address.family() == AF_INET) {
