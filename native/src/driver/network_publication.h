@@ -95,9 +95,22 @@ class NetworkPublication {
   void addSpy(const cnc::Counter& position);
   void removeSpy(const cnc::Counter& position);
   void onTermBacked(int64_t position);
+  // The publisher limit moved since the last call: publishers that wait may go on.
+  bool takeLimitMoved();
+  int64_t nextDeadlineNs(int64_t nowNs) const;
+  void elicitSetup();
 
  private:
-  friend class PublicationSending;
+  int64_t minSpyPosition(int64_t otherwise) const;
+  int32_t sendSetup(SenderContext& context, int64_t nowNs);
+  int32_t sendHeartbeat(SenderContext& context, int64_t nowNs);
+  int32_t sendData(SenderContext& context, int64_t nowNs);
+  int32_t sendControl(SenderContext& context, const uint8_t* frame, uint32_t length);
+  bool retransmit(SenderContext& context, int64_t begin, int64_t end);
+  void requestRtt(SenderContext& context, int64_t nowNs);
+  void updateConnection(int64_t nowNs);
+  void updateLimits(SenderContext& context, int64_t nowNs);
+  void reportDamage(SenderContext& context);
   NetworkPublicationParams params_;
   SendChannelEndpoint* endpoint_;
   MappedFile logFile_;
@@ -121,8 +134,7 @@ class NetworkPublication {
   int64_t lastConsumerPosition_ = 0;
   int64_t lastProgressNs_ = 0;
 
-  // Sender only: the sender engineer adds what is needed.
-  std::vector<cnc::Counter> spies_;
+  // Sender only.
   struct SenderState;
   std::unique_ptr<SenderState> state_;
 };

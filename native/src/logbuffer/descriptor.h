@@ -117,11 +117,16 @@ constexpr bool isValidMtu(int64_t mtu) {
 class LogBuffer {
  public:
   LogBuffer() = default;
-  LogBuffer(uint8_t* base, int32_t termLength)
-      : base_(base), termLength_(termLength), bits_(positionBitsToShift(termLength)) {}
+  // fileLength: of the mapped file. The metadata is its last 4096 bytes, which is not right behind the terms when the file is padded to
+  // a page size above 4 KiB. 0: a file of 4 KiB pages.
+  LogBuffer(uint8_t* base, int32_t termLength, uint64_t fileLength = 0)
+      : base_(base),
+        metadata_(base + (fileLength == 0 ? metadataOffset(termLength) : fileLength - kMetadataLength)),
+        termLength_(termLength),
+        bits_(positionBitsToShift(termLength)) {}
 
   uint8_t* term(int32_t index) const { return base_ + static_cast<uint64_t>(termLength_) * static_cast<uint64_t>(index); }
-  uint8_t* metadata() const { return base_ + metadataOffset(termLength_); }
+  uint8_t* metadata() const { return metadata_; }
   int32_t termLength() const { return termLength_; }
   int32_t bits() const { return bits_; }
   uint8_t* atPosition(int64_t position) const {
@@ -175,6 +180,7 @@ class LogBuffer {
 
  private:
   uint8_t* base_ = nullptr;
+  uint8_t* metadata_ = nullptr;
   int32_t termLength_ = 0;
   int32_t bits_ = 0;
 };

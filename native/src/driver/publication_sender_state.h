@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: Apache-2.0
+// The sender's private state of a network publication. Only publication_sending.cc and the constructor touch it.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <vector>
+
+#include "driver/network_publication.h"
+#include "driver/retransmit_handler.h"
+
+namespace outrigger::driver {
+
+struct NetworkPublication::SenderState {
+  static constexpr size_t kMaxSpies = 256;
+  static constexpr size_t kMaxReceivers = 256;
+
+  struct HeardReceiver {
+    int64_t id = 0;
+    int64_t lastHeardNs = 0;
+  };
+
+  int64_t senderPosition = 0;
+  int64_t senderLimit = 0;
+  int64_t publisherLimit = 0;
+  int64_t backedPosition = 0;     // memory exists up to here
+  int64_t requestedPosition = 0;  // and was asked for up to here
+  int64_t cleanedTo = 0;          // positions below may be written: their memory is zero or holds them already
+  int64_t lastSendNs = 0;
+  int64_t lastSetupNs = 0;
+  int64_t lastRttRequestNs = 0;
+  int64_t lastNakNs = 0;
+  int64_t repairBudgetResetNs = 0;
+  int64_t repairedBytes = 0;      // since the reset
+  int32_t receiverWindow = 128 * 1024;
+  bool setupWanted = true;
+  bool setupElicited = false;
+  bool hasInitialConnection = false;
+  bool eosSent = false;
+  bool limitMoved = false;
+  bool damagedReported = false;
+  std::vector<cnc::Counter> spies;
+  std::array<HeardReceiver, kMaxReceivers> receivers{};
+  size_t receiverCount = 0;
+};
+
+}  // namespace outrigger::driver

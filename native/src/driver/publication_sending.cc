@@ -1,0 +1,521 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the sender does with one network publication: setup, data trains, heartbeats, limits, cleaning, status messages, repairs.
+#include <algorithm>
+#include <cstdio>
+
+#include "driver/network_publication.h"
+#include "driver/publication_sender_state.h"
+#include "driver/sender.h"
+#include "logbuffer/term_ops.h"
+
+namespace outrigger::driver {
+
+using cnc::OutriggerCounter;
+using cnc::SystemCounter;
+namespace meta = logbuffer::meta;
+
+namespace {
+
+// Trains of one duty cycle: enough to fill a socket buffer, few enough that ten publications share a thread fairly.
+constexpr int32_t kMaxTrains = 8;
+constexpr int32_t kMaxSingles = 32;  // without segmentation offload a train is one datagram
+// An elicited SETUP answers a receiver that waits for it: sooner than the periodic 100 ms, but no faster than this.
+constexpr int64_t kElicitedSetupIntervalNs = 5 * kMilliNs;
+constexpr int64_t kRttRequestIntervalNs = 100 * kMilliNs;
+constexpr int64_t kRttRetryIntervalNs = 2 * kMilliNs;
+// Zeroing per duty cycle: the longest run of trains that one cycle can send, so cleaning keeps up without stalling it.
+constexpr int64_t kCleanChunk = 1024 * 1024;
+
+struct Slice {
+  int64_t begin;
+  logbuffer::Train train;
+};
+
+int64_t datagrams(uint32_t length, uint32_t segment) { return segment == 0 ? 1 : (length + segment - 1) / segment; }
+
+}  // namespace
+
+void NetworkPublication::addSpy(const cnc::Counter& position) {
+  if (state_->spies.size() < SenderState::kMaxSpies) state_->spies.push_back(position);
+  spyCount_.store(static_cast<int32_t>(state_->spies.size()), std::memory_order_release);
+}
+
+void NetworkPublication::removeSpy(const cnc::Counter& position) {
+  std::erase_if(state_->spies, [&](const cnc::Counter& spy) { return spy.id == position.id; });
+  spyCount_.store(static_cast<int32_t>(state_->spies.size()), std::memory_order_release);
+}
+
+void NetworkPublication::onTermBacked(int64_t position) { state_->backedPosition = std::max(state_->backedPosition, position); }
+
+bool NetworkPublication::takeLimitMoved() { return std::exchange(state_->limitMoved, false); }
+
+void NetworkPublication::elicitSetup() {
+  state_->setupWanted = true;
+  state_->setupElicited = true;
+}
+
+int64_t NetworkPublication::minSpyPosition(int64_t otherwise) const {
+  int64_t lowest = otherwise;
+  for (const cnc::Counter& spy : state_->spies) lowest = std::min(lowest, spy.get());
+  return lowest;
+}
+
+int32_t NetworkPublication::send(SenderContext& context, int64_t nowNs) {
+  SenderState& s = *state_;
+  int32_t bytes = 0;
+  if (s.setupWanted) {
+    const int64_t interval = s.setupElicited ? kElicitedSetupIntervalNs : config_.setupTimeoutNs;
+    if (s.lastSetupNs == 0 || nowNs - s.lastSetupNs >= interval) bytes += sendSetup(context, nowNs);
+  }
+  updateConnection(nowNs);
+  const int32_t sent = sendData(context, nowNs);
+  bytes += sent;
+  if (sent == 0) {
+    bytes += sendHeartbeat(context, nowNs);
+    const int64_t limit = flowControl_->onIdle(nowNs, s.senderLimit, s.senderPosition, endOfStream_.load(std::memory_order_relaxed));
+    if (limit != s.senderLimit) {
+      s.senderLimit = limit;
+      counters_.senderLimit.set(limit);
+    }
+  }
+  updateLimits(context, nowNs);
+  return bytes;
+}
+
+int32_t NetworkPublication::sendData(SenderContext& context, int64_t nowNs) {
+  SenderState& s = *state_;
+  int64_t available = s.senderLimit - s.senderPosition;
+  const io::Caps& caps = context.io.caps();
+  const bool mdc = endpoint_->isMdc();
+  const auto fanOut = static_cast<int32_t>(mdc ? endpoint_->destinations.size() : 1);
+  if (available <= 0) {
+    if (producerPosition() > s.senderPosition && connected_.load(std::memory_order_relaxed)) {
+      counters_.senderBackPressure.add(1);
+      driverCounters_.add(SystemCounter::kSenderFlowControlLimits, 1);
+    }
+    return 0;
+  }
+  if (fanOut == 0) return 0;
+  const int32_t wanted = caps.maxTrainSegments > 1 ? kMaxTrains : kMaxSingles;
+  const int32_t room = static_cast<int32_t>(context.items.size()) / fanOut;
+  const int32_t maxSlices = std::clamp(room, 1, std::min(wanted, kMaxSingles));
+  std::array<Slice, kMaxSingles> slices;
+  int32_t sliceCount = 0;
+  int64_t cursor = s.senderPosition;
+  while (sliceCount < maxSlices && available > 0) {
+    const int32_t offset = logbuffer::termOffsetFromPosition(cursor, params_.termLength);
+    const auto maxLength = static_cast<int32_t>(std::min<int64_t>(available, params_.termLength - offset));
+    bool invalid = false;
+    const auto train = logbuffer::cutTrain(log_.term(logbuffer::indexByPosition(cursor, log_.bits())), params_.termLength, offset,
+                                           maxLength, params_.mtu, static_cast<int32_t>(caps.maxTrainSegments),
+                                           static_cast<int32_t>(caps.maxTrainLengthBytes), invalid);
+    if (invalid) reportDamage(context);
+    if (train.length == 0) break;
+    slices[static_cast<size_t>(sliceCount++)] = {cursor, train};
+    cursor += train.length + train.padding;
+    available -= train.length + train.padding;
+  }
+  if (sliceCount == 0) return 0;
+
+  // One transmit for all of them, slice by slice, each to every destination; destinations beyond the scratch space go in further calls.
+  int32_t sentBytes = 0;
+  for (int32_t done = 0; done < sliceCount;) {
+    size_t count = 0;
+    const int32_t first = done;
+    while (done < sliceCount && count + static_cast<size_t>(fanOut) <= context.items.size()) {
+      const Slice& slice = slices[static_cast<size_t>(done++)];
+      const uint8_t* data = log_.atPosition(slice.begin);
+      for (int32_t d = 0; d < fanOut; ++d) {
+        io::TxItem& item = context.items[count++];
+        item = {};
+        item.nextHop = mdc ? endpoint_->destinations[static_cast<size_t>(d)]->nextHop.get() : endpoint_->nextHop.get();
+        item.data = data;
+        item.length = static_cast<uint32_t>(slice.train.length);
+        item.segmentLength = static_cast<uint32_t>(slice.train.segmentLength);
+      }
+    }
+    if (count == 0) return sentBytes;  // more destinations than scratch items: bounded by kMaxDestinations at ADD_DESTINATION
+    const uint32_t finished = context.io.transmit(*endpoint_->socket, {context.items.data(), count});
+    driverCounters_.add(OutriggerCounter::kSendCalls, 1);
+    int64_t bytes = 0;
+    int64_t packets = 0;
+    for (uint32_t i = 0; i < finished; ++i) {
+      const io::TxItem& item = context.items[i];
+      if (item.status == io::TxStatus::kSent) {
+        bytes += item.length;
+        packets += datagrams(item.length, item.segmentLength);
+      } else {
+        driverCounters_.add(OutriggerCounter::kSendErrors, 1);
+      }
+    }
+    const auto whole = static_cast<int32_t>(finished) / fanOut;
+    for (int32_t i = 0; i < whole; ++i) {
+      const logbuffer::Train& train = slices[static_cast<size_t>(first + i)].train;
+      s.senderPosition += train.length + train.padding;
+      sentBytes += train.length;
+    }
+    const bool shortSend = finished < count;
+    if (shortSend) {
+      driverCounters_.add(SystemCounter::kShortSends, 1);
+      const io::TxItem& blocked = context.items[finished];
+      if (!mdc && blocked.sentBytes > 0 && blocked.sentBytes < blocked.length) {
+        // A train that was split and blocked part way: whole datagrams of it are out.
+        s.senderPosition += blocked.sentBytes;
+        sentBytes += static_cast<int32_t>(blocked.sentBytes);
+        bytes += blocked.sentBytes;
+        packets += datagrams(blocked.sentBytes, blocked.segmentLength);
+      }
+    }
+    driverCounters_.add(SystemCounter::kBytesSent, bytes);
+    driverCounters_.add(OutriggerCounter::kDatagramsSent, packets);
+    if (shortSend) break;
+  }
+  if (sentBytes > 0) {
+    s.lastSendNs = nowNs;
+    s.eosSent = false;
+    counters_.senderPosition.set(s.senderPosition);
+  }
+  return sentBytes;
+}
+
+int32_t NetworkPublication::sendControl(SenderContext& context, const uint8_t* frame, uint32_t length) {
+  const auto one = [&](const io::SockAddr& destination) {
+    io::TxSlot slot;
+    if (context.io.reserve(*endpoint_->socket, destination, length, slot) != io::TxStatus::kPending) {
+      driverCounters_.add(SystemCounter::kShortSends, 1);
+      return 0;
+    }
+    std::memcpy(slot.data, frame, length);
+    if (context.io.commit(*endpoint_->socket, destination, slot, length) != io::TxStatus::kSent) {
+      driverCounters_.add(SystemCounter::kShortSends, 1);
+      return 0;
+    }
+    driverCounters_.add(SystemCounter::kBytesSent, length);
+    driverCounters_.add(OutriggerCounter::kDatagramsSent, 1);
+    return static_cast<int>(length);
+  };
+  if (!endpoint_->isMdc()) return one(endpoint_->nextHop->address());
+  int32_t bytes = 0;
+  for (const MdcDestination* destination : endpoint_->destinations) bytes += one(destination->address);
+  return bytes;
+}
+
+int32_t NetworkPublication::sendSetup(SenderContext& context, int64_t nowNs) {
+  SenderState& s = *state_;
+  wire::SetupFrame setup{};
+  setup.header = {static_cast<int32_t>(sizeof(setup)), 0, params_.groupSemantics ? wire::kSetupFlagGroup : uint8_t{0},
+                  static_cast<uint16_t>(wire::FrameType::kSetup)};
+  setup.termOffset = logbuffer::termOffsetFromPosition(s.senderPosition, params_.termLength);
+  setup.sessionId = params_.sessionId;
+  setup.streamId = params_.streamId;
+  setup.initialTermId = params_.initialTermId;
+  setup.activeTermId = logbuffer::termIdFromPosition(s.senderPosition, log_.bits(), params_.initialTermId);
+  setup.termLength = params_.termLength;
+  setup.mtu = params_.mtu;
+  setup.ttl = params_.ttl;
+  s.lastSetupNs = nowNs;
+  if (s.setupElicited) flowControl_->onSetup(s.senderLimit, s.senderPosition, nowNs);
+  s.setupElicited = false;
+  if (s.hasInitialConnection) s.setupWanted = false;
+  return sendControl(context, reinterpret_cast<const uint8_t*>(&setup), sizeof(setup));
+}
+
+int32_t NetworkPublication::sendHeartbeat(SenderContext& context, int64_t nowNs) {
+  SenderState& s = *state_;
+  if (!s.hasInitialConnection) return 0;
+  const bool eos = endOfStream_.load(std::memory_order_acquire) && params_.signalEos &&
+                   (revoked_.load(std::memory_order_relaxed) || s.senderPosition >= producerPosition());
+  const bool firstEos = eos && !s.eosSent;
+  if (!firstEos && nowNs - s.lastSendNs < config_.heartbeatTimeoutNs) return 0;
+  wire::DataHeader heartbeat{};
+  uint8_t flags = wire::kFlagUnfragmented;
+  if (eos) flags |= wire::kFlagEos;
+  if (eos && revoked_.load(std::memory_order_relaxed)) flags |= wire::kFlagRevoked;
+  heartbeat.header = {0, 0, flags, static_cast<uint16_t>(wire::FrameType::kData)};
+  heartbeat.termOffset = logbuffer::termOffsetFromPosition(s.senderPosition, params_.termLength);
+  heartbeat.sessionId = params_.sessionId;
+  heartbeat.streamId = params_.streamId;
+  heartbeat.termId = logbuffer::termIdFromPosition(s.senderPosition, log_.bits(), params_.initialTermId);
+  s.lastSendNs = nowNs;
+  s.eosSent = eos;
+  driverCounters_.add(SystemCounter::kHeartbeatsSent, 1);
+  return sendControl(context, reinterpret_cast<const uint8_t*>(&heartbeat), sizeof(heartbeat));
+}
+
+void NetworkPublication::updateConnection(int64_t nowNs) {
+  SenderState& s = *state_;
+  for (size_t i = s.receiverCount; i-- > 0;) {
+    if (nowNs - s.receivers[i].lastHeardNs > config_.publicationConnectionTimeoutNs) s.receivers[i] = s.receivers[--s.receiverCount];
+  }
+  const bool receivers = s.receiverCount > 0 && flowControl_->hasRequiredReceivers();
+  const bool spies = params_.spiesSimulateConnection && !s.spies.empty();
+  const bool connected = receivers || spies;
+  if (connected != connected_.load(std::memory_order_relaxed)) {
+    connected_.store(connected, std::memory_order_release);
+    log_.putRelease<int32_t>(meta::kIsConnected, connected ? 1 : 0);
+    s.limitMoved = true;
+  }
+  const auto transports = static_cast<int32_t>(s.receiverCount);
+  if (log_.get<int32_t>(meta::kActiveTransportCount) != transports) log_.putRelease<int32_t>(meta::kActiveTransportCount, transports);
+  if (!receivers && spies) {
+    // Nobody on the network listens, and the spies stand in for it: what they have read counts as sent.
+    int64_t furthest = s.senderPosition;
+    for (const cnc::Counter& spy : s.spies) furthest = std::max(furthest, std::min(spy.get(), producerPosition()));
+    if (furthest > s.senderPosition) {
+      s.senderPosition = furthest;
+      s.senderLimit = std::max(s.senderLimit, furthest);
+      counters_.senderPosition.set(furthest);
+      counters_.senderLimit.set(s.senderLimit);
+    }
+  }
+}
+
+void NetworkPublication::updateLimits(SenderContext& context, int64_t nowNs) {
+  SenderState& s = *state_;
+  (void)nowNs;
+  const int64_t consumed = minSpyPosition(s.senderPosition);
+  // Repairs reach back half a term and one message (AERON.md: retransmission window), so one whole term behind stays untouched.
+  const int64_t cleanTarget = consumed + 2 * static_cast<int64_t>(params_.termLength);
+  if (cleanTarget > s.cleanedTo) {
+    const int64_t from = s.cleanedTo;
+    const int32_t offset = logbuffer::termOffsetFromPosition(from, params_.termLength);
+    const int64_t length = std::min({cleanTarget - from, kCleanChunk, static_cast<int64_t>(params_.termLength - offset)});
+    std::memset(log_.atPosition(from), 0, static_cast<size_t>(length));
+    s.cleanedTo = from + length;
+  }
+  int64_t limit = consumed;
+  if (connected_.load(std::memory_order_relaxed)) {
+    limit = consumed + params_.windowLength;
+    // Memory one term ahead of the producer, asked for before it is needed.
+    const int64_t termMask = static_cast<int64_t>(params_.termLength) - 1;
+    const int64_t needed = ((limit + termMask) & ~termMask) + params_.termLength;
+    if (needed > s.requestedPosition) {
+      AgentEvent event;
+      event.type = AgentEvent::Type::kBackTerm;
+      event.publication = this;
+      event.value = needed;
+      if (context.events.offer(event)) s.requestedPosition = needed;
+    }
+    limit = std::min({limit, s.cleanedTo, s.backedPosition});
+  }
+  if (limit > s.publisherLimit || (!connected_.load(std::memory_order_relaxed) && limit < s.publisherLimit)) {
+    s.publisherLimit = limit;
+    counters_.publisherLimit.set(limit);
+    s.limitMoved = true;
+  }
+}
+
+void NetworkPublication::onStatusMessage(SenderContext& context, const uint8_t* frame, size_t length, const io::SockAddr&,
+                                         int64_t nowNs) {
+  SenderState& s = *state_;
+  const auto sm = wire::load<wire::StatusMessageFrame>(frame);
+  if ((sm.header.flags & wire::kSmFlagSendSetup) != 0) {
+    elicitSetup();
+    return;
+  }
+  StatusMessage message;
+  message.position = logbuffer::computePosition(sm.consumptionTermId, sm.consumptionTermOffset, log_.bits(), params_.initialTermId);
+  message.windowLength = sm.receiverWindow;
+  message.receiverId = sm.receiverId;
+  message.flags = sm.header.flags;
+  if (sm.header.frameLength >= wire::kStatusMessageWithGroupTagLength &&
+      length >= static_cast<size_t>(wire::kStatusMessageWithGroupTagLength)) {
+    message.hasGroupTag = true;
+    message.groupTag = readAt<int64_t>(frame, sizeof(wire::StatusMessageFrame));
+  }
+  const int64_t distance = message.position - s.senderPosition;
+  if (distance > params_.termLength / 2 || distance < -static_cast<int64_t>(params_.termLength) / 2 - params_.windowLength ||
+      message.windowLength > params_.termLength) {
+    // A position that this stream cannot have: a stale session, a bug, or an attack.
+    driverCounters_.add(SystemCounter::kStatusMessagesRejected, 1);
+    return;
+  }
+  driverCounters_.add(SystemCounter::kStatusMessagesReceived, 1);
+  lastActivityNs_.store(nowNs, std::memory_order_relaxed);
+  const bool eos = (message.flags & wire::kSmFlagEos) != 0;
+  size_t at = 0;
+  while (at < s.receiverCount && s.receivers[at].id != message.receiverId) ++at;
+  if (eos) {
+    if (at < s.receiverCount) s.receivers[at] = s.receivers[--s.receiverCount];
+    if (!endpoint_->isMdc()) receiverSaidEos_.store(true, std::memory_order_release);
+  } else if (at < s.receiverCount) {
+    s.receivers[at].lastHeardNs = nowNs;
+  } else if (s.receiverCount < s.receivers.size()) {
+    s.receivers[s.receiverCount++] = {message.receiverId, nowNs};
+    receiverSaidEos_.store(false, std::memory_order_release);
+  }
+  if (!s.hasInitialConnection && !eos) {
+    s.hasInitialConnection = true;
+    s.setupWanted = false;
+    s.lastSendNs = nowNs;
+    requestRtt(context, nowNs);
+  }
+  s.receiverWindow = std::max<int32_t>(message.windowLength, params_.mtu);
+  const int64_t limit = flowControl_->onStatusMessage(message, s.senderLimit, s.senderPosition, nowNs);
+  if (limit != s.senderLimit) {
+    s.senderLimit = limit;
+    counters_.senderLimit.set(limit);
+  }
+  if (counters_.flowControlReceivers.valid()) counters_.flowControlReceivers.set(flowControl_->receiverCount());
+}
+
+void NetworkPublication::requestRtt(SenderContext& context, int64_t nowNs) {
+  SenderState& s = *state_;
+  const int64_t interval = retransmit_->smoothedRttNs() == 0 ? kRttRetryIntervalNs : kRttRequestIntervalNs;
+  if (s.lastRttRequestNs != 0 && nowNs - s.lastRttRequestNs < interval) return;
+  s.lastRttRequestNs = nowNs;
+  wire::RttMeasurementFrame rttm{};
+  rttm.header = {static_cast<int32_t>(sizeof(rttm)), 0, wire::kRttmFlagReply, static_cast<uint16_t>(wire::FrameType::kRttMeasurement)};
+  rttm.sessionId = params_.sessionId;
+  rttm.streamId = params_.streamId;
+  rttm.echoTimestampNs = nowNs;
+  sendControl(context, reinterpret_cast<const uint8_t*>(&rttm), sizeof(rttm));
+}
+
+void NetworkPublication::onRttMeasurement(SenderContext& context, const wire::RttMeasurementFrame& frame, const io::SockAddr& source,
+                                          int64_t nowNs) {
+  if ((frame.header.flags & wire::kRttmFlagReply) == 0) {
+    retransmit_->onRttSample(nowNs - frame.echoTimestampNs - frame.receptionDeltaNs);
+    return;
+  }
+  wire::RttMeasurementFrame reply = frame;
+  reply.header = {static_cast<int32_t>(sizeof(reply)), 0, 0, static_cast<uint16_t>(wire::FrameType::kRttMeasurement)};
+  reply.receptionDeltaNs = 0;
+  io::TxSlot slot;
+  if (context.io.reserve(*endpoint_->socket, source, sizeof(reply), slot) != io::TxStatus::kPending) return;
+  std::memcpy(slot.data, &reply, sizeof(reply));
+  context.io.commit(*endpoint_->socket, source, slot, sizeof(reply));
+}
+
+void NetworkPublication::onNak(SenderContext& context, const wire::NakFrame& nak, int64_t nowNs) {
+  SenderState& s = *state_;
+  driverCounters_.add(SystemCounter::kNaksReceived, 1);
+  counters_.naksReceived.add(1);
+  if (nak.length <= 0 || nak.termOffset >= params_.termLength || nak.termOffset % wire::kFrameAlignment != 0) {
+    if (nak.length != 0) driverCounters_.add(SystemCounter::kInvalidPackets, 1);
+    return;
+  }
+  const int64_t begin = logbuffer::computePosition(nak.termId, nak.termOffset, log_.bits(), params_.initialTermId);
+  const int64_t lowest =
+      s.senderPosition - params_.termLength / 2 - logbuffer::maxMessageLength(params_.termLength);
+  if (begin < lowest || begin >= s.senderPosition) return;
+  const int64_t wantedLength = flowControl_->maxRetransmissionLength(nak.length, params_.termLength - nak.termOffset, s.receiverWindow);
+  const int64_t end = std::min(s.senderPosition, begin + alignUp<int64_t>(wantedLength, wire::kFrameAlignment));
+  s.lastNakNs = nowNs;
+  lastActivityNs_.store(nowNs, std::memory_order_relaxed);
+  requestRtt(context, nowNs);
+  // No more repair bytes in a linger than two receiver windows: whatever asks for them, recovery never becomes an amplifier.
+  if (nowNs - s.repairBudgetResetNs >= retransmit_->lingerNs()) {
+    s.repairBudgetResetNs = nowNs;
+    s.repairedBytes = 0;
+  }
+  std::array<RetransmitHandler::Range, 16> ranges;
+  int64_t suppressed = 0;
+  bool overflow = false;
+  const int32_t count = retransmit_->onNak(begin, end, nowNs, ranges, suppressed, overflow);
+  if (suppressed > 0) driverCounters_.add(OutriggerCounter::kRetransmitsSuppressed, 1);
+  if (overflow) driverCounters_.add(SystemCounter::kRetransmitOverflow, 1);
+  for (int32_t i = 0; i < count; ++i) {
+    auto range = ranges[static_cast<size_t>(i)];
+    const int64_t budget = 2 * static_cast<int64_t>(s.receiverWindow) - s.repairedBytes;
+    if (budget <= 0) {
+      driverCounters_.add(OutriggerCounter::kRetransmitsSuppressed, 1);
+      return;
+    }
+    range.end = std::min(range.end, range.begin + alignUp<int64_t>(budget, wire::kFrameAlignment));
+    if (!retransmit(context, range.begin, range.end)) return;
+    retransmit_->onSent(range.begin, range.end, nowNs);
+    s.repairedBytes += range.end - range.begin;
+  }
+}
+
+bool NetworkPublication::retransmit(SenderContext& context, int64_t begin, int64_t end) {
+  const io::Caps& caps = context.io.caps();
+  const bool mdc = endpoint_->isMdc();
+  int64_t cursor = begin;
+  while (cursor < end) {
+    const int32_t offset = logbuffer::termOffsetFromPosition(cursor, params_.termLength);
+    const int32_t index = logbuffer::indexByPosition(cursor, log_.bits());
+    const auto header = wire::load<wire::DataHeader>(log_.term(index) + offset);
+    // A NAK may name any offset: only one where a frame of this term begins is answered.
+    if (header.termOffset != offset ||
+        header.termId != logbuffer::termIdFromPosition(cursor, log_.bits(), params_.initialTermId)) {
+      driverCounters_.add(SystemCounter::kInvalidPackets, 1);
+      return false;
+    }
+    const auto maxLength = static_cast<int32_t>(std::min<int64_t>(end - cursor, params_.termLength - offset));
+    bool invalid = false;
+    auto train = logbuffer::cutTrain(log_.term(index), params_.termLength, offset, maxLength, params_.mtu,
+                                     static_cast<int32_t>(caps.maxTrainSegments), static_cast<int32_t>(caps.maxTrainLengthBytes), invalid);
+    if (train.length == 0) return !invalid;
+    const size_t fanOut = mdc ? std::min(endpoint_->destinations.size(), context.items.size()) : 1;
+    for (size_t d = 0; d < fanOut; ++d) {
+      io::TxItem& item = context.items[d];
+      item = {};
+      item.nextHop = mdc ? endpoint_->destinations[d]->nextHop.get() : endpoint_->nextHop.get();
+      item.data = log_.term(index) + offset;
+      item.length = static_cast<uint32_t>(train.length);
+      item.segmentLength = static_cast<uint32_t>(train.segmentLength);
+    }
+    if (fanOut > 0 && context.io.transmit(*endpoint_->socket, {context.items.data(), fanOut}) < fanOut) {
+      driverCounters_.add(SystemCounter::kShortSends, 1);
+      return false;
+    }
+    driverCounters_.add(SystemCounter::kRetransmitsSent, 1);
+    driverCounters_.add(SystemCounter::kRetransmittedBytes, train.length);
+    driverCounters_.add(SystemCounter::kBytesSent, static_cast<int64_t>(train.length) * static_cast<int64_t>(fanOut));
+    driverCounters_.add(OutriggerCounter::kDatagramsSent,
+                        datagrams(static_cast<uint32_t>(train.length), static_cast<uint32_t>(train.segmentLength)) *
+                            static_cast<int64_t>(fanOut));
+    cursor += train.length + train.padding;
+  }
+  return true;
+}
+
+void NetworkPublication::onError(SenderContext& context, const uint8_t* frame, size_t, const io::SockAddr& source, int64_t nowNs) {
+  SenderState& s = *state_;
+  const auto error = wire::load<wire::ErrorFrame>(frame);
+  driverCounters_.add(SystemCounter::kErrorFramesReceived, 1);
+  flowControl_->onReceiverGone(error.receiverId, nowNs);
+  for (size_t i = 0; i < s.receiverCount; ++i) {
+    if (s.receivers[i].id == error.receiverId) {
+      s.receivers[i] = s.receivers[--s.receiverCount];
+      break;
+    }
+  }
+  AgentEvent event;
+  event.type = AgentEvent::Type::kPublicationError;
+  event.publication = this;
+  event.address = source;
+  event.receiverId = error.receiverId;
+  event.groupTag = (error.header.flags & wire::kErrorFlagHasGroupTag) != 0 ? error.groupTag : 0;
+  event.errorCode = error.errorCode;
+  const auto textLength = std::min<size_t>(static_cast<size_t>(error.errorLength), sizeof(event.text) - 1);
+  std::memcpy(event.text, frame + sizeof(wire::ErrorFrame), textLength);
+  event.text[textLength] = '\0';
+  if (!context.events.offer(event)) driverCounters_.add(SystemCounter::kConductorProxyFails, 1);
+}
+
+void NetworkPublication::reportDamage(SenderContext& context) {
+  if (std::exchange(state_->damagedReported, true)) return;
+  AgentEvent event;
+  event.type = AgentEvent::Type::kError;
+  event.errorCode = static_cast<int32_t>(ErrorCode::kGeneric);
+  std::snprintf(event.text, sizeof(event.text),
+                "publication session=%d stream=%d: a client wrote a frame of an impossible length at position %lld; the stream stops",
+                params_.sessionId, params_.streamId, static_cast<long long>(state_->senderPosition));
+  if (!context.events.offer(event)) driverCounters_.add(SystemCounter::kConductorProxyFails, 1);
+}
+
+int64_t NetworkPublication::nextDeadlineNs(int64_t nowNs) const {
+  const SenderState& s = *state_;
+  int64_t deadline = nowNs + kSecondNs;
+  if (s.setupWanted) {
+    deadline = std::min(deadline, s.lastSetupNs + (s.setupElicited ? kElicitedSetupIntervalNs : config_.setupTimeoutNs));
+  }
+  if (s.hasInitialConnection) deadline = std::min(deadline, s.lastSendNs + config_.heartbeatTimeoutNs);
+  if (s.cleanedTo < s.senderPosition + 2 * static_cast<int64_t>(params_.termLength) && s.spies.empty()) deadline = nowNs;
+  return deadline;
+}
+
+}  // namespace outrigger::driver

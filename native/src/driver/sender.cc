@@ -1,0 +1,272 @@
+// SPDX-License-Identifier: Apache-2.0
+// The sender's duty cycle: commands, publications round-robin, control frames, destinations that went silent.
+#include "driver/sender.h"
+
+#include <algorithm>
+
+#include "driver/endpoints.h"
+#include "driver/network_publication.h"
+#include "wire/frames.h"
+
+namespace outrigger::driver {
+
+using cnc::OutriggerCounter;
+using cnc::SystemCounter;
+
+namespace {
+
+constexpr size_t kScratchItems = 512;
+constexpr int32_t kCommandsPerCycle = 64;
+// Control is polled when nothing was sent, and at the latest after this many sending cycles (Aeron's send_to_status_poll_ratio).
+constexpr int32_t kSendToPollRatio = 6;
+constexpr int64_t kDestinationTimeoutNs = 5 * kSecondNs;
+constexpr int64_t kDestinationCheckIntervalNs = 500 * kMilliNs;
+
+}  // namespace
+
+struct Sender::State {
+  std::vector<SendChannelEndpoint*> endpoints;
+  std::vector<NetworkPublication*> publications;
+  size_t roundRobin = 0;
+  int32_t cyclesSincePoll = 0;
+  int64_t lastPollNs = 0;
+  int64_t lastDestinationCheckNs = 0;
+  int64_t lastShortSends = 0;
+  io::RxBurst burst;
+  std::vector<io::SockAddr> unresolved;  // dynamic destinations asked for, not yet added
+
+  void onCommand(SenderContext& context, const SenderCommand& command);
+  void onPacket(SenderContext& context, SendChannelEndpoint& endpoint, const uint8_t* packet, size_t length, const io::SockAddr& source,
+                int64_t nowNs);
+  void onStatusMessage(SenderContext& context, SendChannelEndpoint& endpoint, const uint8_t* packet, size_t length,
+                       const io::SockAddr& source, int64_t nowNs);
+  int32_t poll(SenderContext& context, int64_t nowNs);
+  void checkDestinations(SenderContext& context, int64_t nowNs);
+};
+
+namespace {
+
+void answer(SenderContext& context, const AgentEvent& event) {
+  // The ring holds thousands: a conductor that does not drain it for that long is dead, and the counter says so.
+  if (!context.events.offer(event)) context.counters.add(SystemCounter::kConductorProxyFails, 1);
+}
+
+NetworkPublication* find(SendChannelEndpoint& endpoint, int32_t sessionId, int32_t streamId) {
+  for (NetworkPublication* publication : endpoint.publications) {
+    if (publication->params().sessionId == sessionId && publication->params().streamId == streamId) return publication;
+  }
+  return nullptr;
+}
+
+}  // namespace
+
+Sender::Sender(io::DatagramIo& io, const DriverConfig& config, const DriverCounters& counters, SpscRing<SenderCommand>& commands,
+               SpscRing<AgentEvent>& events, const cnc::Doorbells& doorbells)
+    : context_{io, config, counters, events, doorbells, Random(config.randomSeed ^ 0x5E4DE2), std::vector<io::TxItem>(kScratchItems)},
+      commands_(commands),
+      state_(std::make_unique<State>()) {}
+
+Sender::~Sender() = default;
+
+void Sender::State::onCommand(SenderContext& context, const SenderCommand& command) {
+  AgentEvent event;
+  switch (command.type) {
+    case SenderCommand::Type::kAddEndpoint:
+      command.endpoint->socket->user = command.endpoint;
+      endpoints.push_back(command.endpoint);
+      context.io.attach(*command.endpoint->socket);
+      break;
+    case SenderCommand::Type::kRemoveEndpoint:
+      std::erase(endpoints, command.endpoint);
+      context.io.detach(*command.endpoint->socket);
+      event.type = AgentEvent::Type::kEndpointReleased;
+      event.sendEndpoint = command.endpoint;
+      answer(context, event);
+      break;
+    case SenderCommand::Type::kAddPublication:
+      publications.push_back(command.publication);
+      command.publication->endpoint()->publications.push_back(command.publication);
+      break;
+    case SenderCommand::Type::kRemovePublication:
+      std::erase(publications, command.publication);
+      std::erase(command.publication->endpoint()->publications, command.publication);
+      event.type = AgentEvent::Type::kPublicationReleased;
+      event.publication = command.publication;
+      answer(context, event);
+      break;
+    case SenderCommand::Type::kAddDestination: {
+      auto& destinations = command.endpoint->destinations;
+      std::erase(unresolved, command.destination->address);
+      const bool known = std::any_of(destinations.begin(), destinations.end(), [&](const MdcDestination* d) {
+        return d->address == command.destination->address && !d->manual && !command.destination->manual;
+      });
+      if (!known) destinations.push_back(command.destination);
+      if (command.endpoint->destinationCount.valid()) command.endpoint->destinationCount.set(static_cast<int64_t>(destinations.size()));
+      for (NetworkPublication* publication : command.endpoint->publications) publication->elicitSetup();
+      break;
+    }
+    case SenderCommand::Type::kRemoveDestination:
+      std::erase(command.endpoint->destinations, command.destination);
+      if (command.endpoint->destinationCount.valid()) {
+        command.endpoint->destinationCount.set(static_cast<int64_t>(command.endpoint->destinations.size()));
+      }
+      event.type = AgentEvent::Type::kDestinationReleased;
+      event.sendEndpoint = command.endpoint;
+      event.destination = command.destination;
+      answer(context, event);
+      break;
+    case SenderCommand::Type::kAddSpy:
+      command.publication->addSpy(command.counter);
+      break;
+    case SenderCommand::Type::kRemoveSpy:
+      command.publication->removeSpy(command.counter);
+      break;
+    case SenderCommand::Type::kTermBacked:
+      command.publication->onTermBacked(command.value);
+      break;
+  }
+}
+
+void Sender::State::onStatusMessage(SenderContext& context, SendChannelEndpoint& endpoint, const uint8_t* packet, size_t length,
+                                    const io::SockAddr& source, int64_t nowNs) {
+  const auto sm = wire::load<wire::StatusMessageFrame>(packet);
+  if (endpoint.isMdc()) {
+    MdcDestination* known = nullptr;
+    for (MdcDestination* destination : endpoint.destinations) {
+      if (destination->address == source || (destination->receiverIdKnown && destination->receiverId == sm.receiverId)) {
+        known = destination;
+        break;
+      }
+    }
+    if (known != nullptr) {
+      known->receiverId = sm.receiverId;
+      known->receiverIdKnown = true;
+      known->lastActivityNs = nowNs;
+    } else if (endpoint.channel.controlMode == net::ControlMode::kDynamic &&
+               std::find(unresolved.begin(), unresolved.end(), source) == unresolved.end() && unresolved.size() < 64) {
+      AgentEvent event;
+      event.type = AgentEvent::Type::kResolveDestination;
+      event.sendEndpoint = &endpoint;
+      event.address = source;
+      event.receiverId = sm.receiverId;
+      if (context.events.offer(event)) unresolved.push_back(source);
+    }
+  }
+  if (NetworkPublication* publication = find(endpoint, sm.sessionId, sm.streamId)) {
+    publication->onStatusMessage(context, packet, length, source, nowNs);
+  } else if ((sm.header.flags & wire::kSmFlagSendSetup) != 0 && sm.sessionId == 0 && sm.streamId == 0) {
+    // A multi-destination receiver introduces itself without knowing any session.
+    for (NetworkPublication* each : endpoint.publications) each->elicitSetup();
+  }
+}
+
+void Sender::State::onPacket(SenderContext& context, SendChannelEndpoint& endpoint, const uint8_t* packet, size_t length,
+                             const io::SockAddr& source, int64_t nowNs) {
+  switch (wire::classify(packet, length)) {
+    case wire::PacketKind::kStatusMessage:
+      onStatusMessage(context, endpoint, packet, length, source, nowNs);
+      break;
+    case wire::PacketKind::kNak: {
+      const auto nak = wire::load<wire::NakFrame>(packet);
+      if (NetworkPublication* publication = find(endpoint, nak.sessionId, nak.streamId)) publication->onNak(context, nak, nowNs);
+      break;
+    }
+    case wire::PacketKind::kRttMeasurement: {
+      const auto rttm = wire::load<wire::RttMeasurementFrame>(packet);
+      if (NetworkPublication* publication = find(endpoint, rttm.sessionId, rttm.streamId)) {
+        publication->onRttMeasurement(context, rttm, source, nowNs);
+      }
+      break;
+    }
+    case wire::PacketKind::kError: {
+      const auto error = wire::load<wire::ErrorFrame>(packet);
+      if (NetworkPublication* publication = find(endpoint, error.sessionId, error.streamId)) {
+        publication->onError(context, packet, length, source, nowNs);
+      }
+      break;
+    }
+    case wire::PacketKind::kInvalid:
+      context.counters.add(SystemCounter::kInvalidPackets, 1);
+      break;
+    case wire::PacketKind::kData:
+    case wire::PacketKind::kSetup:
+    case wire::PacketKind::kResolution:
+    case wire::PacketKind::kResponseSetup:
+    case wire::PacketKind::kUnsupported:
+      context.counters.add(OutriggerCounter::kUnknownStreamDrops, 1);
+      break;
+  }
+}
+
+int32_t Sender::State::poll(SenderContext& context, int64_t nowNs) {
+  const auto received = static_cast<int32_t>(context.io.poll(burst, nowNs));
+  for (size_t i = 0; i < burst.count; ++i) {
+    const io::RxPacket& packet = burst.packets[i];
+    if (packet.endpoint == nullptr || packet.endpoint->user == nullptr) continue;
+    auto& endpoint = *static_cast<SendChannelEndpoint*>(packet.endpoint->user);
+    const uint32_t segment = packet.segmentLength == 0 ? packet.length : packet.segmentLength;
+    for (uint32_t offset = 0; offset < packet.length; offset += segment) {
+      onPacket(context, endpoint, packet.data + offset, std::min(segment, packet.length - offset), *packet.source, nowNs);
+    }
+  }
+  if (received > 0) context.counters.add(OutriggerCounter::kDatagramsReceived, received);
+  context.io.release(burst);
+  lastPollNs = nowNs;
+  cyclesSincePoll = 0;
+  return received;
+}
+
+void Sender::State::checkDestinations(SenderContext& context, int64_t nowNs) {
+  lastDestinationCheckNs = nowNs;
+  unresolved.clear();  // an answer that never came is asked for again by the next status message
+  for (SendChannelEndpoint* endpoint : endpoints) {
+    for (MdcDestination* destination : endpoint->destinations) {
+      if (destination->manual) continue;
+      if (destination->lastActivityNs == 0) destination->lastActivityNs = nowNs;
+      if (nowNs - destination->lastActivityNs <= kDestinationTimeoutNs) continue;
+      AgentEvent event;
+      event.type = AgentEvent::Type::kDestinationExpired;
+      event.sendEndpoint = endpoint;
+      event.destination = destination;
+      if (context.events.offer(event)) destination->lastActivityNs = nowNs;
+    }
+  }
+}
+
+int32_t Sender::doWork(int64_t nowNs) {
+  State& s = *state_;
+  int32_t work = 0;
+  SenderCommand command;
+  while (work < kCommandsPerCycle && commands_.poll(command)) {
+    s.onCommand(context_, command);
+    ++work;
+  }
+  int32_t bytes = 0;
+  const size_t count = s.publications.size();
+  if (count > 0) {
+    s.roundRobin = (s.roundRobin + 1) % count;
+    for (size_t i = 0; i < count; ++i) bytes += s.publications[(s.roundRobin + i) % count]->send(context_, nowNs);
+  }
+  const int64_t shortSends = context_.counters[SystemCounter::kShortSends].getRelaxed();
+  if (bytes == 0 || ++s.cyclesSincePoll >= kSendToPollRatio || shortSends != s.lastShortSends ||
+      nowNs - s.lastPollNs > context_.config.statusMessageTimeoutNs / 2) {
+    s.lastShortSends = shortSends;
+    if (!s.endpoints.empty()) work += s.poll(context_, nowNs);
+  }
+  if (nowNs - s.lastDestinationCheckNs > kDestinationCheckIntervalNs) s.checkDestinations(context_, nowNs);
+  bool limitMoved = false;
+  for (NetworkPublication* publication : s.publications) limitMoved |= publication->takeLimitMoved();
+  if (limitMoved) {
+    const int32_t rung = context_.doorbells.ringClients();
+    if (rung > 0) context_.counters.add(OutriggerCounter::kDoorbellsRung, rung);
+  }
+  return work + bytes;
+}
+
+int64_t Sender::nextDeadlineNs(int64_t nowNs) const {
+  int64_t deadline = nowNs + kSecondNs;
+  for (const NetworkPublication* publication : state_->publications) deadline = std::min(deadline, publication->nextDeadlineNs(nowNs));
+  return deadline;
+}
+
+}  // namespace outrigger::driver
