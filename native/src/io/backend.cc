@@ -76,7 +76,7 @@ Result<std::unique_ptr<DatagramIo>> makeBackend(const std::string& name, const B
     for (const std::string& known : backendNames()) allowed += (allowed.empty() ? "" : ", ") + known;
     return makeError(ErrorCode::kGeneric, "backend '" + name + "' is unknown, allowed are " + allowed);
   }
-  if (!io || options.impair.empty()) return io;
+  if (!io || options.impair.empty() || options.impair == "none") return io;
   auto config = ImpairConfig::parse(options.impair);
   if (!config) return config.error();
   return ImpairIo::wrap(io.take(), *config);

@@ -17,7 +17,7 @@ struct BackendOptions {
   bool coalescing = true;      // mmsg: UDP_GRO where the kernel has it
   int32_t busyPollUs = 0;      // SO_BUSY_POLL of each socket, 0 = leave alone
   uint32_t receiveSlots = 16;  // 64 KiB each, address space until used: trains or datagrams taken in one poll, 1 to 64
-  std::string impair;          // specification of io/impair/impair_config.h, empty = no impairment
+  std::string impair;          // specification of io/impair/impair_config.h, empty or "none" = no impairment
 };
 
 // Names that makeBackend takes.

@@ -28,6 +28,7 @@ TEST(ImpairConfig, printsWhatItReads) {
   const std::string text = "rx-loss=0.1,rx-dup=0.5,tx-loss=0.25,mask=0x2,seed=7";
   EXPECT_EQ(ImpairConfig::parse(text)->toString(), text);
   EXPECT_EQ(ImpairConfig::parse("loss=0")->toString(), "none");
+  EXPECT_EQ(ImpairConfig::parse("none")->toString(), "none");
 }
 
 TEST(ImpairConfig, namesTheBadParameterAndWhatIsAllowed) {

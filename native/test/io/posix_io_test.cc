@@ -132,6 +132,23 @@ TEST(UdpEndpoint, namesTheInterfaceThatDoesNotExist) {
   EXPECT_NE(endpoint.error().message.find("nosuch0"), std::string::npos) << endpoint.error().message;
 }
 
+TEST(UdpEndpoint, setsBusyPollingOrSaysWhyNot) {
+  BackendOptions options;
+  options.busyPollUs = 50;
+  auto io = makeBackend("mmsg", options).take();
+  EndpointConfig config;
+  config.bindAddress = address("127.0.0.1");
+  auto endpoint = io->openEndpoint(config);
+  if (!endpoint.ok()) {
+    EXPECT_NE(endpoint.error().message.find("SO_BUSY_POLL=50"), std::string::npos) << endpoint.error().message;
+    return;
+  }
+  int value = 0;
+  socklen_t length = sizeof(value);
+  ASSERT_EQ(::getsockopt(fdOf(**endpoint), SOL_SOCKET, SO_BUSY_POLL, &value, &length), 0);
+  EXPECT_EQ(value, 50);
+}
+
 TEST(UdpEndpoint, reportsGrantedBuffersInTheUnitTheyWereAskedIn) {
   auto io = make("socket");
   auto endpoint = openAt(*io, address("127.0.0.1"), 100'000, 50'000);

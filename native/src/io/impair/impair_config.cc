@@ -9,6 +9,7 @@
 namespace outrigger::io {
 namespace {
 
+constexpr std::string_view kNone = "none";
 constexpr std::string_view kAllowedKeys = "loss, dup, corrupt, reorder (each also as rx- and tx-), mask, seed";
 
 Error invalid(std::string_view text, const std::string& what) {
@@ -73,6 +74,7 @@ void appendProfile(std::string& out, const char* direction, const ImpairProfile&
 
 Result<ImpairConfig> ImpairConfig::parse(std::string_view text) {
   ImpairConfig config;
+  if (text == kNone) return config;
   const auto take = [&](std::string_view key, std::string_view value) -> Result<void> {
     const auto quoted = "parameter " + std::string(key) + "=" + std::string(value);
     if (key == "seed") {
@@ -129,7 +131,7 @@ std::string ImpairConfig::toString() const {
   std::string out;
   appendProfile(out, "rx", receive);
   appendProfile(out, "tx", transmit);
-  if (out.empty()) return "none";
+  if (out.empty()) return std::string(kNone);
   if (frameMask != kAllFrames) {
     char text[24];
     std::snprintf(text, sizeof(text), "mask=0x%x", frameMask);

@@ -29,7 +29,7 @@ struct ImpairConfig {
   uint64_t seed = 1;
 
   // Parameters separated by ','. loss, dup, corrupt and reorder stand for both directions, with rx- or tx- before them for
-  // one; mask and seed are whole numbers, decimal or 0x hexadecimal. Errors name the parameter, its value and what is allowed.
+  // one; mask and seed are whole numbers, decimal or 0x hexadecimal. Or just "none". Errors name the parameter, its value and what is allowed.
   static Result<ImpairConfig> parse(std::string_view text);
 
   // Aeron's loss arguments, "rate=0.01|seed=1|recv-msg-mask=0x2": loss on receive. Without a mask nothing is lost, as there.

@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: Apache-2.0
+// The data path allocates nothing once endpoints are attached. Counts every operator new of this test program.
+#include <atomic>
+#include <cstdlib>
+#include <new>
+
+#include "conformance_world.h"
+
+namespace {
+
+std::atomic<int64_t> allocations{0};
+
+void* countedAllocate(size_t length) {
+  allocations.fetch_add(1, std::memory_order_relaxed);
+  void* memory = std::malloc(length == 0 ? 1 : length);
+  if (memory == nullptr) std::abort();
+  return memory;
+}
+
+}  // namespace
+
+void* operator new(size_t length) { return countedAllocate(length); }
+void* operator new[](size_t length) { return countedAllocate(length); }
+void operator delete(void* memory) noexcept { std::free(memory); }
+void operator delete[](void* memory) noexcept { std::free(memory); }
+void operator delete(void* memory, size_t) noexcept { std::free(memory); }
+void operator delete[](void* memory, size_t) noexcept { std::free(memory); }
+
+namespace outrigger::io::testing {
+namespace {
+
+struct Case {
+  std::string name;
+  std::string backend;
+  std::string impair;
+};
+std::ostream& operator<<(std::ostream& out, const Case& one) { return out << one.name; }
+
+class DataPath : public ::testing::TestWithParam<Case> {};
+
+TEST_P(DataPath, allocatesNothing) {
+  BackendOptions options;
+  options.impair = GetParam().impair;
+  auto io = makeBackend(GetParam().backend, options).take();
+  std::vector<std::unique_ptr<Endpoint>> endpoints;
+  std::vector<std::unique_ptr<NextHop>> hops;
+  for (int i = 0; i < 6; ++i) endpoints.push_back(openAt(*io, address("127.0.0.1"), 1 << 20));
+  for (const auto& endpoint : endpoints) hops.push_back(hop(*io, *endpoints[0], endpoint->localAddress()));
+  const Bytes train = pattern(30 * 500 + 20, 1);
+  std::array<TxItem, 12> items;
+  RxBurst burst;
+  uint32_t received = 0;
+
+  const int64_t before = allocations.load();
+  for (int round = 0; round < 50; ++round) {
+    for (size_t i = 0; i < items.size(); ++i) items[i] = item(*hops[i % hops.size()], train, i % 2 == 0 ? 500 : 0);
+    for (size_t done = 0; done < items.size();) done += io->transmit(*endpoints[0], std::span<TxItem>(items).subspan(done));
+    TxSlot slot;
+    if (io->reserve(*endpoints[0], hops[1]->address(), 36, slot) == TxStatus::kPending) {
+      std::memset(slot.data, 0, 36);
+      io->commit(*endpoints[0], hops[1]->address(), slot, 36);
+    }
+    io->arm();
+    while (const uint32_t count = io->poll(burst, 0)) received += count;
+  }
+  EXPECT_EQ(allocations.load() - before, 0);
+  EXPECT_GT(received, 1000U);
+}
+
+INSTANTIATE_TEST_SUITE_P(Backends, DataPath,
+                         ::testing::Values(Case{"socket", "socket", ""}, Case{"mmsg", "mmsg", ""},
+                                           Case{"impair", "mmsg", "loss=0.1,dup=0.1,corrupt=0.1,reorder=0.1"}),
+                         [](const auto& one) { return one.param.name; });
+
+}  // namespace
+}  // namespace outrigger::io::testing
