@@ -31,7 +31,7 @@ function field<T extends NonNullable<unknown>>(meta: KeyMeta, fallback: T, parse
       }
       return parsed;
     })
-    .default(() => fallback)
+    .default((() => fallback) as never)
     .meta({ ...meta });
 }
 
