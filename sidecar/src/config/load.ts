@@ -29,7 +29,15 @@ interface Setting {
 
 /** Names with our prefix that other parts of the product read. */
 const kForeignPrefixes = ['OUTRIGGER_DRIVER_', 'OUTRIGGER_INIT_', 'OUTRIGGER_NATIVE_', 'OUTRIGGER_TEST_', 'OUTRIGGER_DEMO_'];
-const kForeignNames = new Set(['OUTRIGGER_CONFIG', 'OUTRIGGER_ADDON', 'OUTRIGGER_BACKEND', 'OUTRIGGER_IMPAIR']);
+const kForeignNames = new Set([
+  'OUTRIGGER_CONFIG',
+  'OUTRIGGER_ADDON',
+  'OUTRIGGER_BACKEND',
+  'OUTRIGGER_BUSY_POLL_US',
+  'OUTRIGGER_IMPAIR',
+  'OUTRIGGER_UDP_GRO',
+  'OUTRIGGER_UDP_SEGMENT',
+]);
 
 function show(value: unknown): string {
   return value === undefined ? 'nothing' : (JSON.stringify(value) ?? String(value));

@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: Apache-2.0
+// All publish and subscribe streams of the process: admission, reaction to topic changes, drain. No grpc-js types.
+import type { Logger } from 'pino';
+import type { Config } from '../config/schema';
+import type { DriverLink } from '../driver/driver_link';
+import type { DuplexStream } from '../grpc/duplex_stream';
+import { RpcCode, RpcError } from '../grpc/rpc_error';
+import type { TopicTotals } from '../metrics/topic_totals';
+import { publicationRoute } from '../topics/channels';
+import type { TopicChange, TopicStore } from '../topics/topic_store';
+import { Publications } from './publications';
+import { PublishSession } from './publish_session';
+import { SubscribeSession } from './subscribe_session';
+import { draining, topicChanged } from './targets';
+
+export interface MessagingDependencies {
+  readonly config: Config;
+  readonly topics: TopicStore;
+  readonly link: DriverLink;
+  readonly totals: TopicTotals;
+  readonly log: Logger;
+}
+
+export class MessagingService {
+  readonly publishers = new Set<PublishSession>();
+  readonly subscribers = new Set<SubscribeSession>();
+  readonly publications: Publications;
+  private drainingNow = false;
+  private rejectedStreams = 0;
+  private readonly onChange = (change: TopicChange): void => this.topicChanged(change);
+
+  constructor(private readonly deps: MessagingDependencies) {
+    this.publications = new Publications(deps.link, deps.log, deps.config.flushTimeout);
+    deps.topics.on('change', this.onChange);
+  }
+
+  get rejected(): number {
+    return this.rejectedStreams;
+  }
+
+  publish(stream: DuplexStream): void {
+    if (this.admit(stream)) {
+      const session = new PublishSession(stream, { ...this.deps, publications: this.publications, onClosed: (closed) => this.publishers.delete(closed) });
+      this.publishers.add(session);
+      session.start();
+    }
+  }
+
+  subscribe(stream: DuplexStream): void {
+    if (this.admit(stream)) {
+      const session = new SubscribeSession(stream, { ...this.deps, onClosed: (closed) => this.subscribers.delete(closed) });
+      this.subscribers.add(session);
+      session.start();
+    }
+  }
+
+  /** Ends every stream: publishers after their messages left, then subscribers. Resolves when all is closed. */
+  async drain(): Promise<void> {
+    this.drainingNow = true;
+    const publishers = [...this.publishers];
+    publishers.forEach((session) => session.finish(draining()));
+    await Promise.all(publishers.map((session) => session.closed));
+    const subscribers = [...this.subscribers];
+    subscribers.forEach((session) => session.finish(draining()));
+    await Promise.all(subscribers.map((session) => session.released));
+  }
+
+  close(): void {
+    this.deps.topics.off('change', this.onChange);
+    this.publications.close();
+  }
+
+  private admit(stream: DuplexStream): boolean {
+    const open = this.publishers.size + this.subscribers.size;
+    if (!this.drainingNow && open < this.deps.config.maxStreams) {
+      return true;
+    }
+    this.rejectedStreams++;
+    stream.end(
+      this.drainingNow
+        ? draining()
+        : new RpcError(RpcCode.RESOURCE_EXHAUSTED, `${open} streams are open, maxStreams allows no more; close some or raise maxStreams`, { reason: 'TOO_MANY_STREAMS' }),
+    );
+    return false;
+  }
+
+  private topicChanged(change: TopicChange): void {
+    if (change.redefined) {
+      const error = topicChanged(change.name, change.after === undefined);
+      for (const session of [...this.publishers, ...this.subscribers]) {
+        if (session.label === change.name) {
+          session.finish(error);
+        }
+      }
+      return;
+    }
+    if (change.after !== undefined) {
+      const route = publicationRoute(change.after, this.deps.config.termLength);
+      this.publications.setDestinations(change.name, route.destinations ?? []);
+    }
+  }
+}
