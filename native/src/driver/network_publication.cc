@@ -26,6 +26,7 @@ NetworkPublication::NetworkPublication(const NetworkPublicationParams& params, S
       driverCounters_(driverCounters),
       state_(std::make_unique<SenderState>()) {
   const int64_t start = computePosition(params.startTermId, params.startTermOffset, log_.bits(), params.initialTermId);
+  state_->startPosition = start;
   state_->senderPosition = start;
   state_->senderLimit = start;
   state_->publisherLimit = start;
@@ -34,18 +35,20 @@ NetworkPublication::NetworkPublication(const NetworkPublicationParams& params, S
   // A fresh log is zero everywhere: all three terms from the start term on may be written once.
   const int64_t termBegin = start - params.startTermOffset;
   state_->cleanedTo = termBegin + 3 * static_cast<int64_t>(params.termLength);
-  state_->spies.reserve(SenderState::kMaxSpies);
+  state_->spies.reserve(SenderState::kExpectedSpies);
   counters_.senderPosition.set(start);
   counters_.senderLimit.set(start);
   counters_.publisherLimit.set(start);
   counters_.publisherPosition.set(start);
-  lastProducerPosition_ = start;
+  consumedPosition_.store(start, std::memory_order_relaxed);
   lastConsumerPosition_ = start;
 }
 
 NetworkPublication::~NetworkPublication() = default;
 
-bool NetworkPublication::isDrained() const { return counters_.senderPosition.get() >= log_.producerPosition(params_.initialTermId); }
+bool NetworkPublication::isDrained() const {
+  return consumedPosition_.load(std::memory_order_acquire) >= log_.producerPosition(params_.initialTermId);
+}
 
 void NetworkPublication::signalEndOfStream(bool revoke) {
   const int64_t position = producerPosition();

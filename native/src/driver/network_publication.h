@@ -70,7 +70,7 @@ class NetworkPublication {
   bool isConnected() const { return connected_.load(std::memory_order_acquire); }
   bool hasSpies() const { return spyCount_.load(std::memory_order_acquire) > 0; }
   int64_t senderPosition() const { return counters_.senderPosition.get(); }
-  // Everything offered was sent and, unless the drain timeout passed, consumed by spies.
+  // Everything offered was sent and read by the spies, as far as the sender has seen.
   bool isDrained() const;
   // Time the last retransmission or SM was handled, for the linger.
   int64_t lastActivityNs() const { return lastActivityNs_.load(std::memory_order_relaxed); }
@@ -99,6 +99,8 @@ class NetworkPublication {
   bool takeLimitMoved();
   int64_t nextDeadlineNs(int64_t nowNs) const;
   void elicitSetup();
+  // The endpoint's destinations changed: a half-sent train starts over, a receiver drops what it has already.
+  void onDestinationsChanged();
 
  private:
   int64_t minSpyPosition(int64_t otherwise) const;
@@ -106,7 +108,10 @@ class NetworkPublication {
   int32_t sendHeartbeat(SenderContext& context, int64_t nowNs);
   int32_t sendData(SenderContext& context, int64_t nowNs);
   int32_t sendControl(SenderContext& context, const uint8_t* frame, uint32_t length);
-  bool retransmit(SenderContext& context, int64_t begin, int64_t end);
+  // Returns the position up to which the repair went out, `begin` when nothing did.
+  int64_t retransmit(SenderContext& context, int64_t begin, int64_t end);
+  void setSenderLimit(int64_t limit);
+  void askForMemory(SenderContext& context, int64_t limit, int64_t nowNs);
   void requestRtt(SenderContext& context, int64_t nowNs);
   void updateConnection(int64_t nowNs);
   void updateLimits(SenderContext& context, int64_t nowNs);
@@ -128,9 +133,9 @@ class NetworkPublication {
   std::atomic<bool> revoked_{false};
   std::atomic<bool> receiverSaidEos_{false};
   std::atomic<int64_t> lastActivityNs_{0};
+  std::atomic<int64_t> consumedPosition_{0};  // min of the sender and its spies, written by the sender
 
   // Conductor only.
-  int64_t lastProducerPosition_ = 0;
   int64_t lastConsumerPosition_ = 0;
   int64_t lastProgressNs_ = 0;
 

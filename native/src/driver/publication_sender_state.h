@@ -8,11 +8,12 @@
 
 #include "driver/network_publication.h"
 #include "driver/retransmit_handler.h"
+#include "logbuffer/term_ops.h"
 
 namespace outrigger::driver {
 
 struct NetworkPublication::SenderState {
-  static constexpr size_t kMaxSpies = 256;
+  static constexpr size_t kExpectedSpies = 256;  // more of them cost an allocation on the command, nothing else
   static constexpr size_t kMaxReceivers = 256;
 
   struct HeardReceiver {
@@ -20,6 +21,16 @@ struct NetworkPublication::SenderState {
     int64_t lastHeardNs = 0;
   };
 
+  // A train that some destinations of an MDC have and others still lack, because the socket was full: it goes on where it stopped, so
+  // that neither the first destinations get it again and again nor the last ones never.
+  struct PartialTrain {
+    logbuffer::Train train;
+    int32_t destination = 0;  // the next one to serve
+    uint32_t sentBytes = 0;   // what that one already has
+    bool pending = false;
+  };
+
+  int64_t startPosition = 0;
   int64_t senderPosition = 0;
   int64_t senderLimit = 0;
   int64_t publisherLimit = 0;
@@ -29,7 +40,8 @@ struct NetworkPublication::SenderState {
   int64_t lastSendNs = 0;
   int64_t lastSetupNs = 0;
   int64_t lastRttRequestNs = 0;
-  int64_t lastNakNs = 0;
+  int64_t lastTermRequestNs = 0;
+  int64_t lastErrorEventNs = 0;
   int64_t repairBudgetResetNs = 0;
   int64_t repairedBytes = 0;      // since the reset
   int32_t receiverWindow = 128 * 1024;
@@ -38,7 +50,9 @@ struct NetworkPublication::SenderState {
   bool hasInitialConnection = false;
   bool eosSent = false;
   bool limitMoved = false;
+  bool socketFull = false;        // the last send of this publication was short
   bool damagedReported = false;
+  PartialTrain partial;
   std::vector<cnc::Counter> spies;
   std::array<HeardReceiver, kMaxReceivers> receivers{};
   size_t receiverCount = 0;

@@ -17,26 +17,30 @@ namespace meta = logbuffer::meta;
 namespace {
 
 // Trains of one duty cycle: enough to fill a socket buffer, few enough that ten publications share a thread fairly.
-constexpr int32_t kMaxTrains = 8;
-constexpr int32_t kMaxSingles = 32;  // without segmentation offload a train is one datagram
+constexpr size_t kMaxTrains = 8;
+constexpr size_t kMaxSingles = 32;  // without segmentation offload a train is one datagram
 // An elicited SETUP answers a receiver that waits for it: sooner than the periodic 100 ms, but no faster than this.
 constexpr int64_t kElicitedSetupIntervalNs = 5 * kMilliNs;
 constexpr int64_t kRttRequestIntervalNs = 100 * kMilliNs;
 constexpr int64_t kRttRetryIntervalNs = 2 * kMilliNs;
+constexpr int64_t kMaxRttNs = 10 * kSecondNs;
 // Zeroing per duty cycle: the longest run of trains that one cycle can send, so cleaning keeps up without stalling it.
 constexpr int64_t kCleanChunk = 1024 * 1024;
-
-struct Slice {
-  int64_t begin;
-  logbuffer::Train train;
-};
+// A full socket tells nobody when it has room again: how soon the sender looks.
+constexpr int64_t kSocketRetryNs = 50 * kMicroNs;
+// Spies move their positions without ringing the sender.
+constexpr int64_t kSpyCheckNs = kMilliNs;
+// How long a request for memory may stay unanswered (a full volume) until it is made again.
+constexpr int64_t kMemoryRetryNs = kSecondNs;
+// A receiver that rejects an image says so again and again: the clients hear it at most this often.
+constexpr int64_t kErrorEventIntervalNs = 10 * kMilliNs;
 
 int64_t datagrams(uint32_t length, uint32_t segment) { return segment == 0 ? 1 : (length + segment - 1) / segment; }
 
 }  // namespace
 
 void NetworkPublication::addSpy(const cnc::Counter& position) {
-  if (state_->spies.size() < SenderState::kMaxSpies) state_->spies.push_back(position);
+  state_->spies.push_back(position);
   spyCount_.store(static_cast<int32_t>(state_->spies.size()), std::memory_order_release);
 }
 
@@ -52,6 +56,19 @@ bool NetworkPublication::takeLimitMoved() { return std::exchange(state_->limitMo
 void NetworkPublication::elicitSetup() {
   state_->setupWanted = true;
   state_->setupElicited = true;
+}
+
+void NetworkPublication::onDestinationsChanged() { state_->partial = {}; }
+
+void NetworkPublication::setSenderLimit(int64_t limit) {
+  if (limit != state_->senderLimit) {
+    state_->senderLimit = limit;
+    counters_.senderLimit.set(limit);
+  }
+  if (counters_.flowControlReceivers.valid()) {
+    const int64_t count = flowControl_->receiverCount();
+    if (count != counters_.flowControlReceivers.getRelaxed()) counters_.flowControlReceivers.set(count);
+  }
 }
 
 int64_t NetworkPublication::minSpyPosition(int64_t otherwise) const {
@@ -72,11 +89,7 @@ int32_t NetworkPublication::send(SenderContext& context, int64_t nowNs) {
   bytes += sent;
   if (sent == 0) {
     bytes += sendHeartbeat(context, nowNs);
-    const int64_t limit = flowControl_->onIdle(nowNs, s.senderLimit, s.senderPosition, endOfStream_.load(std::memory_order_relaxed));
-    if (limit != s.senderLimit) {
-      s.senderLimit = limit;
-      counters_.senderLimit.set(limit);
-    }
+    setSenderLimit(flowControl_->onIdle(nowNs, s.senderLimit, s.senderPosition, endOfStream_.load(std::memory_order_relaxed)));
   }
   updateLimits(context, nowNs);
   return bytes;
@@ -84,11 +97,14 @@ int32_t NetworkPublication::send(SenderContext& context, int64_t nowNs) {
 
 int32_t NetworkPublication::sendData(SenderContext& context, int64_t nowNs) {
   SenderState& s = *state_;
-  int64_t available = s.senderLimit - s.senderPosition;
+  s.socketFull = false;
+  if (revoked_.load(std::memory_order_relaxed)) return 0;
+  // Never past what was cleaned: the frame lengths there are those of an older term, whatever the producer claims.
+  int64_t available = std::min(s.senderLimit, s.cleanedTo) - s.senderPosition;
   const io::Caps& caps = context.io.caps();
   const bool mdc = endpoint_->isMdc();
-  const auto fanOut = static_cast<int32_t>(mdc ? endpoint_->destinations.size() : 1);
-  if (available <= 0) {
+  const size_t fanOut = mdc ? endpoint_->destinations.size() : 1;
+  if (available <= 0 && !s.partial.pending) {
     if (producerPosition() > s.senderPosition && connected_.load(std::memory_order_relaxed)) {
       counters_.senderBackPressure.add(1);
       driverCounters_.add(SystemCounter::kSenderFlowControlLimits, 1);
@@ -96,12 +112,16 @@ int32_t NetworkPublication::sendData(SenderContext& context, int64_t nowNs) {
     return 0;
   }
   if (fanOut == 0) return 0;
-  const int32_t wanted = caps.maxTrainSegments > 1 ? kMaxTrains : kMaxSingles;
-  const int32_t room = static_cast<int32_t>(context.items.size()) / fanOut;
-  const int32_t maxSlices = std::clamp(room, 1, std::min(wanted, kMaxSingles));
-  std::array<Slice, kMaxSingles> slices;
-  int32_t sliceCount = 0;
+  const size_t wanted = caps.maxTrainSegments > 1 ? kMaxTrains : kMaxSingles;
+  const size_t maxSlices = std::clamp<size_t>(context.items.size() / fanOut, 1, wanted);
+  std::array<logbuffer::Train, kMaxSingles> slices;
+  size_t sliceCount = 0;
   int64_t cursor = s.senderPosition;
+  if (s.partial.pending) {
+    slices[sliceCount++] = s.partial.train;
+    cursor += s.partial.train.length + s.partial.train.padding;
+    available -= s.partial.train.length + s.partial.train.padding;
+  }
   while (sliceCount < maxSlices && available > 0) {
     const int32_t offset = logbuffer::termOffsetFromPosition(cursor, params_.termLength);
     const auto maxLength = static_cast<int32_t>(std::min<int64_t>(available, params_.termLength - offset));
@@ -111,69 +131,87 @@ int32_t NetworkPublication::sendData(SenderContext& context, int64_t nowNs) {
                                            static_cast<int32_t>(caps.maxTrainLengthBytes), invalid);
     if (invalid) reportDamage(context);
     if (train.length == 0) break;
-    slices[static_cast<size_t>(sliceCount++)] = {cursor, train};
+    slices[sliceCount++] = train;
     cursor += train.length + train.padding;
     available -= train.length + train.padding;
   }
   if (sliceCount == 0) return 0;
 
-  // One transmit for all of them, slice by slice, each to every destination; destinations beyond the scratch space go in further calls.
+  // Slice by slice, each to every destination, as many as the scratch space holds in one call. `next` counts (slice, destination) pairs.
+  const size_t total = sliceCount * fanOut;
+  size_t next = s.partial.pending ? static_cast<size_t>(s.partial.destination) : 0;
+  uint32_t skip = s.partial.pending ? s.partial.sentBytes : 0;
+  size_t doneSlices = 0;
+  int64_t position = s.senderPosition;  // of slice `doneSlices`
   int32_t sentBytes = 0;
-  for (int32_t done = 0; done < sliceCount;) {
+  while (next < total && !s.socketFull) {
     size_t count = 0;
-    const int32_t first = done;
-    while (done < sliceCount && count + static_cast<size_t>(fanOut) <= context.items.size()) {
-      const Slice& slice = slices[static_cast<size_t>(done++)];
-      const uint8_t* data = log_.atPosition(slice.begin);
-      for (int32_t d = 0; d < fanOut; ++d) {
-        io::TxItem& item = context.items[count++];
-        item = {};
-        item.nextHop = mdc ? endpoint_->destinations[static_cast<size_t>(d)]->nextHop.get() : endpoint_->nextHop.get();
-        item.data = data;
-        item.length = static_cast<uint32_t>(slice.train.length);
-        item.segmentLength = static_cast<uint32_t>(slice.train.segmentLength);
+    int64_t at = position;
+    size_t slice = doneSlices;
+    for (size_t pair = next; pair < total && count < context.items.size(); ++pair) {
+      while (slice < pair / fanOut) {
+        at += slices[slice].length + slices[slice].padding;
+        ++slice;
       }
+      const uint32_t done = count == 0 ? skip : 0;
+      io::TxItem& item = context.items[count++];
+      item = {};
+      item.nextHop = mdc ? endpoint_->destinations[pair % fanOut]->nextHop.get() : endpoint_->nextHop.get();
+      item.data = log_.atPosition(at) + done;
+      item.length = static_cast<uint32_t>(slices[slice].length) - done;
+      item.segmentLength = static_cast<uint32_t>(slices[slice].segmentLength);
     }
-    if (count == 0) return sentBytes;  // more destinations than scratch items: bounded by kMaxDestinations at ADD_DESTINATION
-    const uint32_t finished = context.io.transmit(*endpoint_->socket, {context.items.data(), count});
-    driverCounters_.add(OutriggerCounter::kSendCalls, 1);
+    const size_t finished = context.io.transmit(*endpoint_->socket, {context.items.data(), count});
     int64_t bytes = 0;
     int64_t packets = 0;
-    for (uint32_t i = 0; i < finished; ++i) {
+    int64_t lost = 0;
+    for (size_t i = 0; i < finished; ++i) {
       const io::TxItem& item = context.items[i];
       if (item.status == io::TxStatus::kSent) {
         bytes += item.length;
         packets += datagrams(item.length, item.segmentLength);
       } else {
-        driverCounters_.add(OutriggerCounter::kSendErrors, 1);
+        lost += datagrams(item.length, item.segmentLength);  // a repair brings them; no other destination waits for this one
       }
     }
-    const auto whole = static_cast<int32_t>(finished) / fanOut;
-    for (int32_t i = 0; i < whole; ++i) {
-      const logbuffer::Train& train = slices[static_cast<size_t>(first + i)].train;
-      s.senderPosition += train.length + train.padding;
+    next += finished;
+    if (finished > 0) skip = 0;
+    while (doneSlices < next / fanOut) {
+      const logbuffer::Train& train = slices[doneSlices++];
+      position += train.length + train.padding;
       sentBytes += train.length;
     }
-    const bool shortSend = finished < count;
-    if (shortSend) {
+    if (finished < count) {
+      s.socketFull = true;
       driverCounters_.add(SystemCounter::kShortSends, 1);
       const io::TxItem& blocked = context.items[finished];
-      if (!mdc && blocked.sentBytes > 0 && blocked.sentBytes < blocked.length) {
+      if (blocked.sentBytes > 0 && blocked.sentBytes < blocked.length) {
         // A train that was split and blocked part way: whole datagrams of it are out.
-        s.senderPosition += blocked.sentBytes;
-        sentBytes += static_cast<int32_t>(blocked.sentBytes);
+        skip += blocked.sentBytes;
         bytes += blocked.sentBytes;
         packets += datagrams(blocked.sentBytes, blocked.segmentLength);
       }
     }
+    driverCounters_.add(OutriggerCounter::kSendCalls, 1);
     driverCounters_.add(SystemCounter::kBytesSent, bytes);
     driverCounters_.add(OutriggerCounter::kDatagramsSent, packets);
-    if (shortSend) break;
+    if (lost > 0) driverCounters_.add(OutriggerCounter::kSendErrors, lost);
   }
-  if (sentBytes > 0) {
+  s.partial = {};
+  if (next < total) {
+    const auto destination = static_cast<int32_t>(next % fanOut);
+    if (!mdc) {
+      position += skip;
+      sentBytes += static_cast<int32_t>(skip);
+    } else if (destination > 0 || skip > 0) {
+      s.partial = {slices[doneSlices], destination, skip, true};
+    }
+  }
+  if (position > s.senderPosition) {
+    s.senderPosition = position;
     s.lastSendNs = nowNs;
     s.eosSent = false;
-    counters_.senderPosition.set(s.senderPosition);
+    counters_.senderPosition.set(position);
   }
   return sentBytes;
 }
@@ -214,10 +252,12 @@ int32_t NetworkPublication::sendSetup(SenderContext& context, int64_t nowNs) {
   setup.mtu = params_.mtu;
   setup.ttl = params_.ttl;
   s.lastSetupNs = nowNs;
+  const int32_t sent = sendControl(context, reinterpret_cast<const uint8_t*>(&setup), sizeof(setup));
+  if (sent == 0) return 0;  // a full socket or no destination: who asked for it still waits
   if (s.setupElicited) flowControl_->onSetup(s.senderLimit, s.senderPosition, nowNs);
   s.setupElicited = false;
   if (s.hasInitialConnection) s.setupWanted = false;
-  return sendControl(context, reinterpret_cast<const uint8_t*>(&setup), sizeof(setup));
+  return sent;
 }
 
 int32_t NetworkPublication::sendHeartbeat(SenderContext& context, int64_t nowNs) {
@@ -260,43 +300,56 @@ void NetworkPublication::updateConnection(int64_t nowNs) {
   if (!receivers && spies) {
     // Nobody on the network listens, and the spies stand in for it: what they have read counts as sent.
     int64_t furthest = s.senderPosition;
-    for (const cnc::Counter& spy : s.spies) furthest = std::max(furthest, std::min(spy.get(), producerPosition()));
+    // A position is a client's word: it counts aligned, and within what was written and cleaned.
+    const int64_t highest = std::min(producerPosition(), s.cleanedTo);
+    for (const cnc::Counter& spy : s.spies) {
+      furthest = std::max(furthest, std::min(spy.get(), highest) & ~static_cast<int64_t>(wire::kFrameAlignment - 1));
+    }
     if (furthest > s.senderPosition) {
       s.senderPosition = furthest;
-      s.senderLimit = std::max(s.senderLimit, furthest);
+      s.partial = {};
       counters_.senderPosition.set(furthest);
-      counters_.senderLimit.set(s.senderLimit);
+      setSenderLimit(std::max(s.senderLimit, furthest));
     }
   }
 }
 
+void NetworkPublication::askForMemory(SenderContext& context, int64_t limit, int64_t nowNs) {
+  // One term ahead of the producer, asked for before it is needed; again when nothing came, since a full volume may get room.
+  SenderState& s = *state_;
+  const int64_t termMask = static_cast<int64_t>(params_.termLength) - 1;
+  const int64_t needed = ((limit + termMask) & ~termMask) + params_.termLength;
+  const bool unanswered = s.backedPosition < std::min(needed, s.requestedPosition) && nowNs - s.lastTermRequestNs >= kMemoryRetryNs;
+  if (needed <= s.requestedPosition && !unanswered) return;
+  AgentEvent event;
+  event.type = AgentEvent::Type::kBackTerm;
+  event.publication = this;
+  event.value = needed;
+  if (!context.events.offer(event)) return;  // asked again on the next cycle
+  s.requestedPosition = needed;
+  s.lastTermRequestNs = nowNs;
+}
+
 void NetworkPublication::updateLimits(SenderContext& context, int64_t nowNs) {
   SenderState& s = *state_;
-  (void)nowNs;
+  const int64_t termLength = params_.termLength;
   const int64_t consumed = minSpyPosition(s.senderPosition);
+  if (consumed != consumedPosition_.load(std::memory_order_relaxed)) consumedPosition_.store(consumed, std::memory_order_release);
   // Repairs reach back half a term and one message (AERON.md: retransmission window), so one whole term behind stays untouched.
-  const int64_t cleanTarget = consumed + 2 * static_cast<int64_t>(params_.termLength);
+  const int64_t cleanTarget = consumed + 2 * termLength;
   if (cleanTarget > s.cleanedTo) {
     const int64_t from = s.cleanedTo;
     const int32_t offset = logbuffer::termOffsetFromPosition(from, params_.termLength);
-    const int64_t length = std::min({cleanTarget - from, kCleanChunk, static_cast<int64_t>(params_.termLength - offset)});
+    const int64_t length = std::min({cleanTarget - from, kCleanChunk, termLength - offset});
     std::memset(log_.atPosition(from), 0, static_cast<size_t>(length));
     s.cleanedTo = from + length;
   }
   int64_t limit = consumed;
   if (connected_.load(std::memory_order_relaxed)) {
     limit = consumed + params_.windowLength;
-    // Memory one term ahead of the producer, asked for before it is needed.
-    const int64_t termMask = static_cast<int64_t>(params_.termLength) - 1;
-    const int64_t needed = ((limit + termMask) & ~termMask) + params_.termLength;
-    if (needed > s.requestedPosition) {
-      AgentEvent event;
-      event.type = AgentEvent::Type::kBackTerm;
-      event.publication = this;
-      event.value = needed;
-      if (context.events.offer(event)) s.requestedPosition = needed;
-    }
-    limit = std::min({limit, s.cleanedTo, s.backedPosition});
+    askForMemory(context, limit, nowNs);
+    // Half a term in hand: concurrent publishers may each claim one message past the limit, and the frame behind the last must read zero.
+    limit = std::min({limit, s.cleanedTo - termLength / 2, s.backedPosition});
   }
   if (limit > s.publisherLimit || (!connected_.load(std::memory_order_relaxed) && limit < s.publisherLimit)) {
     s.publisherLimit = limit;
@@ -309,6 +362,7 @@ void NetworkPublication::onStatusMessage(SenderContext& context, const uint8_t* 
                                          int64_t nowNs) {
   SenderState& s = *state_;
   const auto sm = wire::load<wire::StatusMessageFrame>(frame);
+  driverCounters_.add(SystemCounter::kStatusMessagesReceived, 1);
   if ((sm.header.flags & wire::kSmFlagSendSetup) != 0) {
     elicitSetup();
     return;
@@ -326,11 +380,11 @@ void NetworkPublication::onStatusMessage(SenderContext& context, const uint8_t* 
   const int64_t distance = message.position - s.senderPosition;
   if (distance > params_.termLength / 2 || distance < -static_cast<int64_t>(params_.termLength) / 2 - params_.windowLength ||
       message.windowLength > params_.termLength) {
-    // A position that this stream cannot have: a stale session, a bug, or an attack.
+    // A position that this stream cannot have: a stale session, a bug, or an attack. Behind, it may lag by the window that the sender
+    // runs ahead on top: a PAD moves the sender past its limit at once.
     driverCounters_.add(SystemCounter::kStatusMessagesRejected, 1);
     return;
   }
-  driverCounters_.add(SystemCounter::kStatusMessagesReceived, 1);
   lastActivityNs_.store(nowNs, std::memory_order_relaxed);
   const bool eos = (message.flags & wire::kSmFlagEos) != 0;
   size_t at = 0;
@@ -351,12 +405,7 @@ void NetworkPublication::onStatusMessage(SenderContext& context, const uint8_t* 
     requestRtt(context, nowNs);
   }
   s.receiverWindow = std::max<int32_t>(message.windowLength, params_.mtu);
-  const int64_t limit = flowControl_->onStatusMessage(message, s.senderLimit, s.senderPosition, nowNs);
-  if (limit != s.senderLimit) {
-    s.senderLimit = limit;
-    counters_.senderLimit.set(limit);
-  }
-  if (counters_.flowControlReceivers.valid()) counters_.flowControlReceivers.set(flowControl_->receiverCount());
+  setSenderLimit(flowControl_->onStatusMessage(message, s.senderLimit, s.senderPosition, nowNs));
 }
 
 void NetworkPublication::requestRtt(SenderContext& context, int64_t nowNs) {
@@ -374,7 +423,16 @@ void NetworkPublication::requestRtt(SenderContext& context, int64_t nowNs) {
 
 void NetworkPublication::onRttMeasurement(SenderContext& context, const wire::RttMeasurementFrame& frame, const io::SockAddr& source,
                                           int64_t nowNs) {
+  const SenderState& s = *state_;
   if ((frame.header.flags & wire::kRttmFlagReply) == 0) {
+    // Both numbers are the receiver's word: a time we cannot have asked at, or a delay longer than all of it, says nothing.
+    const bool plausible = frame.echoTimestampNs > 0 && frame.echoTimestampNs <= s.lastRttRequestNs &&
+                           nowNs - frame.echoTimestampNs <= kMaxRttNs && frame.receptionDeltaNs >= 0 &&
+                           frame.receptionDeltaNs <= nowNs - frame.echoTimestampNs;
+    if (!plausible) {
+      driverCounters_.add(SystemCounter::kInvalidPackets, 1);
+      return;
+    }
     retransmit_->onRttSample(nowNs - frame.echoTimestampNs - frame.receptionDeltaNs);
     return;
   }
@@ -396,12 +454,15 @@ void NetworkPublication::onNak(SenderContext& context, const wire::NakFrame& nak
     return;
   }
   const int64_t begin = logbuffer::computePosition(nak.termId, nak.termOffset, log_.bits(), params_.initialTermId);
-  const int64_t lowest =
-      s.senderPosition - params_.termLength / 2 - logbuffer::maxMessageLength(params_.termLength);
-  if (begin < lowest || begin >= s.senderPosition) return;
+  const int64_t lowest = std::max(
+      s.startPosition, s.senderPosition - params_.termLength / 2 - logbuffer::maxMessageLength(params_.termLength));
+  if (begin < lowest || begin >= s.senderPosition) {
+    // Before the stream, not sent yet, or so old that its memory is being cleaned.
+    driverCounters_.add(OutriggerCounter::kRetransmitsSuppressed, 1);
+    return;
+  }
   const int64_t wantedLength = flowControl_->maxRetransmissionLength(nak.length, params_.termLength - nak.termOffset, s.receiverWindow);
   const int64_t end = std::min(s.senderPosition, begin + alignUp<int64_t>(wantedLength, wire::kFrameAlignment));
-  s.lastNakNs = nowNs;
   lastActivityNs_.store(nowNs, std::memory_order_relaxed);
   requestRtt(context, nowNs);
   // No more repair bytes in a linger than two receiver windows: whatever asks for them, recovery never becomes an amplifier.
@@ -423,13 +484,14 @@ void NetworkPublication::onNak(SenderContext& context, const wire::NakFrame& nak
       return;
     }
     range.end = std::min(range.end, range.begin + alignUp<int64_t>(budget, wire::kFrameAlignment));
-    if (!retransmit(context, range.begin, range.end)) return;
-    retransmit_->onSent(range.begin, range.end, nowNs);
-    s.repairedBytes += range.end - range.begin;
+    const int64_t reached = retransmit(context, range.begin, range.end);
+    retransmit_->onSent(range.begin, reached, nowNs);
+    s.repairedBytes += reached - range.begin;
+    if (reached < range.end) return;  // full socket, or a range that does not begin at a frame: the receiver asks again for the rest
   }
 }
 
-bool NetworkPublication::retransmit(SenderContext& context, int64_t begin, int64_t end) {
+int64_t NetworkPublication::retransmit(SenderContext& context, int64_t begin, int64_t end) {
   const io::Caps& caps = context.io.caps();
   const bool mdc = endpoint_->isMdc();
   int64_t cursor = begin;
@@ -441,13 +503,13 @@ bool NetworkPublication::retransmit(SenderContext& context, int64_t begin, int64
     if (header.termOffset != offset ||
         header.termId != logbuffer::termIdFromPosition(cursor, log_.bits(), params_.initialTermId)) {
       driverCounters_.add(SystemCounter::kInvalidPackets, 1);
-      return false;
+      return cursor;
     }
     const auto maxLength = static_cast<int32_t>(std::min<int64_t>(end - cursor, params_.termLength - offset));
     bool invalid = false;
     auto train = logbuffer::cutTrain(log_.term(index), params_.termLength, offset, maxLength, params_.mtu,
                                      static_cast<int32_t>(caps.maxTrainSegments), static_cast<int32_t>(caps.maxTrainLengthBytes), invalid);
-    if (train.length == 0) return !invalid;
+    if (train.length == 0) return cursor;
     const size_t fanOut = mdc ? std::min(endpoint_->destinations.size(), context.items.size()) : 1;
     for (size_t d = 0; d < fanOut; ++d) {
       io::TxItem& item = context.items[d];
@@ -459,7 +521,7 @@ bool NetworkPublication::retransmit(SenderContext& context, int64_t begin, int64
     }
     if (fanOut > 0 && context.io.transmit(*endpoint_->socket, {context.items.data(), fanOut}) < fanOut) {
       driverCounters_.add(SystemCounter::kShortSends, 1);
-      return false;
+      return cursor;
     }
     driverCounters_.add(SystemCounter::kRetransmitsSent, 1);
     driverCounters_.add(SystemCounter::kRetransmittedBytes, train.length);
@@ -469,7 +531,7 @@ bool NetworkPublication::retransmit(SenderContext& context, int64_t begin, int64
                             static_cast<int64_t>(fanOut));
     cursor += train.length + train.padding;
   }
-  return true;
+  return cursor;
 }
 
 void NetworkPublication::onError(SenderContext& context, const uint8_t* frame, size_t, const io::SockAddr& source, int64_t nowNs) {
@@ -483,6 +545,8 @@ void NetworkPublication::onError(SenderContext& context, const uint8_t* frame, s
       break;
     }
   }
+  if (s.lastErrorEventNs != 0 && nowNs - s.lastErrorEventNs < kErrorEventIntervalNs) return;
+  s.lastErrorEventNs = nowNs;
   AgentEvent event;
   event.type = AgentEvent::Type::kPublicationError;
   event.publication = this;
@@ -510,11 +574,13 @@ void NetworkPublication::reportDamage(SenderContext& context) {
 int64_t NetworkPublication::nextDeadlineNs(int64_t nowNs) const {
   const SenderState& s = *state_;
   int64_t deadline = nowNs + kSecondNs;
-  if (s.setupWanted) {
+  if (s.setupWanted && !(endpoint_->isMdc() && endpoint_->destinations.empty())) {
     deadline = std::min(deadline, s.lastSetupNs + (s.setupElicited ? kElicitedSetupIntervalNs : config_.setupTimeoutNs));
   }
   if (s.hasInitialConnection) deadline = std::min(deadline, s.lastSendNs + config_.heartbeatTimeoutNs);
-  if (s.cleanedTo < s.senderPosition + 2 * static_cast<int64_t>(params_.termLength) && s.spies.empty()) deadline = nowNs;
+  if (s.socketFull) deadline = std::min(deadline, nowNs + kSocketRetryNs);
+  if (!s.spies.empty()) deadline = std::min(deadline, nowNs + kSpyCheckNs);
+  if (s.cleanedTo < consumedPosition_.load(std::memory_order_relaxed) + 2 * static_cast<int64_t>(params_.termLength)) deadline = nowNs;
   return deadline;
 }
 

@@ -21,6 +21,9 @@ constexpr int32_t kCommandsPerCycle = 64;
 constexpr int32_t kSendToPollRatio = 6;
 constexpr int64_t kDestinationTimeoutNs = 5 * kSecondNs;
 constexpr int64_t kDestinationCheckIntervalNs = 500 * kMilliNs;
+// Dynamic destinations appear on a stranger's word and each gets every byte of the stream.
+constexpr size_t kMaxDynamicDestinations = 256;
+constexpr size_t kMaxUnresolved = 64;
 
 }  // namespace
 
@@ -34,6 +37,9 @@ struct Sender::State {
   int64_t lastShortSends = 0;
   io::RxBurst burst;
   std::vector<io::SockAddr> unresolved;  // dynamic destinations asked for, not yet added
+  std::vector<AgentEvent> unanswered;    // releases that found the ring to the conductor full
+
+  State() { unresolved.reserve(kMaxUnresolved); }
 
   void onCommand(SenderContext& context, const SenderCommand& command);
   void onPacket(SenderContext& context, SendChannelEndpoint& endpoint, const uint8_t* packet, size_t length, const io::SockAddr& source,
@@ -46,9 +52,16 @@ struct Sender::State {
 
 namespace {
 
-void answer(SenderContext& context, const AgentEvent& event) {
-  // The ring holds thousands: a conductor that does not drain it for that long is dead, and the counter says so.
-  if (!context.events.offer(event)) context.counters.add(SystemCounter::kConductorProxyFails, 1);
+// A release must arrive, or the conductor keeps the object for ever: one that finds the ring full waits.
+void answer(SenderContext& context, std::vector<AgentEvent>& unanswered, const AgentEvent& event) {
+  if (unanswered.empty() && context.events.offer(event)) return;
+  context.counters.add(SystemCounter::kConductorProxyFails, 1);
+  unanswered.push_back(event);
+}
+
+void destinationsChanged(SendChannelEndpoint& endpoint) {
+  if (endpoint.destinationCount.valid()) endpoint.destinationCount.set(static_cast<int64_t>(endpoint.destinations.size()));
+  for (NetworkPublication* publication : endpoint.publications) publication->onDestinationsChanged();
 }
 
 NetworkPublication* find(SendChannelEndpoint& endpoint, int32_t sessionId, int32_t streamId) {
@@ -81,7 +94,7 @@ void Sender::State::onCommand(SenderContext& context, const SenderCommand& comma
       context.io.detach(*command.endpoint->socket);
       event.type = AgentEvent::Type::kEndpointReleased;
       event.sendEndpoint = command.endpoint;
-      answer(context, event);
+      answer(context, unanswered, event);
       break;
     case SenderCommand::Type::kAddPublication:
       publications.push_back(command.publication);
@@ -92,7 +105,7 @@ void Sender::State::onCommand(SenderContext& context, const SenderCommand& comma
       std::erase(command.publication->endpoint()->publications, command.publication);
       event.type = AgentEvent::Type::kPublicationReleased;
       event.publication = command.publication;
-      answer(context, event);
+      answer(context, unanswered, event);
       break;
     case SenderCommand::Type::kAddDestination: {
       auto& destinations = command.endpoint->destinations;
@@ -100,20 +113,26 @@ void Sender::State::onCommand(SenderContext& context, const SenderCommand& comma
       const bool known = std::any_of(destinations.begin(), destinations.end(), [&](const MdcDestination* d) {
         return d->address == command.destination->address && !d->manual && !command.destination->manual;
       });
-      if (!known) destinations.push_back(command.destination);
-      if (command.endpoint->destinationCount.valid()) command.endpoint->destinationCount.set(static_cast<int64_t>(destinations.size()));
+      if (known) {
+        // Asked for twice: the conductor takes the second one back.
+        event.type = AgentEvent::Type::kDestinationExpired;
+        event.sendEndpoint = command.endpoint;
+        event.destination = command.destination;
+        answer(context, unanswered, event);
+        break;
+      }
+      destinations.push_back(command.destination);
+      destinationsChanged(*command.endpoint);
       for (NetworkPublication* publication : command.endpoint->publications) publication->elicitSetup();
       break;
     }
     case SenderCommand::Type::kRemoveDestination:
       std::erase(command.endpoint->destinations, command.destination);
-      if (command.endpoint->destinationCount.valid()) {
-        command.endpoint->destinationCount.set(static_cast<int64_t>(command.endpoint->destinations.size()));
-      }
+      destinationsChanged(*command.endpoint);
       event.type = AgentEvent::Type::kDestinationReleased;
       event.sendEndpoint = command.endpoint;
       event.destination = command.destination;
-      answer(context, event);
+      answer(context, unanswered, event);
       break;
     case SenderCommand::Type::kAddSpy:
       command.publication->addSpy(command.counter);
@@ -133,7 +152,7 @@ void Sender::State::onStatusMessage(SenderContext& context, SendChannelEndpoint&
   if (endpoint.isMdc()) {
     MdcDestination* known = nullptr;
     for (MdcDestination* destination : endpoint.destinations) {
-      if (destination->address == source || (destination->receiverIdKnown && destination->receiverId == sm.receiverId)) {
+      if (destination->address == source) {
         known = destination;
         break;
       }
@@ -142,8 +161,12 @@ void Sender::State::onStatusMessage(SenderContext& context, SendChannelEndpoint&
       known->receiverId = sm.receiverId;
       known->receiverIdKnown = true;
       known->lastActivityNs = nowNs;
-    } else if (endpoint.channel.controlMode == net::ControlMode::kDynamic &&
-               std::find(unresolved.begin(), unresolved.end(), source) == unresolved.end() && unresolved.size() < 64) {
+    } else if (endpoint.channel.controlMode != net::ControlMode::kManual &&
+               std::find(unresolved.begin(), unresolved.end(), source) == unresolved.end()) {
+      if (unresolved.size() >= kMaxUnresolved || endpoint.destinations.size() >= kMaxDynamicDestinations) {
+        context.counters.add(OutriggerCounter::kUnknownStreamDrops, 1);
+        return;
+      }
       AgentEvent event;
       event.type = AgentEvent::Type::kResolveDestination;
       event.sendEndpoint = &endpoint;
@@ -157,6 +180,8 @@ void Sender::State::onStatusMessage(SenderContext& context, SendChannelEndpoint&
   } else if ((sm.header.flags & wire::kSmFlagSendSetup) != 0 && sm.sessionId == 0 && sm.streamId == 0) {
     // A multi-destination receiver introduces itself without knowing any session.
     for (NetworkPublication* each : endpoint.publications) each->elicitSetup();
+  } else {
+    context.counters.add(OutriggerCounter::kUnknownStreamDrops, 1);
   }
 }
 
@@ -168,13 +193,19 @@ void Sender::State::onPacket(SenderContext& context, SendChannelEndpoint& endpoi
       break;
     case wire::PacketKind::kNak: {
       const auto nak = wire::load<wire::NakFrame>(packet);
-      if (NetworkPublication* publication = find(endpoint, nak.sessionId, nak.streamId)) publication->onNak(context, nak, nowNs);
+      if (NetworkPublication* publication = find(endpoint, nak.sessionId, nak.streamId)) {
+        publication->onNak(context, nak, nowNs);
+      } else {
+        context.counters.add(OutriggerCounter::kUnknownStreamDrops, 1);
+      }
       break;
     }
     case wire::PacketKind::kRttMeasurement: {
       const auto rttm = wire::load<wire::RttMeasurementFrame>(packet);
       if (NetworkPublication* publication = find(endpoint, rttm.sessionId, rttm.streamId)) {
         publication->onRttMeasurement(context, rttm, source, nowNs);
+      } else {
+        context.counters.add(OutriggerCounter::kUnknownStreamDrops, 1);
       }
       break;
     }
@@ -182,6 +213,8 @@ void Sender::State::onPacket(SenderContext& context, SendChannelEndpoint& endpoi
       const auto error = wire::load<wire::ErrorFrame>(packet);
       if (NetworkPublication* publication = find(endpoint, error.sessionId, error.streamId)) {
         publication->onError(context, packet, length, source, nowNs);
+      } else {
+        context.counters.add(OutriggerCounter::kUnknownStreamDrops, 1);
       }
       break;
     }
@@ -236,6 +269,7 @@ void Sender::State::checkDestinations(SenderContext& context, int64_t nowNs) {
 int32_t Sender::doWork(int64_t nowNs) {
   State& s = *state_;
   int32_t work = 0;
+  while (!s.unanswered.empty() && context_.events.offer(s.unanswered.front())) s.unanswered.erase(s.unanswered.begin());
   SenderCommand command;
   while (work < kCommandsPerCycle && commands_.poll(command)) {
     s.onCommand(context_, command);
@@ -265,6 +299,7 @@ int32_t Sender::doWork(int64_t nowNs) {
 
 int64_t Sender::nextDeadlineNs(int64_t nowNs) const {
   int64_t deadline = nowNs + kSecondNs;
+  if (!state_->unanswered.empty()) deadline = nowNs + kMilliNs;
   for (const NetworkPublication* publication : state_->publications) deadline = std::min(deadline, publication->nextDeadlineNs(nowNs));
   return deadline;
 }
