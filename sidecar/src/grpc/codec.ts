@@ -82,6 +82,12 @@ function oneofMember(request: Buffer, fields: readonly number[]): { field: numbe
   return member;
 }
 
+/** Scalars with their defaults; members that are absent stay so (protobufjs would give null). */
+function decode<T>(message: Type, body: Buffer): T {
+  const object = message.toObject(message.decode(body), { defaults: true, longs: Number });
+  return Object.fromEntries(Object.entries(object).filter(([, value]) => value !== null)) as T;
+}
+
 export type PublishRequestKind = { readonly kind: 'open'; readonly open: PublishOpenMessage } | { readonly kind: 'batch' } | { readonly kind: 'malformed' };
 
 export function readPublishRequest(request: Buffer): PublishRequestKind {
@@ -96,7 +102,7 @@ export function readPublishRequest(request: Buffer): PublishRequestKind {
     }
     return member.field === 2
       ? { kind: 'batch' }
-      : { kind: 'open', open: PublishOpen.toObject(PublishOpen.decode(member.body), { defaults: true, oneofs: false }) as unknown as PublishOpenMessage };
+      : { kind: 'open', open: decode<PublishOpenMessage>(PublishOpen, member.body) };
   } catch {
     return { kind: 'malformed' };
   }
@@ -107,8 +113,6 @@ export type SubscribeRequestKind =
   | { readonly kind: 'credit'; readonly credit: CreditMessage }
   | { readonly kind: 'malformed' };
 
-const kDecode = { defaults: true, longs: Number } as const;
-
 export function readSubscribeRequest(request: Buffer): SubscribeRequestKind {
   try {
     const member = oneofMember(request, [1, 2]);
@@ -116,8 +120,8 @@ export function readSubscribeRequest(request: Buffer): SubscribeRequestKind {
       return { kind: 'malformed' };
     }
     return member.field === 1
-      ? { kind: 'open', open: SubscribeOpen.toObject(SubscribeOpen.decode(member.body), kDecode) as unknown as SubscribeOpenMessage }
-      : { kind: 'credit', credit: Credit.toObject(Credit.decode(member.body), kDecode) as unknown as CreditMessage };
+      ? { kind: 'open', open: decode<SubscribeOpenMessage>(SubscribeOpen, member.body) }
+      : { kind: 'credit', credit: decode<CreditMessage>(Credit, member.body) };
   } catch {
     return { kind: 'malformed' };
   }

@@ -1,0 +1,132 @@
+// SPDX-License-Identifier: Apache-2.0
+// Answers of outrigger.v1.AdminService as plain objects. No grpc-js types.
+import type { Config } from '../config/schema';
+import type { DriverLink } from '../driver/driver_link';
+import { driverAway, fromNative } from '../messaging/targets';
+import type { MessagingService } from '../messaging/messaging_service';
+import type { TopicTotals } from '../metrics/topic_totals';
+import type { NativeClient } from '../native/types';
+import type { TopicStore } from '../topics/topic_store';
+
+export interface AdminDependencies {
+  readonly config: Config;
+  readonly version: string;
+  readonly startedMs: number;
+  readonly link: DriverLink;
+  readonly topics: TopicStore;
+  readonly messaging: MessagingService;
+  readonly totals: TopicTotals;
+  readonly isDraining: () => boolean;
+  readonly backend: () => string;
+  readonly drain: () => void;
+}
+
+export type AdminMethod = () => object;
+
+const kStates = { connecting: 'DRIVER_STATE_CONNECTING', up: 'DRIVER_STATE_UP', closed: 'DRIVER_STATE_CLOSED' } as const;
+
+export function adminMethods(deps: AdminDependencies): Readonly<Record<string, AdminMethod>> {
+  const ask = <T>(question: (client: NativeClient) => T): T => {
+    const client = deps.link.client;
+    if (client === undefined) {
+      throw driverAway(deps.link.lastReason);
+    }
+    try {
+      return question(client);
+    } catch (error) {
+      throw fromNative(error);
+    }
+  };
+  return {
+    GetStatus: () => {
+      let driver;
+      try {
+        driver = deps.link.client?.driver();
+      } catch {
+        driver = undefined; // it went away this moment: the link reports it next
+      }
+      return {
+        version: deps.version,
+        pid: process.pid,
+        uptimeMs: Date.now() - deps.startedMs,
+        driverState: kStates[deps.link.state],
+        driverError: deps.link.client === undefined ? deps.link.lastReason : '',
+        driverDirectory: deps.config.driverDirectory,
+        driverPid: driver?.pid ?? 0,
+        driverStartMs: driver?.startMs ?? 0,
+        driverHeartbeatAgeMs: driver?.heartbeatAgeMs ?? 0,
+        backend: deps.backend(),
+        draining: deps.isDraining(),
+        topicsError: deps.topics.error ?? '',
+        driverLosses: deps.link.stats.losses,
+        endpoints: deps.config.endpoints,
+      };
+    },
+    ListTopics: () => ({
+      topics: deps.topics.list().map((topic) => {
+        const totals = deps.totals.of(topic.name);
+        return {
+          name: topic.name,
+          streamId: topic.streamId,
+          flowControl: topic.flowControl,
+          reliable: topic.reliable,
+          termLength: topic.termLength ?? 0,
+          mtu: topic.mtu ?? 0,
+          channel: topic.channel ?? '',
+          subscribers: topic.subscribers ?? [],
+          publishStreams: totals.publishStreams,
+          subscribeStreams: totals.subscribeStreams,
+          publishedMessages: totals.publishedMessages,
+          deliveredMessages: totals.deliveredMessages,
+        };
+      }),
+    }),
+    ListStreams: () => ({
+      publishers: [...deps.messaging.publishers].map((session) => {
+        const shared = session.shared;
+        const native = shared?.native;
+        const position = native?.position();
+        return {
+          topic: session.label,
+          peer: session.peer,
+          channel: shared?.route.channel ?? '',
+          streamId: shared?.route.streamId ?? 0,
+          sessionId: native?.sessionId ?? 0,
+          exclusive: shared?.exclusive ?? false,
+          connected: native?.isConnected ?? false,
+          position: (position?.position ?? 0n).toString(),
+          limit: (position?.limit ?? 0n).toString(),
+          messages: session.figures.messages,
+          bytes: session.figures.bytes,
+          destinations: [...(shared?.applied ?? [])],
+        };
+      }),
+      subscribers: [...deps.messaging.subscribers].map((session) => ({
+        topic: session.label,
+        peer: session.peer,
+        streamId: session.streamId,
+        slowPolicy: session.policy,
+        images: session.imageCount,
+        ...session.figures,
+      })),
+    }),
+    ListCounters: () => ({
+      counters: ask((client) => client.counters()).map((counter) => ({
+        id: counter.id,
+        typeId: counter.typeId,
+        value: counter.value.toString(),
+        label: counter.label,
+        registrationId: counter.registrationId.toString(),
+        ownerId: counter.ownerId.toString(),
+      })),
+    }),
+    ListErrors: () => ({ errors: ask((client) => client.errors()) }),
+    ListLosses: () => ({
+      losses: ask((client) => client.losses()).map((loss) => ({ ...loss, observations: loss.observations.toString(), bytesLost: loss.bytesLost.toString() })),
+    }),
+    Drain: () => {
+      deps.drain();
+      return { timeoutMs: deps.config.drainTimeout };
+    },
+  };
+}

@@ -1,0 +1,165 @@
+// SPDX-License-Identifier: Apache-2.0
+// Fills the catalogue at scrape time from counters and totals. Nothing here runs for a message.
+import { Counter, Gauge, Registry } from 'prom-client';
+import type { DriverLink } from '../driver/driver_link';
+import type { MessagingService } from '../messaging/messaging_service';
+import type { CounterSnapshot } from '../native/types';
+import type { TopicStore } from '../topics/topic_store';
+import { kCatalogue, kOwnCounters, kOwnCounterType, kSystemCounters, type MetricEntry } from './catalogue';
+import { MonotonicSums } from './monotonic';
+import type { TopicTotals } from './topic_totals';
+
+export interface MetricsDependencies {
+  readonly version: string;
+  readonly startedMs: number;
+  readonly link: DriverLink;
+  readonly topics: TopicStore;
+  readonly messaging: MessagingService;
+  readonly totals: TopicTotals;
+  readonly isDraining: () => boolean;
+  readonly backend: () => string;
+}
+
+type Labels = Readonly<Record<string, string>>;
+
+const kSystemType = 0;
+const kSenderPositionType = 2;
+const kSubscriberPositionType = 4;
+
+/** Stream id in the key of a stream counter: {int64 registration, int32 session, int32 stream, …}. */
+function streamIdOf(counter: CounterSnapshot): string {
+  return counter.key.length >= 16 ? `${counter.key.readInt32LE(12)}` : '?';
+}
+
+/** Where a subscriber position began: the label ends with "@<position>". */
+function joinPositionOf(label: string): number {
+  return Number(/@(\d+)\s*$/.exec(label)?.[1] ?? 0);
+}
+
+export class Metrics {
+  private readonly registry = new Registry();
+  private readonly counters = new Map<string, Counter>();
+  private readonly gauges = new Map<string, Gauge>();
+  private readonly driverSums = new MonotonicSums();
+  private readonly sentSums = new MonotonicSums();
+  private readonly consumedSums = new MonotonicSums();
+  private driverEpoch = '';
+
+  constructor(private readonly deps: MetricsDependencies) {
+    for (const each of [...Object.values(kCatalogue), ...kSystemCounters.values(), ...kOwnCounters.values()]) {
+      const options = { name: each.name, help: `${each.help} Unit: ${each.unit}.`, labelNames: [...each.labels], registers: [this.registry] };
+      if (each.type === 'counter') {
+        this.counters.set(each.name, new Counter(options));
+      } else {
+        this.gauges.set(each.name, new Gauge(options));
+      }
+    }
+  }
+
+  get contentType(): string {
+    return this.registry.contentType;
+  }
+
+  /** The text of /metrics. */
+  async render(): Promise<string> {
+    this.collectSidecar();
+    this.collectDriver();
+    return this.registry.metrics();
+  }
+
+  private set(entry: MetricEntry, value: number, labels: Labels = {}): void {
+    if (entry.type === 'gauge') {
+      this.gauges.get(entry.name)?.set(labels, value);
+      return;
+    }
+    // prom-client counters only grow by inc; the value stands elsewhere, so the difference is added.
+    const counter = this.counters.get(entry.name) as Counter;
+    const key = `${entry.name} ${JSON.stringify(labels)}`;
+    const before = this.written.get(key) ?? 0;
+    counter.inc(labels, Math.max(value - before, 0));
+    this.written.set(key, Math.max(value, before));
+  }
+
+  private readonly written = new Map<string, number>();
+
+  private collectSidecar(): void {
+    const { deps } = this;
+    this.set(kCatalogue.build, 1, { version: deps.version, node: process.version });
+    this.set(kCatalogue.start, deps.startedMs / 1000);
+    this.set(kCatalogue.draining, deps.isDraining() ? 1 : 0);
+    this.set(kCatalogue.driverUp, deps.link.state === 'up' ? 1 : 0);
+    this.set(kCatalogue.driverConnects, deps.link.stats.connects);
+    this.set(kCatalogue.driverLosses, deps.link.stats.losses);
+    this.set(kCatalogue.topicsLoaded, deps.topics.stats.loads);
+    this.set(kCatalogue.topicsFailed, deps.topics.stats.failures);
+    this.set(kCatalogue.topicsStale, deps.topics.error === undefined ? 0 : 1);
+    this.set(kCatalogue.topics, deps.topics.list().length);
+    this.set(kCatalogue.rejected, deps.messaging.rejected);
+    for (const [topic, totals] of deps.totals.entries()) {
+      const labels = { topic };
+      this.set(kCatalogue.streams, totals.publishStreams, { topic, kind: 'publish' });
+      this.set(kCatalogue.streams, totals.subscribeStreams, { topic, kind: 'subscribe' });
+      this.set(kCatalogue.published, totals.publishedMessages, labels);
+      this.set(kCatalogue.publishedBytes, totals.publishedBytes, labels);
+      this.set(kCatalogue.refused, totals.publishRefusedMessages, labels);
+      this.set(kCatalogue.dropped, totals.publishDroppedMessages, labels);
+      this.set(kCatalogue.delivered, totals.deliveredMessages, labels);
+      this.set(kCatalogue.deliveredBytes, totals.deliveredBytes, labels);
+      this.set(kCatalogue.skipped, totals.skippedMessages, labels);
+      this.set(kCatalogue.gaps, totals.gaps, labels);
+      this.set(kCatalogue.slow, totals.slowDisconnects, labels);
+    }
+  }
+
+  private collectDriver(): void {
+    let counters: readonly CounterSnapshot[] = [];
+    const backend = this.gauges.get(kCatalogue.backendInfo.name);
+    backend?.reset();
+    try {
+      const client = this.deps.link.client;
+      if (client !== undefined) {
+        const driver = client.driver();
+        this.driverEpoch = `${driver.pid} ${driver.startMs}`;
+        this.set(kCatalogue.driverHeartbeatAge, driver.heartbeatAgeMs / 1000);
+        counters = client.counters();
+        this.set(kCatalogue.backendInfo, 1, { backend: this.deps.backend() || 'unknown' });
+      }
+    } catch {
+      counters = []; // it went away this moment: driver_up says so at the next scrape
+    }
+
+    const system: [string, string, number][] = [];
+    const sent: [string, string, number][] = [];
+    const consumed: [string, string, number][] = [];
+    for (const counter of counters) {
+      const source = `${this.driverEpoch} ${counter.typeId} ${counter.id} ${counter.registrationId}`;
+      const value = Number(counter.value);
+      const entry = this.driverEntry(counter);
+      if (entry !== undefined) {
+        system.push([source, entry.name, value]);
+      } else if (counter.typeId === kSenderPositionType) {
+        sent.push([source, streamIdOf(counter), value]);
+      } else if (counter.typeId === kSubscriberPositionType) {
+        consumed.push([source, streamIdOf(counter), Math.max(value - joinPositionOf(counter.label), 0)]);
+      }
+    }
+    const byName = new Map([...kSystemCounters.values(), ...kOwnCounters.values()].map((each) => [each.name, each]));
+    for (const [name, value] of this.driverSums.update(system)) {
+      this.set(byName.get(name) as MetricEntry, value);
+    }
+    for (const [stream, value] of this.sentSums.update(sent)) {
+      this.set(kCatalogue.sentBytes, value, { stream });
+    }
+    for (const [stream, value] of this.consumedSums.update(consumed)) {
+      this.set(kCatalogue.consumedBytes, value, { stream });
+    }
+  }
+
+  private driverEntry(counter: CounterSnapshot): MetricEntry | undefined {
+    const key = counter.key.length >= 4 ? counter.key.readInt32LE(0) : -1;
+    if (counter.typeId === kSystemType) {
+      return kSystemCounters.get(counter.id);
+    }
+    return counter.typeId === kOwnCounterType ? kOwnCounters.get(key) : undefined;
+  }
+}
