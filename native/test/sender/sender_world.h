@@ -218,7 +218,7 @@ class Stream {
     header.streamId = publication->params().streamId;
     header.termId = logbuffer::termIdFromPosition(position, log().bits(), publication->params().initialTermId);
     uint8_t* frame = log().atPosition(position);
-    std::memcpy(frame, &header, sizeof(header));
+    std::memcpy(frame + 4, reinterpret_cast<const uint8_t*>(&header) + 4, sizeof(header) - 4);  // the length comes last
     if (type == wire::FrameType::kData && length > wire::kDataHeaderLength && length <= termLength() - header.termOffset) {
       std::memset(frame + wire::kDataHeaderLength, static_cast<int>(1 + position / 32 % 255),
                   static_cast<size_t>(length - wire::kDataHeaderLength));
