@@ -18,7 +18,7 @@ NetworkPublication::NetworkPublication(const NetworkPublicationParams& params, S
       endpoint_(endpoint),
       logFile_(std::move(logFile)),
       logFileName_(std::move(logFileName)),
-      log_(logFile_.data(), params.termLength),
+      log_(logFile_.data(), params.termLength, logFile_.length()),
       counters_(counters),
       flowControl_(std::move(flowControl)),
       retransmit_(std::make_unique<RetransmitHandler>(config.retransmitUnicastLingerNs)),

@@ -34,6 +34,16 @@ TEST(SenderLimits, AReceiverOpensTheWindowAndTheLogSaysConnected) {
   EXPECT_EQ(stream.log().get<int32_t>(meta::kActiveTransportCount), 1);
 }
 
+TEST(SenderLimits, TheMetadataIsFoundAtTheEndOfAFileOfLargerPages) {
+  World world;
+  PublicationOptions options;
+  options.pageSize = 64 * 1024;
+  Stream& stream = world.publish(world.unicast(), options);
+  world.connect(stream);
+  const uint8_t* fileEnd = stream.log().term(0) + logbuffer::logFileLength(kTermLength, options.pageSize);
+  EXPECT_EQ(readAt<int32_t>(fileEnd - logbuffer::kMetadataLength, meta::kIsConnected), 1);
+}
+
 TEST(SenderLimits, ASilentReceiverIsGoneAfterTheConnectionTimeoutAndTheLimitFallsBackToWhatWasSent) {
   World world;
   Stream& stream = world.publish(world.unicast());

@@ -177,6 +177,7 @@ struct PublicationOptions {
   int32_t startTermOffset = 0;
   int32_t windowLength = 0;
   int64_t backedPosition = INT64_MAX;
+  int32_t pageSize = 4096;
   bool groupSemantics = false;
   bool signalEos = true;
   bool spiesSimulateConnection = false;
@@ -289,10 +290,10 @@ class World {
       *counter = memory.make();
     }
     const std::string path = "/tmp/outrigger-sender-test-" + std::to_string(::getpid()) + ".log";
-    auto file = MappedFile::create(path, logbuffer::logFileLength(options.termLength, 4096), 0600);
+    auto file = MappedFile::create(path, logbuffer::logFileLength(options.termLength, options.pageSize), 0600);
     EXPECT_TRUE(file.ok());
     ::unlink(path.c_str());
-    const logbuffer::LogBuffer log(file->data(), options.termLength);
+    const logbuffer::LogBuffer log(file->data(), options.termLength, file->length());
     log.initialiseTails(options.initialTermId, options.startTermId, options.startTermOffset);
     log.put<int64_t>(logbuffer::meta::kEndOfStreamPosition, INT64_MAX);
     auto& stream = streams_.emplace_back();
