@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the conductor does with a network publication: end of stream, drain, unblocking. The sender's half is in publication_sending.cc.
+// What the conductor does with a network publication: end of stream, drain, unblocking. The sender's half is in
+// publication_sending.cc and publication_repairs.cc.
 #include "driver/network_publication.h"
 
 #include "driver/publication_sender_state.h"

@@ -105,6 +105,7 @@ class NetworkPublication {
  private:
   int64_t minSpyPosition(int64_t otherwise) const;
   int32_t sendSetup(SenderContext& context, int64_t nowNs);
+  int64_t heartbeatDueNs(int64_t nowNs) const;
   int32_t sendHeartbeat(SenderContext& context, int64_t nowNs);
   int32_t sendData(SenderContext& context, int64_t nowNs);
   int32_t sendControl(SenderContext& context, const uint8_t* frame, uint32_t length);

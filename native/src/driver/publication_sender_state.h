@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The sender's private state of a network publication. Only publication_sending.cc and the constructor touch it.
+// The sender's private state of a network publication. Only publication_sending.cc, publication_repairs.cc and
+// the constructor touch it.
 #pragma once
 
 #include <array>
@@ -11,6 +12,8 @@
 #include "logbuffer/term_ops.h"
 
 namespace outrigger::driver {
+
+inline int64_t datagrams(uint32_t length, uint32_t segment) { return segment == 0 ? 1 : (length + segment - 1) / segment; }
 
 struct NetworkPublication::SenderState {
   static constexpr size_t kExpectedSpies = 256;  // more of them cost an allocation on the command, nothing else
@@ -42,6 +45,8 @@ struct NetworkPublication::SenderState {
   int64_t lastRttRequestNs = 0;
   int64_t lastTermRequestNs = 0;
   int64_t lastErrorEventNs = 0;
+  int64_t lastNakNs = 0;
+  int32_t probes = 0;             // early heartbeats since the last data
   int64_t repairBudgetResetNs = 0;
   int64_t repairedBytes = 0;      // since the reset
   int32_t receiverWindow = 128 * 1024;

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the sender does with one network publication: setup, data trains, heartbeats, limits, cleaning, status messages, repairs.
+// What the sender does with one network publication: setup, data trains, heartbeats, limits, cleaning, status messages, errors. Repairs are
+// in publication_repairs.cc.
 #include <algorithm>
 #include <cstdio>
 
@@ -21,9 +22,6 @@ constexpr size_t kMaxTrains = 8;
 constexpr size_t kMaxSingles = 32;  // without segmentation offload a train is one datagram
 // An elicited SETUP answers a receiver that waits for it: sooner than the periodic 100 ms, but no faster than this.
 constexpr int64_t kElicitedSetupIntervalNs = 5 * kMilliNs;
-constexpr int64_t kRttRequestIntervalNs = 100 * kMilliNs;
-constexpr int64_t kRttRetryIntervalNs = 2 * kMilliNs;
-constexpr int64_t kMaxRttNs = 10 * kSecondNs;
 // Zeroing per duty cycle: the longest run of trains that one cycle can send, so cleaning keeps up without stalling it.
 constexpr int64_t kCleanChunk = 1024 * 1024;
 // A full socket tells nobody when it has room again: how soon the sender looks.
@@ -34,8 +32,12 @@ constexpr int64_t kSpyCheckNs = kMilliNs;
 constexpr int64_t kMemoryRetryNs = kSecondNs;
 // A receiver that rejects an image says so again and again: the clients hear it at most this often.
 constexpr int64_t kErrorEventIntervalNs = 10 * kMilliNs;
-
-int64_t datagrams(uint32_t length, uint32_t segment) { return segment == 0 ? 1 : (length + segment - 1) / segment; }
+// Where datagrams get lost, the last of a burst may be one: nothing follows that would show its receivers the hole, and the heartbeat is
+// 100 ms away. So after a NAK, and for this long, a burst is followed by up to three early heartbeats, about two round trips apart.
+constexpr int64_t kLossMemoryNs = kSecondNs;
+constexpr int32_t kMaxProbes = 3;
+constexpr int64_t kMinProbeNs = 200 * kMicroNs;
+constexpr int64_t kMaxProbeNs = 10 * kMilliNs;
 
 }  // namespace
 
@@ -56,6 +58,16 @@ bool NetworkPublication::takeLimitMoved() { return std::exchange(state_->limitMo
 void NetworkPublication::elicitSetup() {
   state_->setupWanted = true;
   state_->setupElicited = true;
+}
+
+int64_t NetworkPublication::heartbeatDueNs(int64_t nowNs) const {
+  const SenderState& s = *state_;
+  int64_t interval = config_.heartbeatTimeoutNs;
+  if (s.probes < kMaxProbes && s.lastNakNs != 0 && nowNs - s.lastNakNs < kLossMemoryNs) {
+    const int64_t rttNs = retransmit_->smoothedRttNs() == 0 ? kMilliNs : retransmit_->smoothedRttNs();
+    interval = std::min(interval, std::clamp(2 * rttNs, kMinProbeNs, kMaxProbeNs) << s.probes);
+  }
+  return s.lastSendNs + interval;
 }
 
 void NetworkPublication::onDestinationsChanged() { state_->partial = {}; }
@@ -211,6 +223,7 @@ int32_t NetworkPublication::sendData(SenderContext& context, int64_t nowNs) {
     s.senderPosition = position;
     s.lastSendNs = nowNs;
     s.eosSent = false;
+    s.probes = 0;
     counters_.senderPosition.set(position);
   }
   return sentBytes;
@@ -266,7 +279,7 @@ int32_t NetworkPublication::sendHeartbeat(SenderContext& context, int64_t nowNs)
   const bool eos = endOfStream_.load(std::memory_order_acquire) && params_.signalEos &&
                    (revoked_.load(std::memory_order_relaxed) || s.senderPosition >= producerPosition());
   const bool firstEos = eos && !s.eosSent;
-  if (!firstEos && nowNs - s.lastSendNs < config_.heartbeatTimeoutNs) return 0;
+  if (!firstEos && nowNs < heartbeatDueNs(nowNs)) return 0;
   wire::DataHeader heartbeat{};
   uint8_t flags = wire::kFlagUnfragmented;
   if (eos) flags |= wire::kFlagEos;
@@ -278,6 +291,7 @@ int32_t NetworkPublication::sendHeartbeat(SenderContext& context, int64_t nowNs)
   heartbeat.termId = logbuffer::termIdFromPosition(s.senderPosition, log_.bits(), params_.initialTermId);
   s.lastSendNs = nowNs;
   s.eosSent = eos;
+  if (s.probes < kMaxProbes) ++s.probes;
   driverCounters_.add(SystemCounter::kHeartbeatsSent, 1);
   return sendControl(context, reinterpret_cast<const uint8_t*>(&heartbeat), sizeof(heartbeat));
 }
@@ -408,132 +422,6 @@ void NetworkPublication::onStatusMessage(SenderContext& context, const uint8_t* 
   setSenderLimit(flowControl_->onStatusMessage(message, s.senderLimit, s.senderPosition, nowNs));
 }
 
-void NetworkPublication::requestRtt(SenderContext& context, int64_t nowNs) {
-  SenderState& s = *state_;
-  const int64_t interval = retransmit_->smoothedRttNs() == 0 ? kRttRetryIntervalNs : kRttRequestIntervalNs;
-  if (s.lastRttRequestNs != 0 && nowNs - s.lastRttRequestNs < interval) return;
-  s.lastRttRequestNs = nowNs;
-  wire::RttMeasurementFrame rttm{};
-  rttm.header = {static_cast<int32_t>(sizeof(rttm)), 0, wire::kRttmFlagReply, static_cast<uint16_t>(wire::FrameType::kRttMeasurement)};
-  rttm.sessionId = params_.sessionId;
-  rttm.streamId = params_.streamId;
-  rttm.echoTimestampNs = nowNs;
-  sendControl(context, reinterpret_cast<const uint8_t*>(&rttm), sizeof(rttm));
-}
-
-void NetworkPublication::onRttMeasurement(SenderContext& context, const wire::RttMeasurementFrame& frame, const io::SockAddr& source,
-                                          int64_t nowNs) {
-  const SenderState& s = *state_;
-  if ((frame.header.flags & wire::kRttmFlagReply) == 0) {
-    // Both numbers are the receiver's word: a time we cannot have asked at, or a delay longer than all of it, says nothing.
-    const bool plausible = frame.echoTimestampNs > 0 && frame.echoTimestampNs <= s.lastRttRequestNs &&
-                           nowNs - frame.echoTimestampNs <= kMaxRttNs && frame.receptionDeltaNs >= 0 &&
-                           frame.receptionDeltaNs <= nowNs - frame.echoTimestampNs;
-    if (!plausible) {
-      driverCounters_.add(SystemCounter::kInvalidPackets, 1);
-      return;
-    }
-    retransmit_->onRttSample(nowNs - frame.echoTimestampNs - frame.receptionDeltaNs);
-    return;
-  }
-  wire::RttMeasurementFrame reply = frame;
-  reply.header = {static_cast<int32_t>(sizeof(reply)), 0, 0, static_cast<uint16_t>(wire::FrameType::kRttMeasurement)};
-  reply.receptionDeltaNs = 0;
-  io::TxSlot slot;
-  if (context.io.reserve(*endpoint_->socket, source, sizeof(reply), slot) != io::TxStatus::kPending) return;
-  std::memcpy(slot.data, &reply, sizeof(reply));
-  context.io.commit(*endpoint_->socket, source, slot, sizeof(reply));
-}
-
-void NetworkPublication::onNak(SenderContext& context, const wire::NakFrame& nak, int64_t nowNs) {
-  SenderState& s = *state_;
-  driverCounters_.add(SystemCounter::kNaksReceived, 1);
-  counters_.naksReceived.add(1);
-  if (nak.length <= 0 || nak.termOffset >= params_.termLength || nak.termOffset % wire::kFrameAlignment != 0) {
-    if (nak.length != 0) driverCounters_.add(SystemCounter::kInvalidPackets, 1);
-    return;
-  }
-  const int64_t begin = logbuffer::computePosition(nak.termId, nak.termOffset, log_.bits(), params_.initialTermId);
-  const int64_t lowest = std::max(
-      s.startPosition, s.senderPosition - params_.termLength / 2 - logbuffer::maxMessageLength(params_.termLength));
-  if (begin < lowest || begin >= s.senderPosition) {
-    // Before the stream, not sent yet, or so old that its memory is being cleaned.
-    driverCounters_.add(OutriggerCounter::kRetransmitsSuppressed, 1);
-    return;
-  }
-  const int64_t wantedLength = flowControl_->maxRetransmissionLength(nak.length, params_.termLength - nak.termOffset, s.receiverWindow);
-  const int64_t end = std::min(s.senderPosition, begin + alignUp<int64_t>(wantedLength, wire::kFrameAlignment));
-  lastActivityNs_.store(nowNs, std::memory_order_relaxed);
-  requestRtt(context, nowNs);
-  // No more repair bytes in a linger than two receiver windows: whatever asks for them, recovery never becomes an amplifier.
-  if (nowNs - s.repairBudgetResetNs >= retransmit_->lingerNs()) {
-    s.repairBudgetResetNs = nowNs;
-    s.repairedBytes = 0;
-  }
-  std::array<RetransmitHandler::Range, 16> ranges;
-  int64_t suppressed = 0;
-  bool overflow = false;
-  const int32_t count = retransmit_->onNak(begin, end, nowNs, ranges, suppressed, overflow);
-  if (suppressed > 0) driverCounters_.add(OutriggerCounter::kRetransmitsSuppressed, 1);
-  if (overflow) driverCounters_.add(SystemCounter::kRetransmitOverflow, 1);
-  for (int32_t i = 0; i < count; ++i) {
-    auto range = ranges[static_cast<size_t>(i)];
-    const int64_t budget = 2 * static_cast<int64_t>(s.receiverWindow) - s.repairedBytes;
-    if (budget <= 0) {
-      driverCounters_.add(OutriggerCounter::kRetransmitsSuppressed, 1);
-      return;
-    }
-    range.end = std::min(range.end, range.begin + alignUp<int64_t>(budget, wire::kFrameAlignment));
-    const int64_t reached = retransmit(context, range.begin, range.end);
-    retransmit_->onSent(range.begin, reached, nowNs);
-    s.repairedBytes += reached - range.begin;
-    if (reached < range.end) return;  // full socket, or a range that does not begin at a frame: the receiver asks again for the rest
-  }
-}
-
-int64_t NetworkPublication::retransmit(SenderContext& context, int64_t begin, int64_t end) {
-  const io::Caps& caps = context.io.caps();
-  const bool mdc = endpoint_->isMdc();
-  int64_t cursor = begin;
-  while (cursor < end) {
-    const int32_t offset = logbuffer::termOffsetFromPosition(cursor, params_.termLength);
-    const int32_t index = logbuffer::indexByPosition(cursor, log_.bits());
-    const auto header = wire::load<wire::DataHeader>(log_.term(index) + offset);
-    // A NAK may name any offset: only one where a frame of this term begins is answered.
-    if (header.termOffset != offset ||
-        header.termId != logbuffer::termIdFromPosition(cursor, log_.bits(), params_.initialTermId)) {
-      driverCounters_.add(SystemCounter::kInvalidPackets, 1);
-      return cursor;
-    }
-    const auto maxLength = static_cast<int32_t>(std::min<int64_t>(end - cursor, params_.termLength - offset));
-    bool invalid = false;
-    auto train = logbuffer::cutTrain(log_.term(index), params_.termLength, offset, maxLength, params_.mtu,
-                                     static_cast<int32_t>(caps.maxTrainSegments), static_cast<int32_t>(caps.maxTrainLengthBytes), invalid);
-    if (train.length == 0) return cursor;
-    const size_t fanOut = mdc ? std::min(endpoint_->destinations.size(), context.items.size()) : 1;
-    for (size_t d = 0; d < fanOut; ++d) {
-      io::TxItem& item = context.items[d];
-      item = {};
-      item.nextHop = mdc ? endpoint_->destinations[d]->nextHop.get() : endpoint_->nextHop.get();
-      item.data = log_.term(index) + offset;
-      item.length = static_cast<uint32_t>(train.length);
-      item.segmentLength = static_cast<uint32_t>(train.segmentLength);
-    }
-    if (fanOut > 0 && context.io.transmit(*endpoint_->socket, {context.items.data(), fanOut}) < fanOut) {
-      driverCounters_.add(SystemCounter::kShortSends, 1);
-      return cursor;
-    }
-    driverCounters_.add(SystemCounter::kRetransmitsSent, 1);
-    driverCounters_.add(SystemCounter::kRetransmittedBytes, train.length);
-    driverCounters_.add(SystemCounter::kBytesSent, static_cast<int64_t>(train.length) * static_cast<int64_t>(fanOut));
-    driverCounters_.add(OutriggerCounter::kDatagramsSent,
-                        datagrams(static_cast<uint32_t>(train.length), static_cast<uint32_t>(train.segmentLength)) *
-                            static_cast<int64_t>(fanOut));
-    cursor += train.length + train.padding;
-  }
-  return cursor;
-}
-
 void NetworkPublication::onError(SenderContext& context, const uint8_t* frame, size_t, const io::SockAddr& source, int64_t nowNs) {
   SenderState& s = *state_;
   const auto error = wire::load<wire::ErrorFrame>(frame);
@@ -577,7 +465,7 @@ int64_t NetworkPublication::nextDeadlineNs(int64_t nowNs) const {
   if (s.setupWanted && !(endpoint_->isMdc() && endpoint_->destinations.empty())) {
     deadline = std::min(deadline, s.lastSetupNs + (s.setupElicited ? kElicitedSetupIntervalNs : config_.setupTimeoutNs));
   }
-  if (s.hasInitialConnection) deadline = std::min(deadline, s.lastSendNs + config_.heartbeatTimeoutNs);
+  if (s.hasInitialConnection) deadline = std::min(deadline, heartbeatDueNs(nowNs));
   if (s.socketFull) deadline = std::min(deadline, nowNs + kSocketRetryNs);
   if (!s.spies.empty()) deadline = std::min(deadline, nowNs + kSpyCheckNs);
   if (s.cleanedTo < consumedPosition_.load(std::memory_order_relaxed) + 2 * static_cast<int64_t>(params_.termLength)) deadline = nowNs;

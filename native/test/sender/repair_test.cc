@@ -267,6 +267,30 @@ TEST(SenderRepair, ARangeThatEndsInsideAFrameLeavesThatFrameToTheNextNak) {
   EXPECT_EQ(lossy.world.count(SystemCounter::kInvalidPackets), 0);
 }
 
+TEST(SenderRepair, WhereDatagramsGetLostAnEarlyHeartbeatShowsTheLossOfALastOne) {
+  Lossy lossy;
+  World& world = lossy.world;
+  world.nak(*lossy.stream, 3 * kMessage, kMessage);
+  world.steps(2);
+  lossy.stream->append(100);
+  world.step();
+  world.takePayload();
+  EXPECT_LE(world.sender->nextDeadlineNs(world.clock.nanoTime()), world.clock.nanoTime() + 10 * kMilliNs);
+  std::vector<Datagram> beats;
+  for (int32_t i = 0; i < 80; ++i) {
+    world.step(kMilliNs);
+    for (Datagram& beat : world.takeHeartbeats()) beats.push_back(std::move(beat));
+  }
+  ASSERT_EQ(beats.size(), 3u) << "early ones are few";
+  for (const Datagram& beat : beats) EXPECT_EQ(positionOf(*lossy.stream, beat), lossy.stream->producer);
+  world.step(2 * kSecondNs);
+  lossy.stream->append(100);
+  world.step();
+  world.takePayload();
+  for (int32_t i = 0; i < 99; ++i) world.step(kMilliNs);
+  EXPECT_EQ(world.takeHeartbeats().size(), 0u) << "the loss is long ago";
+}
+
 TEST(RetransmitHandler, KeepsManyRangesAndSaysWhenThereAreTooMany) {
   RetransmitHandler handler(10 * kMilliNs);
   std::array<RetransmitHandler::Range, 16> out;

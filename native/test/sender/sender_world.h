@@ -458,7 +458,8 @@ inline int64_t expectContiguous(const Stream& stream, const std::vector<Datagram
       const uint8_t* frame = datagram.bytes.data() + offset;
       const int32_t aligned = wire::alignedFrameLength(wire::frameLength(frame));
       at += aligned;
-      offset += wire::frameType(frame) == wire::FrameType::kPad ? static_cast<size_t>(wire::kDataHeaderLength) : static_cast<size_t>(aligned);
+      const bool pad = wire::frameType(frame) == wire::FrameType::kPad;
+      offset += static_cast<size_t>(pad ? wire::kDataHeaderLength : aligned);
     }
   }
   return at;
