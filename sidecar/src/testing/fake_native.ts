@@ -260,7 +260,7 @@ export class FakeDriver implements Native {
   readonly publications = new Set<FakePublication>();
   readonly subscriptions = new Set<FakeSubscription>();
   readonly refusedDestinations = new Set<string>();
-  room = Infinity;
+  room = Number.MAX_SAFE_INTEGER;
   nextStatus: OfferStatus | undefined;
   alive = true;
   waits = 0;
@@ -282,7 +282,7 @@ export class FakeDriver implements Native {
 
   changed(timeoutMs: number): Promise<void> {
     return new Promise((resolve) => {
-      const timer = setTimeout(resolve, timeoutMs);
+      const timer = setTimeout(resolve, timeoutMs).unref();
       this.waiters.push(() => {
         clearTimeout(timer);
         resolve();
