@@ -12,13 +12,25 @@ export const kExitConfig = 78;
 export const kExitUnavailable = 69;
 
 function processLog(level: string): Logger {
-  return pino({ level, base: { pid: process.pid }, timestamp: pino.stdTimeFunctions.isoTime }, pino.destination({ dest: 1, sync: true }));
+  return pino(
+    { level, base: { pid: process.pid }, timestamp: pino.stdTimeFunctions.isoTime },
+    pino.destination({ dest: 1, sync: true }),
+  );
 }
 
-/** Runs until it is drained; resolves to the exit status. A second signal exits the process at once. */
-export async function runSidecarProcess(argv: readonly string[], env: NodeJS.ProcessEnv, native: Native): Promise<number> {
+/**
+ * Runs until it is drained; resolves to the exit status. A second signal exits the process at once. The native client is loaded late, so that
+ * help and bad settings are answered without it.
+ */
+export async function runSidecarProcess(
+  argv: readonly string[],
+  env: Readonly<Record<string, string | undefined>>,
+  loadNative: () => Native | Promise<Native>,
+): Promise<number> {
   if (argv.includes('--help') || argv.includes('-h')) {
-    process.stdout.write(`Usage: outrigger run [settings]\n\nServes gRPC beside a running driver until SIGTERM or SIGINT.\n\n${renderConfigHelp()}`);
+    process.stdout.write(
+      `Usage: outrigger run [settings]\n\nServes gRPC beside a running driver until SIGTERM or SIGINT.\n\n${renderConfigHelp()}`,
+    );
     return kExitOk;
   }
   let config;
@@ -34,7 +46,7 @@ export async function runSidecarProcess(argv: readonly string[], env: NodeJS.Pro
   const log = processLog(config.logLevel);
   let sidecar;
   try {
-    sidecar = await startSidecar(config, { native, log });
+    sidecar = await startSidecar(config, { native: await loadNative(), log });
   } catch (error) {
     log.fatal({ err: error }, 'the sidecar could not start');
     process.stderr.write(`outrigger: ${(error as Error).message}\n`);

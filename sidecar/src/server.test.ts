@@ -24,8 +24,22 @@ function streamKey(session: number, stream: number): Buffer {
   return key;
 }
 
-function counter(id: number, typeId: number, value: number, more: { key?: Buffer; label?: string; registrationId?: bigint } = {}) {
-  return { id, typeId, value: BigInt(value), registrationId: 0n, ownerId: 0n, label: '', key: Buffer.alloc(112), ...more };
+function counter(
+  id: number,
+  typeId: number,
+  value: number,
+  more: { key?: Buffer; label?: string; registrationId?: bigint } = {},
+) {
+  return {
+    id,
+    typeId,
+    value: BigInt(value),
+    registrationId: 0n,
+    ownerId: 0n,
+    label: '',
+    key: Buffer.alloc(112),
+    ...more,
+  };
 }
 
 function metric(body: string, series: string): number | undefined {
@@ -70,12 +84,16 @@ describe('addresses', () => {
 
   it('refuses to start on a socket in use, and names it', async () => {
     fixture = await startFixture();
-    await expect(startFixture({ grpcSocket: fixture.sidecar.socket })).rejects.toThrow(/grpcSocket .*listens there already/);
+    await expect(startFixture({ grpcSocket: fixture.sidecar.socket })).rejects.toThrow(
+      /grpcSocket .*listens there already/,
+    );
   });
 
   it('refuses to start on an HTTP address in use, and names the key', async () => {
     fixture = await startFixture();
-    await expect(startFixture({ httpListen: fixture.sidecar.httpAddress })).rejects.toThrow(/httpListen .*EADDRINUSE/);
+    await expect(startFixture({ httpListen: fixture.sidecar.httpAddress })).rejects.toThrow(
+      /httpListen .*EADDRINUSE/,
+    );
   });
 
   it('finds groups by name and number', () => {
@@ -108,14 +126,20 @@ describe('health', () => {
     driver.alive = false;
     fixture = await startFixture({}, driver);
     expect((await get(fixture, '/readyz')).status).toBe(503);
-    expect(await fixture.client.call('admin', 'getStatus')).toMatchObject({ driverState: 'DRIVER_STATE_CONNECTING' });
-    const error = (await fixture.client.call('admin', 'listCounters').catch((thrown: ServiceError) => thrown)) as ServiceError;
+    expect(await fixture.client.call('admin', 'getStatus')).toMatchObject({
+      driverState: 'DRIVER_STATE_CONNECTING',
+    });
+    const error = (await fixture.client
+      .call('admin', 'listCounters')
+      .catch((thrown: ServiceError) => thrown)) as ServiceError;
     expect(error.code).toBe(status.UNAVAILABLE);
   });
 
   it('does not know services that are not there', async () => {
     fixture = await startFixture();
-    await expect(fixture.client.call('health', 'check', { service: 'nope' })).rejects.toMatchObject({ code: status.NOT_FOUND });
+    await expect(fixture.client.call('health', 'check', { service: 'nope' })).rejects.toMatchObject({
+      code: status.NOT_FOUND,
+    });
   });
 });
 
@@ -123,50 +147,73 @@ describe('admin', () => {
   it('shows topics, streams, counters, errors and losses', async () => {
     fixture = await startFixture();
     fixture.driver.counterList = [counter(0, 0, 42, { label: 'Bytes sent' })];
-    const subscriber = fixture.client.subscribe().write(open('local', { initialCredit: { messages: 10, bytes: 1000 } }));
+    const subscriber = fixture.client
+      .subscribe()
+      .write(open('local', { initialCredit: { messages: 10, bytes: 1000 } }));
     await subscriber.next((answer) => answer['opened']);
     const publisher = fixture.client.publish().write(open('local'));
     publisher.write({ batch: { sequence: 1, messages: [Buffer.from('abc')] } });
     await publisher.next((answer) => answer['result']);
     await subscriber.next((answer) => answer['batch']);
     const call = (method: string) => running().client.call('admin', method);
-    expect(await call('listTopics')).toMatchObject({ topics: [{ name: 'local', publishStreams: 1, publishedMessages: '1' }, { name: 'quotes' }] });
+    expect(await call('listTopics')).toMatchObject({
+      topics: [{ name: 'local', publishStreams: 1, publishedMessages: '1' }, { name: 'quotes' }],
+    });
     expect(await call('listStreams')).toMatchObject({
       publishers: [{ topic: 'local', connected: true, messages: '1', bytes: '3' }],
       subscribers: [{ topic: 'local', images: 1, messages: '1', bytes: '3', slowPolicy: 'BLOCK' }],
     });
     expect(await call('listCounters')).toMatchObject({ counters: [{ label: 'Bytes sent', value: '42' }] });
     expect(await call('listErrors')).toMatchObject({ errors: [{ count: 2, text: 'address in use' }] });
-    expect(await call('listLosses')).toMatchObject({ losses: [{ observations: '3', bytesLost: '4096', streamId: 6 }] });
-    expect(await call('getStatus')).toMatchObject({ version: '0.1.0', driverPid: '4711', endpoints: ['10.0.0.1:40123'] });
+    expect(await call('listLosses')).toMatchObject({
+      losses: [{ observations: '3', bytesLost: '4096', streamId: 6 }],
+    });
+    expect(await call('getStatus')).toMatchObject({
+      version: '0.1.0',
+      driverPid: '4711',
+      endpoints: ['10.0.0.1:40123'],
+    });
   });
 
-  it.each(['grpc.reflection.v1.ServerReflection', 'grpc.reflection.v1alpha.ServerReflection'])('answers reflection of %s', async (service) => {
-    fixture = await startFixture();
-    const raw = new Client(`unix:${fixture.sidecar.socket}`, credentials.createInsecure());
-    const pass = (bytes: Buffer): Buffer => bytes;
-    const stream = raw.makeBidiStreamRequest(`/${service}/ServerReflectionInfo`, pass, pass);
-    stream.write(Buffer.from([0x3a, 0x01, 0x2a])); // list_services: "*"
-    const [answer] = (await once(stream, 'data')) as [Buffer];
-    expect(answer.toString('latin1')).toContain('outrigger.v1.MessagingService');
-    expect(answer.toString('latin1')).toContain('grpc.health.v1.Health');
-    stream.end();
-    await once(stream, 'end');
-    raw.close();
-  });
+  it.each(['grpc.reflection.v1.ServerReflection', 'grpc.reflection.v1alpha.ServerReflection'])(
+    'answers reflection of %s',
+    async (service) => {
+      fixture = await startFixture();
+      const raw = new Client(`unix:${fixture.sidecar.socket}`, credentials.createInsecure());
+      const pass = (bytes: Buffer): Buffer => bytes;
+      const stream = raw.makeBidiStreamRequest(`/${service}/ServerReflectionInfo`, pass, pass);
+      stream.write(Buffer.from([0x3a, 0x01, 0x2a])); // list_services: "*"
+      const [answer] = (await once(stream, 'data')) as [Buffer];
+      expect(answer.toString('latin1')).toContain('outrigger.v1.MessagingService');
+      expect(answer.toString('latin1')).toContain('grpc.health.v1.Health');
+      stream.end();
+      await once(stream, 'end');
+      raw.close();
+    },
+  );
 });
 
 describe('metrics', () => {
   it('counts by topic, and never goes back when streams close', async () => {
     fixture = await startFixture();
     for (let round = 1; round <= 2; round++) {
-      const subscriber = fixture.client.subscribe().write(open('local', { initialCredit: { messages: 10, bytes: 1000 } }));
+      const subscriber = fixture.client
+        .subscribe()
+        .write(open('local', { initialCredit: { messages: 10, bytes: 1000 } }));
       await subscriber.next((answer) => answer['opened']);
       const publisher = fixture.client.publish().write(open('local'));
       publisher.write({ batch: { sequence: 1, messages: [Buffer.from('abc'), Buffer.from('de')] } });
       await publisher.next((answer) => answer['result']);
-      await subscriber.next((answer) => ((answer['batch'] as { messages: Buffer[] } | undefined)?.messages.some((each) => String(each) === 'de') === true ? true : undefined));
-      expect(metric((await get(fixture, '/metrics')).body, 'outrigger_grpc_streams{topic="local",kind="publish"}')).toBe(1);
+      await subscriber.next((answer) =>
+        (answer['batch'] as { messages: Buffer[] } | undefined)?.messages.some(
+          (each) => String(each) === 'de',
+        ) === true
+          ? true
+          : undefined,
+      );
+      expect(
+        metric((await get(fixture, '/metrics')).body, 'outrigger_grpc_streams{topic="local",kind="publish"}'),
+      ).toBe(1);
       publisher.stream.end();
       await publisher.ended();
       subscriber.stream.cancel();
@@ -181,7 +228,8 @@ describe('metrics', () => {
 
   it('reads driver counters at scrape, sums sessions of a stream, and keeps what closed ones had', async () => {
     fixture = await startFixture();
-    const session = (id: number, value: number) => counter(id, 2, value, { key: streamKey(id, 1001), registrationId: BigInt(id) });
+    const session = (id: number, value: number) =>
+      counter(id, 2, value, { key: streamKey(id, 1001), registrationId: BigInt(id) });
     const own = Buffer.alloc(112);
     own.writeInt32LE(5, 0);
     fixture.driver.counterList = [
@@ -190,7 +238,10 @@ describe('metrics', () => {
       counter(60, 40000, 77, { key: own }),
       session(50, 400),
       session(51, 600),
-      counter(52, 4, 5000, { key: streamKey(1, 1001), label: 'sub-pos: 1 2 1001 aeron:udp?endpoint=a:1 @4000' }),
+      counter(52, 4, 5000, {
+        key: streamKey(1, 1001),
+        label: 'sub-pos: 1 2 1001 aeron:udp?endpoint=a:1 @4000',
+      }),
     ];
     const first = (await get(fixture, '/metrics')).body;
     expect(metric(first, 'outrigger_driver_bytes_sent_total')).toBe(1000);
@@ -216,7 +267,9 @@ describe('metrics', () => {
   it('shows a topics file that is refused', async () => {
     fixture = await startFixture();
     writeFileSync(fixture.topicsFile, 'topics: nonsense');
-    while (((await fixture.client.call('admin', 'getStatus'))['topicsError'] as string | undefined) === undefined) {
+    while (
+      ((await fixture.client.call('admin', 'getStatus'))['topicsError'] as string | undefined) === undefined
+    ) {
       await new Promise(setImmediate);
     }
     const { body } = await get(fixture, '/metrics');
@@ -226,15 +279,22 @@ describe('metrics', () => {
 
   it('answers other paths and methods with what there is', async () => {
     fixture = await startFixture();
-    expect(await get(fixture, '/nope')).toEqual({ status: 404, body: '/nope: not here; /metrics, /livez and /readyz are\n' });
-    expect((await fetch(`http://${fixture.sidecar.httpAddress}/metrics`, { method: 'POST' })).status).toBe(405);
+    expect(await get(fixture, '/nope')).toEqual({
+      status: 404,
+      body: '/nope: not here; /metrics, /livez and /readyz are\n',
+    });
+    expect((await fetch(`http://${fixture.sidecar.httpAddress}/metrics`, { method: 'POST' })).status).toBe(
+      405,
+    );
   });
 });
 
 describe('drain', () => {
   it('flushes and ends publishers, then ends subscribers after what they have, then is over', async () => {
     fixture = await startFixture();
-    const subscriber = fixture.client.subscribe().write(open('local', { initialCredit: { messages: 100, bytes: 10_000 } }));
+    const subscriber = fixture.client
+      .subscribe()
+      .write(open('local', { initialCredit: { messages: 100, bytes: 10_000 } }));
     await subscriber.next((answer) => answer['opened']);
     const publisher = fixture.client.publish().write(open('local'));
     await publisher.next((answer) => answer['opened']);
@@ -246,7 +306,9 @@ describe('drain', () => {
     expect((await publisher.ended())?.code).toBe(status.UNAVAILABLE);
     expect((await subscriber.ended())?.code).toBe(status.UNAVAILABLE);
     expect(publication?.closedInOrder).toBe(true);
-    const batches = subscriber.answers.flatMap((each) => (each['batch'] as { messages: Buffer[] } | undefined)?.messages ?? []);
+    const batches = subscriber.answers.flatMap(
+      (each) => (each['batch'] as { messages: Buffer[] } | undefined)?.messages ?? [],
+    );
     expect(batches.map(String)).toEqual(['last']);
     await fixture.sidecar.ended;
     expect(fixture.driver.subscriptions.size).toBe(0);
@@ -255,8 +317,13 @@ describe('drain', () => {
   it('takes no new streams once it has begun', async () => {
     fixture = await startFixture({ drainTimeout: '10s' });
     fixture.driver.room = 0;
-    await fixture.client.subscribe().write(open('local')).next((answer) => answer['opened']);
-    const stuck = fixture.client.publish().write(open('local', { backPressure: 'BACK_PRESSURE_POLICY_WAIT', waitTimeoutMs: 600_000 }));
+    await fixture.client
+      .subscribe()
+      .write(open('local'))
+      .next((answer) => answer['opened']);
+    const stuck = fixture.client
+      .publish()
+      .write(open('local', { backPressure: 'BACK_PRESSURE_POLICY_WAIT', waitTimeoutMs: 600_000 }));
     await stuck.next((answer) => answer['opened']);
     stuck.write({ batch: { sequence: 1, messages: [Buffer.from('x')] } });
     while (fixture.driver.waits === 0) {
@@ -275,8 +342,13 @@ describe('drain', () => {
   it('cuts what does not end in time', async () => {
     fixture = await startFixture({ drainTimeout: '50ms' });
     fixture.driver.room = 0;
-    await fixture.client.subscribe().write(open('local')).next((answer) => answer['opened']);
-    const stuck = fixture.client.publish().write(open('local', { backPressure: 'BACK_PRESSURE_POLICY_WAIT', waitTimeoutMs: 600_000 }));
+    await fixture.client
+      .subscribe()
+      .write(open('local'))
+      .next((answer) => answer['opened']);
+    const stuck = fixture.client
+      .publish()
+      .write(open('local', { backPressure: 'BACK_PRESSURE_POLICY_WAIT', waitTimeoutMs: 600_000 }));
     await stuck.next((answer) => answer['opened']);
     stuck.write({ batch: { sequence: 1, messages: [Buffer.from('x')] } });
     while (fixture.driver.waits === 0) {

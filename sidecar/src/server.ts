@@ -39,7 +39,9 @@ export interface Sidecar {
 
 export function sidecarVersion(): string {
   try {
-    const file = JSON.parse(readFileSync(join(dirname(protoRoot()), 'package.json'), 'utf8')) as { version?: string };
+    const file = JSON.parse(readFileSync(join(dirname(protoRoot()), 'package.json'), 'utf8')) as {
+      version?: string;
+    };
     return file.version ?? 'unknown';
   } catch {
     return 'unknown';
@@ -72,7 +74,11 @@ class RunningSidecar implements Sidecar {
     const version = sidecarVersion();
     const totals = new TopicTotals();
     this.topics = new TopicStore(config.topicsFile);
-    this.link = new DriverLink({ native, directory: config.driverDirectory, driverTimeoutMs: config.driverTimeout });
+    this.link = new DriverLink({
+      native,
+      directory: config.driverDirectory,
+      driverTimeoutMs: config.driverTimeout,
+    });
     this.messaging = new MessagingService({ config, topics: this.topics, link: this.link, totals, log });
     const shared = {
       config,
@@ -86,8 +92,17 @@ class RunningSidecar implements Sidecar {
       backend: () => this.backend(),
     };
     const metrics = new Metrics(shared);
-    this.grpc = new GrpcServer({ config, messaging: this.messaging, health: this.health, admin: adminMethods({ ...shared, drain: () => void this.drain() }) });
-    this.http = new HttpServer({ metrics: () => metrics.render(), metricsType: metrics.contentType, notReady: () => this.notReady() });
+    this.grpc = new GrpcServer({
+      config,
+      messaging: this.messaging,
+      health: this.health,
+      admin: adminMethods({ ...shared, drain: () => void this.drain() }),
+    });
+    this.http = new HttpServer({
+      metrics: () => metrics.render(),
+      metricsType: metrics.contentType,
+      notReady: () => this.notReady(),
+    });
   }
 
   get socket(): string | undefined {
@@ -109,7 +124,12 @@ class RunningSidecar implements Sidecar {
         ? log.info({ file: config.topicsFile, topics: this.topics.list().length }, 'topics loaded')
         : log.error({ file: config.topicsFile, error }, 'topics file refused; the topics before it stay'),
     );
-    this.topics.on('change', (change) => log.info({ topic: change.name, added: change.before === undefined, redefined: change.redefined }, 'topic changed'));
+    this.topics.on('change', (change) =>
+      log.info(
+        { topic: change.name, added: change.before === undefined, redefined: change.redefined },
+        'topic changed',
+      ),
+    );
     this.link.on('up', (_client, again) => {
       log.info({ directory: config.driverDirectory, again }, 'driver connected');
       this.updateHealth();
@@ -118,7 +138,9 @@ class RunningSidecar implements Sidecar {
       log.error({ directory: config.driverDirectory, reason }, 'driver lost');
       this.updateHealth();
     });
-    this.link.on('retry', (reason, retryMs) => log.warn({ directory: config.driverDirectory, reason, retryMs }, 'no driver yet'));
+    this.link.on('retry', (reason, retryMs) =>
+      log.warn({ directory: config.driverDirectory, reason, retryMs }, 'no driver yet'),
+    );
     this.health.set(kAdminService, 'SERVING');
     try {
       this.topics.start();
@@ -132,7 +154,10 @@ class RunningSidecar implements Sidecar {
       throw error;
     }
     this.link.start();
-    log.info({ socket: this.socket, grpc: this.grpcAddress, http: this.httpAddress, endpoints: config.endpoints }, 'sidecar serves');
+    log.info(
+      { socket: this.socket, grpc: this.grpcAddress, http: this.httpAddress, endpoints: config.endpoints },
+      'sidecar serves',
+    );
   }
 
   drain(): Promise<void> {
@@ -142,7 +167,14 @@ class RunningSidecar implements Sidecar {
 
   private async drainOnce(): Promise<void> {
     const deadline = performance.now() + this.config.drainTimeout;
-    this.log.info({ timeoutMs: this.config.drainTimeout, publishers: this.messaging.publishers.size, subscribers: this.messaging.subscribers.size }, 'drain begins');
+    this.log.info(
+      {
+        timeoutMs: this.config.drainTimeout,
+        publishers: this.messaging.publishers.size,
+        subscribers: this.messaging.subscribers.size,
+      },
+      'drain begins',
+    );
     await Promise.resolve(); // so that isDraining is true for what follows
     this.updateHealth();
     let timer: NodeJS.Timeout | undefined;
@@ -208,7 +240,8 @@ class RunningSidecar implements Sidecar {
 
 /** Starts serving; the driver may come later. Rejects when an address is in use or the topics file is bad. */
 export async function startSidecar(config: Config, parts: SidecarParts): Promise<Sidecar> {
-  const log = parts.log ?? pino({ level: config.logLevel, base: null, timestamp: pino.stdTimeFunctions.isoTime });
+  const log =
+    parts.log ?? pino({ level: config.logLevel, base: null, timestamp: pino.stdTimeFunctions.isoTime });
   const sidecar = new RunningSidecar(config, parts.native, log);
   await sidecar.start();
   return sidecar;

@@ -33,16 +33,27 @@ describe('configuration', () => {
       env: { OUTRIGGER_LOG_LEVEL: 'warn', OUTRIGGER_DRAIN_TIMEOUT: '7s' },
       readFile: () => 'logLevel: debug\ndrainTimeout: 1s\nflushTimeout: 250ms\nendpoints: [10.0.0.1:40123]\n',
     };
-    expect(loadConfig(sources)).toMatchObject({ logLevel: 'error', drainTimeout: 7000, flushTimeout: 250, endpoints: ['10.0.0.1:40123'] });
+    expect(loadConfig(sources)).toMatchObject({
+      logLevel: 'error',
+      drainTimeout: 7000,
+      flushTimeout: 250,
+      endpoints: ['10.0.0.1:40123'],
+    });
   });
 
   it('reads JSON as well as YAML', () => {
-    expect(loadConfig(file('{"maxBatchBytes": "64KiB", "allowChannels": true}'))).toMatchObject({ maxBatchBytes: 65536, allowChannels: true });
+    expect(loadConfig(file('{"maxBatchBytes": "64KiB", "allowChannels": true}'))).toMatchObject({
+      maxBatchBytes: 65536,
+      allowChannels: true,
+    });
   });
 
   it('takes AERON_DIR unless its own key is set', () => {
     expect(loadConfig({ env: { AERON_DIR: '/dev/shm/a' } }).driverDirectory).toBe('/dev/shm/a');
-    expect(loadConfig({ env: { AERON_DIR: '/dev/shm/a', OUTRIGGER_DRIVER_DIRECTORY: '/dev/shm/b' } }).driverDirectory).toBe('/dev/shm/b');
+    expect(
+      loadConfig({ env: { AERON_DIR: '/dev/shm/a', OUTRIGGER_DRIVER_DIRECTORY: '/dev/shm/b' } })
+        .driverDirectory,
+    ).toBe('/dev/shm/b');
   });
 
   it('names key, value and what is allowed for a bad value, in each source', () => {
@@ -58,15 +69,21 @@ describe('configuration', () => {
   });
 
   it('names the nearest known key for a typo, in each source', () => {
-    expect(problemsOf(file('drainTimeuot: 5s'))).toEqual(['drainTimeuot in /c.yaml: unknown; did you mean drainTimeout?']);
+    expect(problemsOf(file('drainTimeuot: 5s'))).toEqual([
+      'drainTimeuot in /c.yaml: unknown; did you mean drainTimeout?',
+    ]);
     expect(problemsOf({ env: { OUTRIGGER_TOPIC_FILE: '/t' } })).toEqual([
       'OUTRIGGER_TOPIC_FILE in the environment: unknown; did you mean OUTRIGGER_TOPICS_FILE?',
     ]);
-    expect(problemsOf({ argv: ['--grpc-sokcet=/s'] })).toEqual(['flag --grpc-sokcet: unknown; did you mean --grpc-socket?']);
+    expect(problemsOf({ argv: ['--grpc-sokcet=/s'] })).toEqual([
+      'flag --grpc-sokcet: unknown; did you mean --grpc-socket?',
+    ]);
   });
 
   it('reports every problem at once', () => {
-    expect(problemsOf({ argv: ['--max-streams', '0', '--nope=1', 'stray'], env: { OUTRIGGER_LOG_LEVEL: 'x' } })).toHaveLength(4);
+    expect(
+      problemsOf({ argv: ['--max-streams', '0', '--nope=1', 'stray'], env: { OUTRIGGER_LOG_LEVEL: 'x' } }),
+    ).toHaveLength(4);
   });
 
   it('leaves names of the driver alone', () => {
@@ -75,7 +92,9 @@ describe('configuration', () => {
 
   it('refuses a remote gRPC address unless it is allowed', () => {
     expect(problemsOf({ argv: ['--grpc-listen', '0.0.0.0:50051'] })[0]).toContain('grpcAllowRemote: true');
-    expect(loadConfig({ argv: ['--grpc-listen', '0.0.0.0:50051', '--grpc-allow-remote'] }).grpcAllowRemote).toBe(true);
+    expect(
+      loadConfig({ argv: ['--grpc-listen', '0.0.0.0:50051', '--grpc-allow-remote'] }).grpcAllowRemote,
+    ).toBe(true);
     expect(loadConfig({ argv: ['--grpc-listen=[::1]:50051'] }).grpcListen).toBe('[::1]:50051');
   });
 
@@ -91,22 +110,44 @@ describe('configuration', () => {
 
   it('documents every key in help and table', () => {
     for (const key of kConfigKeys) {
-      expect(configSchema.shape[key].meta()).toMatchObject({ meaning: expect.stringMatching(/\.$/), allowed: expect.any(String) });
+      expect(configSchema.shape[key].meta()).toMatchObject({
+        meaning: expect.stringMatching(/\.$/),
+        allowed: expect.any(String),
+      });
       expect(renderConfigTable()).toContain(`\`${key}\``);
     }
-    expect(renderConfigHelp()).toContain('--drain-timeout <duration>   file: drainTimeout   env: OUTRIGGER_DRAIN_TIMEOUT');
+    expect(renderConfigHelp()).toContain(
+      '--drain-timeout <duration>   file: drainTimeout   env: OUTRIGGER_DRAIN_TIMEOUT',
+    );
   });
 });
 
 describe('units', () => {
   it('reads sizes and durations and writes them back', () => {
-    expect([parseSize('64KiB'), parseSize('1.5MiB'), parseSize('4k'), parseSize(12), parseSize('1KB')]).toEqual([65536, 1572864, 4096, 12, 1000]);
-    expect([parseDuration('5s'), parseDuration('250'), parseDuration('2m'), parseDuration('0.5h')]).toEqual([5000, 250, 120000, 1800000]);
-    expect([formatSize(65536), formatSize(1000), formatDuration(1500), formatDuration(60000)]).toEqual(['64KiB', '1000', '1500ms', '1m']);
+    expect([
+      parseSize('64KiB'),
+      parseSize('1.5MiB'),
+      parseSize('4k'),
+      parseSize(12),
+      parseSize('1KB'),
+    ]).toEqual([65536, 1572864, 4096, 12, 1000]);
+    expect([parseDuration('5s'), parseDuration('250'), parseDuration('2m'), parseDuration('0.5h')]).toEqual([
+      5000, 250, 120000, 1800000,
+    ]);
+    expect([formatSize(65536), formatSize(1000), formatDuration(1500), formatDuration(60000)]).toEqual([
+      '64KiB',
+      '1000',
+      '1500ms',
+      '1m',
+    ]);
   });
 
   it('refuses what is neither', () => {
-    expect([parseSize('-1'), parseSize('1XiB'), parseSize(1.5), parseSize(null), parseSize('0.3')]).toEqual(Array(5).fill(undefined));
-    expect([parseDuration('5 parsecs'), parseDuration(-1), parseDuration(true)]).toEqual(Array(3).fill(undefined));
+    expect([parseSize('-1'), parseSize('1XiB'), parseSize(1.5), parseSize(null), parseSize('0.3')]).toEqual(
+      Array(5).fill(undefined),
+    );
+    expect([parseDuration('5 parsecs'), parseDuration(-1), parseDuration(true)]).toEqual(
+      Array(3).fill(undefined),
+    );
   });
 });

@@ -55,7 +55,21 @@ export function renderConfigHelp(width = 100): string {
 export function renderConfigTable(): string {
   const escape = (cell: string): string => cell.replace(/\|/g, '\\|');
   const rows = documentedKeys().map((key) =>
-    [`\`${key.key}\``, `\`${key.flag}\``, `\`${key.environment}\``, escape(key.meaning), escape(key.unit), escape(key.allowed), `\`${key.defaultText}\``].join(' | '),
+    [
+      `\`${key.key}\``,
+      `\`${key.flag}\``,
+      `\`${key.environment}\``,
+      escape(key.meaning),
+      escape(key.unit),
+      escape(key.allowed),
+      `\`${key.defaultText}\``,
+    ].join(' | '),
   );
-  return ['| key | flag | environment | meaning | unit | allowed | default |', '|---|---|---|---|---|---|---|', ...rows.map((row) => `| ${row} |`)].join('\n') + '\n';
+  return (
+    [
+      '| key | flag | environment | meaning | unit | allowed | default |',
+      '|---|---|---|---|---|---|---|',
+      ...rows.map((row) => `| ${row} |`),
+    ].join('\n') + '\n'
+  );
 }

@@ -35,7 +35,11 @@ function field<T extends NonNullable<unknown>>(meta: KeyMeta, fallback: T, parse
     .meta({ ...meta });
 }
 
-export function size(meaning: string, range: { min: number; max: number; powerOfTwo?: boolean }, fallback: number) {
+export function size(
+  meaning: string,
+  range: { min: number; max: number; powerOfTwo?: boolean },
+  fallback: number,
+) {
   const power = range.powerOfTwo === true;
   return field(
     {
@@ -75,10 +79,21 @@ export function duration(meaning: string, range: { min: number; max: number }, f
 
 export function count(meaning: string, unit: string, range: { min: number; max: number }, fallback: number) {
   return field(
-    { meaning, unit, allowed: `${range.min} to ${range.max}`, defaultText: `${fallback}`, kind: 'such a whole number' },
+    {
+      meaning,
+      unit,
+      allowed: `${range.min} to ${range.max}`,
+      defaultText: `${fallback}`,
+      kind: 'such a whole number',
+    },
     fallback,
     (value) => {
-      const number = typeof value === 'number' ? value : typeof value === 'string' && /^\d+$/.test(value) ? Number(value) : NaN;
+      const number =
+        typeof value === 'number'
+          ? value
+          : typeof value === 'string' && /^\d+$/.test(value)
+            ? Number(value)
+            : NaN;
       return Number.isInteger(number) && number >= range.min && number <= range.max ? number : undefined;
     },
   );
@@ -88,7 +103,8 @@ export function bool(meaning: string, fallback: boolean) {
   return field(
     { meaning, unit: 'boolean', allowed: 'true, false', defaultText: `${fallback}`, kind: 'a boolean' },
     fallback,
-    (value) => (value === true || value === 'true' ? true : value === false || value === 'false' ? false : undefined),
+    (value) =>
+      value === true || value === 'true' ? true : value === false || value === 'false' ? false : undefined,
   );
 }
 
@@ -100,9 +116,22 @@ export function choice<const T extends readonly string[]>(meaning: string, choic
   );
 }
 
-export function text(meaning: string, unit: string, allowed: string, fallback: string, pattern: RegExp, defaultText?: string) {
+export function text(
+  meaning: string,
+  unit: string,
+  allowed: string,
+  fallback: string,
+  pattern: RegExp,
+  defaultText?: string,
+) {
   return field(
-    { meaning, unit, allowed, defaultText: defaultText ?? (fallback === '' ? 'none' : fallback), kind: `a ${unit}` },
+    {
+      meaning,
+      unit,
+      allowed,
+      defaultText: defaultText ?? (fallback === '' ? 'none' : fallback),
+      kind: `a ${unit}`,
+    },
     fallback,
     (value) => (typeof value === 'string' && pattern.test(value) ? value : undefined),
   );
@@ -111,10 +140,22 @@ export function text(meaning: string, unit: string, allowed: string, fallback: s
 /** A list: an array in a file, comma-separated in the environment and in flags. */
 export function list(meaning: string, unit: string, allowed: string, pattern: RegExp) {
   return field<readonly string[]>(
-    { meaning, unit: `list of ${unit}, comma-separated`, allowed, defaultText: 'none', kind: `a list of ${unit}` },
+    {
+      meaning,
+      unit: `list of ${unit}, comma-separated`,
+      allowed,
+      defaultText: 'none',
+      kind: `a list of ${unit}`,
+    },
     [],
     (value) => {
-      const items = typeof value === 'string' ? value.split(',').map((item) => item.trim()).filter((item) => item !== '') : value;
+      const items =
+        typeof value === 'string'
+          ? value
+              .split(',')
+              .map((item) => item.trim())
+              .filter((item) => item !== '')
+          : value;
       return Array.isArray(items) && items.every((item) => typeof item === 'string' && pattern.test(item))
         ? (items as string[])
         : undefined;
@@ -125,8 +166,17 @@ export function list(meaning: string, unit: string, allowed: string, pattern: Re
 /** File mode in octal: "0660". In YAML, 0o660 and "0660" are the same; a bare decimal number is refused, since it would mean another mode. */
 export function fileMode(meaning: string, fallback: number) {
   return field(
-    { meaning, unit: 'octal mode', allowed: '"0600" to "0777"', defaultText: `0${fallback.toString(8)}`, kind: 'an octal mode in quotes' },
+    {
+      meaning,
+      unit: 'octal mode',
+      allowed: '"0600" to "0777"',
+      defaultText: `0${fallback.toString(8)}`,
+      kind: 'an octal mode in quotes',
+    },
     fallback,
-    (value) => (typeof value === 'string' && /^0?o?[0-7]{3}$/.test(value) ? parseInt(value.replace('o', ''), 8) : undefined),
+    (value) =>
+      typeof value === 'string' && /^0?o?[0-7]{3}$/.test(value)
+        ? parseInt(value.replace('o', ''), 8)
+        : undefined,
   );
 }

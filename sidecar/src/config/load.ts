@@ -8,7 +8,11 @@ import { configSchema, environmentName, flagName, kConfigKeys, type Config, type
 /** The configuration can't be used; `problems` has one sentence for each bad key. */
 export class ConfigError extends Error {
   constructor(readonly problems: readonly string[]) {
-    super(problems.length === 1 ? (problems[0] as string) : `${problems.length} problems:\n  ${problems.join('\n  ')}`);
+    super(
+      problems.length === 1
+        ? (problems[0] as string)
+        : `${problems.length} problems:\n  ${problems.join('\n  ')}`,
+    );
     this.name = 'ConfigError';
   }
 }
@@ -28,7 +32,13 @@ interface Setting {
 }
 
 /** Names with our prefix that other parts of the product read. */
-const kForeignPrefixes = ['OUTRIGGER_DRIVER_', 'OUTRIGGER_INIT_', 'OUTRIGGER_NATIVE_', 'OUTRIGGER_TEST_', 'OUTRIGGER_DEMO_'];
+const kForeignPrefixes = [
+  'OUTRIGGER_DRIVER_',
+  'OUTRIGGER_INIT_',
+  'OUTRIGGER_NATIVE_',
+  'OUTRIGGER_TEST_',
+  'OUTRIGGER_DEMO_',
+];
 const kForeignNames = new Set([
   'OUTRIGGER_CONFIG',
   'OUTRIGGER_ADDON',
@@ -47,7 +57,12 @@ function unknownKey(where: string, written: string, known: readonly string[]): s
   return `${where}: unknown; did you mean ${nearest(written, known)}?`;
 }
 
-function readFileSettings(path: string, read: (path: string) => string, settings: Map<ConfigKey, Setting>, problems: string[]): void {
+function readFileSettings(
+  path: string,
+  read: (path: string) => string,
+  settings: Map<ConfigKey, Setting>,
+  problems: string[],
+): void {
   let document: unknown;
   try {
     document = parseYaml(read(path)); // JSON is YAML
@@ -59,7 +74,9 @@ function readFileSettings(path: string, read: (path: string) => string, settings
     return;
   }
   if (typeof document !== 'object' || Array.isArray(document)) {
-    problems.push(`configuration file ${path}: is ${show(document)}; it must be a map of keys to values, such as "logLevel: debug"`);
+    problems.push(
+      `configuration file ${path}: is ${show(document)}; it must be a map of keys to values, such as "logLevel: debug"`,
+    );
     return;
   }
   for (const [key, value] of Object.entries(document)) {
@@ -72,7 +89,11 @@ function readFileSettings(path: string, read: (path: string) => string, settings
   }
 }
 
-function readEnvironment(env: Readonly<Record<string, string | undefined>>, settings: Map<ConfigKey, Setting>, problems: string[]): void {
+function readEnvironment(
+  env: Readonly<Record<string, string | undefined>>,
+  settings: Map<ConfigKey, Setting>,
+  problems: string[],
+): void {
   const byName = new Map(kConfigKeys.map((key) => [environmentName(key), key]));
   if (env['AERON_DIR'] !== undefined && env['AERON_DIR'] !== '' && !settings.has('driverDirectory')) {
     settings.set('driverDirectory', { value: env['AERON_DIR'], where: 'AERON_DIR in the environment' });
@@ -105,16 +126,22 @@ function readFlags(argv: readonly string[], problems: string[]): Flags {
     const name = equals < 0 ? argument : argument.slice(0, equals);
     const key = byName.get(name);
     if (key === undefined && name !== '--config') {
-      problems.push(name.startsWith('--')
-        ? unknownKey(`flag ${name}`, name, [...byName.keys(), '--config'])
-        : `argument ${show(argument)}: not expected; settings are flags such as --log-level debug`);
+      problems.push(
+        name.startsWith('--')
+          ? unknownKey(`flag ${name}`, name, [...byName.keys(), '--config'])
+          : `argument ${show(argument)}: not expected; settings are flags such as --log-level debug`,
+      );
       continue;
     }
     let value: string | undefined = equals < 0 ? undefined : argument.slice(equals + 1);
     if (value === undefined) {
       const following = argv[i + 1];
       const isSwitch = key !== undefined && configSchema.shape[key].meta()?.['unit'] === 'boolean';
-      if (following !== undefined && (!following.startsWith('--') || following === '') && (!isSwitch || /^(true|false)$/.test(following))) {
+      if (
+        following !== undefined &&
+        (!following.startsWith('--') || following === '') &&
+        (!isSwitch || /^(true|false)$/.test(following))
+      ) {
         value = following;
         i++;
       } else if (isSwitch) {
@@ -140,7 +167,9 @@ export function isLoopback(hostPort: string): boolean {
 
 function crossCheck(config: Config, where: (key: ConfigKey) => string, problems: string[]): void {
   if (config.grpcSocket === '' && config.grpcListen === '') {
-    problems.push(`${where('grpcSocket')}: empty, and grpcListen too; allowed: at least one of them set, or nobody can reach the sidecar`);
+    problems.push(
+      `${where('grpcSocket')}: empty, and grpcListen too; allowed: at least one of them set, or nobody can reach the sidecar`,
+    );
   }
   if (config.grpcListen !== '' && !config.grpcAllowRemote && !isLoopback(config.grpcListen)) {
     problems.push(
@@ -149,7 +178,9 @@ function crossCheck(config: Config, where: (key: ConfigKey) => string, problems:
   }
   for (const endpoint of config.endpoints) {
     if (endpoint.endsWith(':0')) {
-      problems.push(`${where('endpoints')}: ${show(endpoint)} has port 0; allowed: host:port with a port above 0, since publishers must know it`);
+      problems.push(
+        `${where('endpoints')}: ${show(endpoint)} has port 0; allowed: host:port with a port above 0, since publishers must know it`,
+      );
     }
   }
 }
@@ -170,7 +201,9 @@ export function loadConfig(sources: ConfigSources = {}): Config {
   }
 
   const where = (key: ConfigKey): string => settings.get(key)?.where ?? key;
-  const result = configSchema.safeParse(Object.fromEntries([...settings].map(([key, setting]) => [key, setting.value])));
+  const result = configSchema.safeParse(
+    Object.fromEntries([...settings].map(([key, setting]) => [key, setting.value])),
+  );
   if (result.success) {
     crossCheck(result.data, where, problems);
     if (problems.length === 0) {

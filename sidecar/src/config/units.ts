@@ -47,7 +47,11 @@ export function parseDuration(value: unknown): number | undefined {
 }
 
 export function formatSize(bytes: number): string {
-  for (const [name, unit] of [['GiB', 1024 ** 3], ['MiB', 1024 ** 2], ['KiB', 1024]] as const) {
+  for (const [name, unit] of [
+    ['GiB', 1024 ** 3],
+    ['MiB', 1024 ** 2],
+    ['KiB', 1024],
+  ] as const) {
     if (bytes >= unit && bytes % unit === 0) {
       return `${bytes / unit}${name}`;
     }
@@ -56,7 +60,11 @@ export function formatSize(bytes: number): string {
 }
 
 export function formatDuration(milliseconds: number): string {
-  for (const [name, unit] of [['h', 3_600_000], ['m', 60_000], ['s', 1000]] as const) {
+  for (const [name, unit] of [
+    ['h', 3_600_000],
+    ['m', 60_000],
+    ['s', 1000],
+  ] as const) {
     if (milliseconds >= unit && milliseconds % unit === 0) {
       return `${milliseconds / unit}${name}`;
     }

@@ -23,7 +23,11 @@ export interface AdminDependencies {
 
 export type AdminMethod = () => object;
 
-const kStates = { connecting: 'DRIVER_STATE_CONNECTING', up: 'DRIVER_STATE_UP', closed: 'DRIVER_STATE_CLOSED' } as const;
+const kStates = {
+  connecting: 'DRIVER_STATE_CONNECTING',
+  up: 'DRIVER_STATE_UP',
+  closed: 'DRIVER_STATE_CLOSED',
+} as const;
 
 export function adminMethods(deps: AdminDependencies): Readonly<Record<string, AdminMethod>> {
   const ask = <T>(question: (client: NativeClient) => T): T => {
@@ -122,7 +126,11 @@ export function adminMethods(deps: AdminDependencies): Readonly<Record<string, A
     }),
     ListErrors: () => ({ errors: ask((client) => client.errors()) }),
     ListLosses: () => ({
-      losses: ask((client) => client.losses()).map((loss) => ({ ...loss, observations: loss.observations.toString(), bytesLost: loss.bytesLost.toString() })),
+      losses: ask((client) => client.losses()).map((loss) => ({
+        ...loss,
+        observations: loss.observations.toString(),
+        bytesLost: loss.bytesLost.toString(),
+      })),
     }),
     Drain: () => {
       deps.drain();

@@ -1,6 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // The one place where a grpc-js call becomes a DuplexStream, and where writes are pipelined. No policy here.
-import { Metadata, ServerInterceptingCall, type ServerDuplexStream, type ServerInterceptingCallInterface, type ServerInterceptor } from '@grpc/grpc-js';
+import {
+  Metadata,
+  ServerInterceptingCall,
+  type ServerDuplexStream,
+  type ServerInterceptingCallInterface,
+  type ServerInterceptor,
+} from '@grpc/grpc-js';
 import type { DuplexHandlers, DuplexStream } from './duplex_stream';
 import { encodeStatus, type RpcError } from './rpc_error';
 

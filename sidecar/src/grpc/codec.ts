@@ -62,7 +62,10 @@ const SubscribeResponse = type('SubscribeResponse');
 const SubscribeEvent = type('SubscribeEvent');
 
 /** Field and body of the last known member of a oneof request; undefined when there is none. Throws on bytes that are no protobuf. */
-function oneofMember(request: Buffer, fields: readonly number[]): { field: number; body: Buffer } | undefined {
+function oneofMember(
+  request: Buffer,
+  fields: readonly number[],
+): { field: number; body: Buffer } | undefined {
   const reader = Reader.create(request);
   let member: { field: number; body: Buffer } | undefined;
   while (reader.pos < reader.len) {
@@ -88,7 +91,10 @@ function decode<T>(message: Type, body: Buffer): T {
   return Object.fromEntries(Object.entries(object).filter(([, value]) => value !== null)) as T;
 }
 
-export type PublishRequestKind = { readonly kind: 'open'; readonly open: PublishOpenMessage } | { readonly kind: 'batch' } | { readonly kind: 'malformed' };
+export type PublishRequestKind =
+  | { readonly kind: 'open'; readonly open: PublishOpenMessage }
+  | { readonly kind: 'batch' }
+  | { readonly kind: 'malformed' };
 
 export function readPublishRequest(request: Buffer): PublishRequestKind {
   // Nearly every request is a batch written by a generated encoder: its first byte is the tag, and C++ validates the rest.
@@ -195,11 +201,15 @@ export function subscribeOpened(streamId: number): Buffer {
 }
 
 export function imageUnavailable(sessionId: number, position: bigint, reason: number): Buffer {
-  return encode(SubscribeResponse, { event: { imageUnavailable: { sessionId, position: position.toString(), reason } } });
+  return encode(SubscribeResponse, {
+    event: { imageUnavailable: { sessionId, position: position.toString(), reason } },
+  });
 }
 
 export function gap(sessionId: number, from: bigint, to: bigint, reason: number): Buffer {
-  return encode(SubscribeResponse, { event: { gap: { sessionId, fromPosition: from.toString(), toPosition: to.toString(), reason } } });
+  return encode(SubscribeResponse, {
+    event: { gap: { sessionId, fromPosition: from.toString(), toPosition: to.toString(), reason } },
+  });
 }
 
 /** What of a response the sidecar must know: where each image stands. */
@@ -245,13 +255,32 @@ export function summarizeResponse(response: Buffer): ResponseSummary {
     return kOther;
   }
   const member = oneofMember(response, [3]);
-  const event = member === undefined ? {} : SubscribeEvent.toObject(SubscribeEvent.decode(member.body), { longs: String, defaults: true, oneofs: true });
-  const body = event as { event?: string; imageAvailable?: { sessionId: number; joinPosition: string }; imageUnavailable?: { sessionId: number; position: string } };
+  const event =
+    member === undefined
+      ? {}
+      : SubscribeEvent.toObject(SubscribeEvent.decode(member.body), {
+          longs: String,
+          defaults: true,
+          oneofs: true,
+        });
+  const body = event as {
+    event?: string;
+    imageAvailable?: { sessionId: number; joinPosition: string };
+    imageUnavailable?: { sessionId: number; position: string };
+  };
   if (body.event === 'imageAvailable' && body.imageAvailable !== undefined) {
-    return { kind: 'available', sessionId: body.imageAvailable.sessionId, joinPosition: BigInt(body.imageAvailable.joinPosition) };
+    return {
+      kind: 'available',
+      sessionId: body.imageAvailable.sessionId,
+      joinPosition: BigInt(body.imageAvailable.joinPosition),
+    };
   }
   if (body.event === 'imageUnavailable' && body.imageUnavailable !== undefined) {
-    return { kind: 'unavailable', sessionId: body.imageUnavailable.sessionId, position: BigInt(body.imageUnavailable.position) };
+    return {
+      kind: 'unavailable',
+      sessionId: body.imageUnavailable.sessionId,
+      position: BigInt(body.imageUnavailable.position),
+    };
   }
   return kOther;
 }

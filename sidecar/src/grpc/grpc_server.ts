@@ -44,13 +44,21 @@ function withIdentitySerializers(service: ServiceDefinition): ServiceDefinition 
   return Object.fromEntries(
     Object.entries(service).map(([name, method]) => [
       name,
-      { ...method, requestSerialize: identity, requestDeserialize: identity, responseSerialize: identity, responseDeserialize: identity },
+      {
+        ...method,
+        requestSerialize: identity,
+        requestDeserialize: identity,
+        responseSerialize: identity,
+        responseDeserialize: identity,
+      },
     ]),
   );
 }
 
 function asError(thrown: unknown): RpcError {
-  return thrown instanceof RpcError ? thrown : new RpcError(RpcCode.INTERNAL, `unexpected: ${(thrown as Error).message}`, { reason: 'INTERNAL' });
+  return thrown instanceof RpcError
+    ? thrown
+    : new RpcError(RpcCode.INTERNAL, `unexpected: ${(thrown as Error).message}`, { reason: 'INTERNAL' });
 }
 
 function unary(method: (request: object) => object) {
@@ -159,7 +167,11 @@ export class GrpcServer {
         if (error === null) {
           resolve(port);
         } else {
-          reject(new Error(`${key} ${value}: ${error.message}; choose an address that is free and that this process may bind`));
+          reject(
+            new Error(
+              `${key} ${value}: ${error.message}; choose an address that is free and that this process may bind`,
+            ),
+          );
         }
       });
     });

@@ -24,9 +24,13 @@ export class HealthState {
   check(service: string): ServingStatus {
     const status = this.statuses.get(service);
     if (status === undefined) {
-      throw new RpcError(RpcCode.NOT_FOUND, `service "${service}" is not served here; known: ${[...this.statuses.keys()].map((each) => `"${each}"`).join(', ')}`, {
-        reason: 'UNKNOWN_SERVICE',
-      });
+      throw new RpcError(
+        RpcCode.NOT_FOUND,
+        `service "${service}" is not served here; known: ${[...this.statuses.keys()].map((each) => `"${each}"`).join(', ')}`,
+        {
+          reason: 'UNKNOWN_SERVICE',
+        },
+      );
     }
     return status;
   }

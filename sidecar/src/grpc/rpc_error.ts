@@ -46,7 +46,10 @@ export class RpcError extends Error {
 }
 
 export function invalidArgument(field: string, description: string): RpcError {
-  return new RpcError(RpcCode.INVALID_ARGUMENT, `${field}: ${description}`, { reason: 'INVALID_REQUEST', violations: [{ field, description }] });
+  return new RpcError(RpcCode.INVALID_ARGUMENT, `${field}: ${description}`, {
+    reason: 'INVALID_REQUEST',
+    violations: [{ field, description }],
+  });
 }
 
 function any(writer: Writer, type: string, body: Uint8Array): void {

@@ -28,7 +28,9 @@ export async function removeStaleSocket(path: string): Promise<void> {
     return;
   }
   if (!stat.isSocket()) {
-    throw new Error(`grpcSocket ${path}: there is a file that is no socket; remove it or choose another path`);
+    throw new Error(
+      `grpcSocket ${path}: there is a file that is no socket; remove it or choose another path`,
+    );
   }
   if (await isAlive(path)) {
     throw new Error(`grpcSocket ${path}: a process listens there already; stop it or choose another path`);

@@ -40,7 +40,11 @@ export class MessagingService {
 
   publish(stream: DuplexStream): void {
     if (this.admit(stream)) {
-      const session = new PublishSession(stream, { ...this.deps, publications: this.publications, onClosed: (closed) => this.publishers.delete(closed) });
+      const session = new PublishSession(stream, {
+        ...this.deps,
+        publications: this.publications,
+        onClosed: (closed) => this.publishers.delete(closed),
+      });
       this.publishers.add(session);
       session.start();
     }
@@ -48,7 +52,10 @@ export class MessagingService {
 
   subscribe(stream: DuplexStream): void {
     if (this.admit(stream)) {
-      const session = new SubscribeSession(stream, { ...this.deps, onClosed: (closed) => this.subscribers.delete(closed) });
+      const session = new SubscribeSession(stream, {
+        ...this.deps,
+        onClosed: (closed) => this.subscribers.delete(closed),
+      });
       this.subscribers.add(session);
       session.start();
     }
@@ -79,7 +86,11 @@ export class MessagingService {
     stream.end(
       this.drainingNow
         ? draining()
-        : new RpcError(RpcCode.RESOURCE_EXHAUSTED, `${open} streams are open, maxStreams allows no more; close some or raise maxStreams`, { reason: 'TOO_MANY_STREAMS' }),
+        : new RpcError(
+            RpcCode.RESOURCE_EXHAUSTED,
+            `${open} streams are open, maxStreams allows no more; close some or raise maxStreams`,
+            { reason: 'TOO_MANY_STREAMS' },
+          ),
     );
     return false;
   }

@@ -75,12 +75,19 @@ export class Publications {
   }
 
   /** A publication of the route, shared unless exclusive. Rejects with RpcError. */
-  async acquire(label: string, route: PublicationRoute, exclusive: boolean, listener: PublicationListener): Promise<SharedPublication> {
+  async acquire(
+    label: string,
+    route: PublicationRoute,
+    exclusive: boolean,
+    listener: PublicationListener,
+  ): Promise<SharedPublication> {
     const client = this.link.client;
     if (client === undefined) {
       throw driverAway(this.link.lastReason);
     }
-    const key = exclusive ? undefined : `${route.streamId} ${route.channel} ${route.destinations === undefined ? '' : label}`;
+    const key = exclusive
+      ? undefined
+      : `${route.streamId} ${route.channel} ${route.destinations === undefined ? '' : label}`;
     let publication = key === undefined ? undefined : this.shared.get(key);
     if (publication === undefined) {
       publication = new SharedPublication(key, label, route, exclusive);
@@ -175,6 +182,10 @@ export class Publications {
     if (this.link.client !== client) {
       return; // lost meanwhile; the next connection opens it
     }
+    if (!this.all.has(publication)) {
+      await native.close(); // its last stream left meanwhile
+      return;
+    }
     publication.native = native;
     publication.applied.clear();
     await this.reconcile(publication);
@@ -197,15 +208,26 @@ export class Publications {
         done();
       } catch (error) {
         publication.retryAt = Date.now() + kDestinationRetryMs;
-        this.log.warn({ topic: publication.label, destination: uri, err: error }, 'a destination could not be changed; trying again');
+        this.log.warn(
+          { topic: publication.label, destination: uri, err: error },
+          'a destination could not be changed; trying again',
+        );
       }
     };
     const wanted = new Set(publication.desired);
     for (const uri of [...publication.applied].filter((each) => !wanted.has(each))) {
-      await change(uri, () => native.removeDestination(uri), () => publication.applied.delete(uri));
+      await change(
+        uri,
+        () => native.removeDestination(uri),
+        () => publication.applied.delete(uri),
+      );
     }
     for (const uri of [...wanted].filter((each) => !publication.applied.has(each))) {
-      await change(uri, () => native.addDestination(uri), () => publication.applied.add(uri));
+      await change(
+        uri,
+        () => native.addDestination(uri),
+        () => publication.applied.add(uri),
+      );
     }
   }
 

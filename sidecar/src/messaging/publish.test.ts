@@ -9,13 +9,18 @@ type Result = { sequence?: string; accepted?: number; status: string; position?:
 
 let fixture: Fixture;
 
-const opened = (stream: Recorder) => stream.next((answer) => answer['opened'] as { sessionId: number; streamId: number } | undefined);
+const opened = (stream: Recorder) =>
+  stream.next((answer) => answer['opened'] as { sessionId: number; streamId: number } | undefined);
 const result = (stream: Recorder) => stream.next((answer) => answer['result'] as Result | undefined);
-const batch = (sequence: number, ...messages: string[]) => ({ batch: { sequence, messages: messages.map((each) => Buffer.from(each)) } });
+const batch = (sequence: number, ...messages: string[]) => ({
+  batch: { sequence, messages: messages.map((each) => Buffer.from(each)) },
+});
 const openTopic = (topic: string, more: object = {}) => ({ open: { target: { topic }, ...more } });
 
 async function subscriber(topic = 'local'): Promise<Recorder> {
-  const stream = fixture.client.subscribe().write({ open: { target: { topic }, initialCredit: { messages: 1e6, bytes: 1e9 } } });
+  const stream = fixture.client
+    .subscribe()
+    .write({ open: { target: { topic }, initialCredit: { messages: 1e6, bytes: 1e9 } } });
   await stream.next((answer) => answer['opened'] as object);
   return stream;
 }
@@ -40,11 +45,19 @@ describe('publish', () => {
       stream.write(batch(i, `a${i}`, `b${i}`));
     }
     for (let i = 1; i <= 50; i++) {
-      expect(await result(stream)).toMatchObject({ sequence: `${i}`, accepted: 2, status: 'PUBLISH_STATUS_ACCEPTED' });
+      expect(await result(stream)).toMatchObject({
+        sequence: `${i}`,
+        accepted: 2,
+        status: 'PUBLISH_STATUS_ACCEPTED',
+      });
     }
     const received: string[] = [];
     while (received.length < 100) {
-      received.push(...(await receiver.next((answer) => (answer['batch'] as { messages: Buffer[] } | undefined)?.messages)).map(String));
+      received.push(
+        ...(
+          await receiver.next((answer) => (answer['batch'] as { messages: Buffer[] } | undefined)?.messages)
+        ).map(String),
+      );
     }
     expect(received.slice(0, 3)).toEqual(['a1', 'b1', 'a2']);
     stream.stream.end();
@@ -55,7 +68,9 @@ describe('publish', () => {
     const first = fixture.client.publish().write(openTopic('local'));
     const second = fixture.client.publish().write(openTopic('local'));
     const exclusive = fixture.client.publish().write(openTopic('local', { exclusive: true }));
-    const sessions = (await Promise.all([first, second, exclusive].map(opened))).map((each) => each.sessionId);
+    const sessions = (await Promise.all([first, second, exclusive].map(opened))).map(
+      (each) => each.sessionId,
+    );
     expect(sessions[0]).toBe(sessions[1]);
     expect(sessions[2]).not.toBe(sessions[0]);
     expect(fixture.driver.publications.size).toBe(2);
@@ -74,7 +89,11 @@ describe('publish', () => {
     fixture.driver.room = 3;
     const stream = fixture.client.publish().write(openTopic('local'));
     stream.write(batch(9, '1', '2', '3', '4', '5'));
-    expect(await result(stream)).toMatchObject({ sequence: '9', accepted: 3, status: 'PUBLISH_STATUS_BACK_PRESSURED' });
+    expect(await result(stream)).toMatchObject({
+      sequence: '9',
+      accepted: 3,
+      status: 'PUBLISH_STATUS_BACK_PRESSURED',
+    });
   });
 
   it('says NOT_CONNECTED without a subscriber and tells when one comes', async () => {
@@ -82,13 +101,17 @@ describe('publish', () => {
     stream.write(batch(1, 'x'));
     expect(await result(stream)).toMatchObject({ status: 'PUBLISH_STATUS_NOT_CONNECTED' });
     await subscriber();
-    expect(await stream.next((answer) => (answer['event'] as { connected?: boolean } | undefined)?.connected)).toBe(true);
+    expect(
+      await stream.next((answer) => (answer['event'] as { connected?: boolean } | undefined)?.connected),
+    ).toBe(true);
   });
 
   it('WAIT keeps trying and adds up what it got', async () => {
     await subscriber();
     fixture.driver.room = 1;
-    const stream = fixture.client.publish().write(openTopic('local', { backPressure: 'BACK_PRESSURE_POLICY_WAIT', waitTimeoutMs: 60_000 }));
+    const stream = fixture.client
+      .publish()
+      .write(openTopic('local', { backPressure: 'BACK_PRESSURE_POLICY_WAIT', waitTimeoutMs: 60_000 }));
     stream.write(batch(1, '1', '2', '3'));
     stream.write(batch(2, '4'));
     await opened(stream);
@@ -96,14 +119,24 @@ describe('publish', () => {
       await new Promise(setImmediate);
     }
     fixture.driver.grantRoom(10);
-    expect(await result(stream)).toMatchObject({ sequence: '1', accepted: 3, status: 'PUBLISH_STATUS_ACCEPTED' });
-    expect(await result(stream)).toMatchObject({ sequence: '2', accepted: 1, status: 'PUBLISH_STATUS_ACCEPTED' });
+    expect(await result(stream)).toMatchObject({
+      sequence: '1',
+      accepted: 3,
+      status: 'PUBLISH_STATUS_ACCEPTED',
+    });
+    expect(await result(stream)).toMatchObject({
+      sequence: '2',
+      accepted: 1,
+      status: 'PUBLISH_STATUS_ACCEPTED',
+    });
   });
 
   it('WAIT gives up at its deadline and says why', async () => {
     await subscriber();
     fixture.driver.room = 1;
-    const stream = fixture.client.publish().write(openTopic('local', { backPressure: 'BACK_PRESSURE_POLICY_WAIT', waitTimeoutMs: 20 }));
+    const stream = fixture.client
+      .publish()
+      .write(openTopic('local', { backPressure: 'BACK_PRESSURE_POLICY_WAIT', waitTimeoutMs: 20 }));
     stream.write(batch(1, '1', '2'));
     expect(await result(stream)).toMatchObject({ accepted: 1, status: 'PUBLISH_STATUS_BACK_PRESSURED' });
   });
@@ -111,9 +144,15 @@ describe('publish', () => {
   it('DROP drops the rest, counts it and says so', async () => {
     await subscriber();
     fixture.driver.room = 1;
-    const stream = fixture.client.publish().write(openTopic('local', { backPressure: 'BACK_PRESSURE_POLICY_DROP' }));
+    const stream = fixture.client
+      .publish()
+      .write(openTopic('local', { backPressure: 'BACK_PRESSURE_POLICY_DROP' }));
     stream.write(batch(1, '1', '2', '3'));
-    expect(await result(stream)).toMatchObject({ accepted: 1, dropped: 2, status: 'PUBLISH_STATUS_BACK_PRESSURED' });
+    expect(await result(stream)).toMatchObject({
+      accepted: 1,
+      dropped: 2,
+      status: 'PUBLISH_STATUS_BACK_PRESSURED',
+    });
   });
 
   it('answers a message over the maximum in band and goes on', async () => {
@@ -145,14 +184,26 @@ describe('publish', () => {
     const decoded = statusDetails(error);
     expect(decoded).toMatchObject({ code: status.NOT_FOUND, message: error.details });
     expect(decoded.details[0]).toMatchObject({ type: 'type.googleapis.com/google.rpc.ErrorInfo' });
-    expect(decoded.details[0]?.fields).toEqual(['UNKNOWN_TOPIC', 'outrigger.dev', 'topic', 'qoutes', 'nearest', 'quotes']);
+    expect(decoded.details[0]?.fields).toEqual([
+      'UNKNOWN_TOPIC',
+      'outrigger.dev',
+      'topic',
+      'qoutes',
+      'nearest',
+      'quotes',
+    ]);
   });
 
   it('refuses malformed opens with the field at fault', async () => {
     const missing = await errorOf(fixture.client.publish().write({ open: {} }));
     expect(missing.code).toBe(status.INVALID_ARGUMENT);
-    expect(statusDetails(missing).details[1]).toMatchObject({ type: 'type.googleapis.com/google.rpc.BadRequest', fields: ['target', expect.any(String)] });
-    const wait = await errorOf(fixture.client.publish().write(openTopic('local', { waitTimeoutMs: 700_000 })));
+    expect(statusDetails(missing).details[1]).toMatchObject({
+      type: 'type.googleapis.com/google.rpc.BadRequest',
+      fields: ['target', expect.any(String)],
+    });
+    const wait = await errorOf(
+      fixture.client.publish().write(openTopic('local', { waitTimeoutMs: 700_000 })),
+    );
     expect(wait.details).toContain('open.wait_timeout_ms');
     const twice = await errorOf(fixture.client.publish().write(openTopic('local')).write(openTopic('local')));
     expect(twice.details).toContain('twice');
@@ -163,7 +214,9 @@ describe('publish', () => {
   it('refuses channels unless they are allowed', async () => {
     const channel = { open: { target: { channel: { uri: 'aeron:ipc', streamId: 3 } } } };
     expect(await opened(fixture.client.publish().write(channel))).toMatchObject({ streamId: 3 });
-    const bad = await errorOf(fixture.client.publish().write({ open: { target: { channel: { uri: 'tcp://x', streamId: 3 } } } }));
+    const bad = await errorOf(
+      fixture.client.publish().write({ open: { target: { channel: { uri: 'tcp://x', streamId: 3 } } } }),
+    );
     expect(bad.code).toBe(status.INVALID_ARGUMENT);
     await fixture.close();
     fixture = await startFixture({ allowChannels: false });
@@ -173,9 +226,14 @@ describe('publish', () => {
   it('stops reading a client that floods, and forgets nothing of what it sent', async () => {
     await subscriber();
     fixture.driver.room = 0;
-    const stream = fixture.client.publish().write(openTopic('local', { backPressure: 'BACK_PRESSURE_POLICY_WAIT', waitTimeoutMs: 600_000 }));
+    const stream = fixture.client
+      .publish()
+      .write(openTopic('local', { backPressure: 'BACK_PRESSURE_POLICY_WAIT', waitTimeoutMs: 600_000 }));
     await opened(stream);
-    const session = [...(fixture.sidecar as unknown as { messaging: { publishers: Set<{ queue: Buffer[] }> } }).messaging.publishers][0];
+    const session = [
+      ...(fixture.sidecar as unknown as { messaging: { publishers: Set<{ queue: Buffer[] }> } }).messaging
+        .publishers,
+    ][0];
     const big = 'x'.repeat(60 * 1024);
     for (let i = 1; i <= 400; i++) {
       stream.write(batch(i, big));
@@ -206,14 +264,19 @@ describe('publish', () => {
     while (publication?.destinations.has('aeron:udp?endpoint=10.0.0.3:1') !== true) {
       await new Promise(setImmediate);
     }
-    expect([...publication.destinations]).toEqual(['aeron:udp?endpoint=10.0.0.2:1', 'aeron:udp?endpoint=10.0.0.3:1']);
+    expect([...publication.destinations]).toEqual([
+      'aeron:udp?endpoint=10.0.0.2:1',
+      'aeron:udp?endpoint=10.0.0.3:1',
+    ]);
     expect(publication.sessionId).toBe(sessionId);
     expect(stream.over).toBe(false);
   });
 
   it('goes on when one destination is refused', async () => {
     fixture.driver.refusedDestinations.add('aeron:udp?endpoint=10.0.0.1:40123');
-    expect(await opened(fixture.client.publish().write(openTopic('quotes')))).toMatchObject({ streamId: 1001 });
+    expect(await opened(fixture.client.publish().write(openTopic('quotes')))).toMatchObject({
+      streamId: 1001,
+    });
   });
 
   it('ends the streams of a topic that is removed', async () => {
@@ -233,7 +296,9 @@ describe('publish', () => {
     stream.write(batch(5, 'x', 'y'));
     expect(await result(stream)).toMatchObject({ sequence: '5', status: 'PUBLISH_STATUS_CLOSED' });
     fixture.driver.revive();
-    const after = await stream.next((answer) => (answer['event'] as { reopened?: { sessionId: number } } | undefined)?.reopened);
+    const after = await stream.next(
+      (answer) => (answer['event'] as { reopened?: { sessionId: number } } | undefined)?.reopened,
+    );
     expect(after.sessionId).not.toBe(before.sessionId);
     await subscriber();
     stream.write(batch(6, 'z'));
@@ -242,7 +307,9 @@ describe('publish', () => {
 
   it('WAIT outlives a driver that comes back', async () => {
     await subscriber();
-    const stream = fixture.client.publish().write(openTopic('local', { backPressure: 'BACK_PRESSURE_POLICY_WAIT', waitTimeoutMs: 60_000 }));
+    const stream = fixture.client
+      .publish()
+      .write(openTopic('local', { backPressure: 'BACK_PRESSURE_POLICY_WAIT', waitTimeoutMs: 60_000 }));
     await opened(stream);
     fixture.driver.die();
     stream.write(batch(1, 'x'));
@@ -262,7 +329,9 @@ describe('publish', () => {
     fixture = await startFixture({ maxStreams: 1 });
     const first = fixture.client.publish().write(openTopic('local'));
     await opened(first);
-    expect((await errorOf(fixture.client.publish().write(openTopic('local')))).code).toBe(status.RESOURCE_EXHAUSTED);
+    expect((await errorOf(fixture.client.publish().write(openTopic('local')))).code).toBe(
+      status.RESOURCE_EXHAUSTED,
+    );
     expect(first.over).toBe(false);
   });
 

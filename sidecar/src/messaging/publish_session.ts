@@ -103,7 +103,11 @@ export class PublishSession implements DuplexHandlers, PublicationListener {
       return;
     }
     if (!this.opening && this.publication === undefined) {
-      this.fail(new RpcError(RpcCode.FAILED_PRECONDITION, 'the first request of a publish stream must be open', { reason: 'NOT_OPEN' }));
+      this.fail(
+        new RpcError(RpcCode.FAILED_PRECONDITION, 'the first request of a publish stream must be open', {
+          reason: 'NOT_OPEN',
+        }),
+      );
       return;
     }
     if (read.kind === 'malformed') {
@@ -153,7 +157,10 @@ export class PublishSession implements DuplexHandlers, PublicationListener {
         throw invalidArgument('open.back_pressure', `is ${open.backPressure}; allowed: 0 to 3`);
       }
       if (open.waitTimeoutMs > kMaxWaitMs) {
-        throw invalidArgument('open.wait_timeout_ms', `is ${open.waitTimeoutMs}; allowed: 1 to ${kMaxWaitMs}`);
+        throw invalidArgument(
+          'open.wait_timeout_ms',
+          `is ${open.waitTimeoutMs}; allowed: 1 to ${kMaxWaitMs}`,
+        );
       }
       const target = resolveTarget(open.target, this.deps.topics, this.deps.config);
       this.policy = open.backPressure === 0 ? Policy.FAIL : open.backPressure;
@@ -260,7 +267,14 @@ export class PublishSession implements DuplexHandlers, PublicationListener {
   private away(request: Buffer, startIndex: number): OfferResult {
     try {
       const { sequence, messages } = readBatchHeader(request);
-      return { status: 'CLOSED', accepted: 0, total: messages - startIndex, position: 0n, sequence, bytes: 0 };
+      return {
+        status: 'CLOSED',
+        accepted: 0,
+        total: messages - startIndex,
+        position: 0n,
+        sequence,
+        bytes: 0,
+      };
     } catch {
       throw invalidArgument('batch', 'is no encoded outrigger.v1.PublishRequest');
     }
@@ -329,8 +343,16 @@ export class PublishSession implements DuplexHandlers, PublicationListener {
     const native = this.publication?.native;
     if (native !== undefined) {
       try {
-        if (native.isConnected && !(await native.drained(this.deps.config.flushTimeout)) && error === undefined) {
-          error = new RpcError(RpcCode.DEADLINE_EXCEEDED, `not everything had left within flushTimeout (${this.deps.config.flushTimeout} ms)`, { reason: 'FLUSH_TIMEOUT' });
+        if (
+          native.isConnected &&
+          !(await native.drained(this.deps.config.flushTimeout)) &&
+          error === undefined
+        ) {
+          error = new RpcError(
+            RpcCode.DEADLINE_EXCEEDED,
+            `not everything had left within flushTimeout (${this.deps.config.flushTimeout} ms)`,
+            { reason: 'FLUSH_TIMEOUT' },
+          );
         }
       } catch (thrown) {
         error ??= fromNative(thrown);

@@ -119,7 +119,11 @@ export class SubscribeSession implements DuplexHandlers {
       }
       void this.open(read.open);
     } else if (this.options === undefined) {
-      this.fail(new RpcError(RpcCode.FAILED_PRECONDITION, 'the first request of a subscribe stream must be open', { reason: 'NOT_OPEN' }));
+      this.fail(
+        new RpcError(RpcCode.FAILED_PRECONDITION, 'the first request of a subscribe stream must be open', {
+          reason: 'NOT_OPEN',
+        }),
+      );
     } else {
       this.grant(read.credit);
     }
@@ -145,10 +149,16 @@ export class SubscribeSession implements DuplexHandlers {
         throw invalidArgument('open.slow_policy', `is ${open.slowPolicy}; allowed: 0 to 3`);
       }
       if (open.disconnectAfterMs > kMaxDisconnectMs) {
-        throw invalidArgument('open.disconnect_after_ms', `is ${open.disconnectAfterMs}; allowed: 1 to ${kMaxDisconnectMs}`);
+        throw invalidArgument(
+          'open.disconnect_after_ms',
+          `is ${open.disconnectAfterMs}; allowed: 1 to ${kMaxDisconnectMs}`,
+        );
       }
       if (open.maxBatchBytes > kMaxBatchBytes) {
-        throw invalidArgument('open.max_batch_bytes', `is ${open.maxBatchBytes}; allowed: 0 to ${kMaxBatchBytes}`);
+        throw invalidArgument(
+          'open.max_batch_bytes',
+          `is ${open.maxBatchBytes}; allowed: 0 to ${kMaxBatchBytes}`,
+        );
       }
       const target = resolveTarget(open.target, this.deps.topics, this.deps.config);
       const route = routeForSubscriber(target, this.deps.config);
@@ -235,7 +245,10 @@ export class SubscribeSession implements DuplexHandlers {
       return;
     }
     const messages = Math.max(Math.min(this.credit.messages, kMessageWindow - this.outstanding.messages), 0);
-    const bytes = Math.max(Math.min(this.credit.bytes, this.deps.config.subscriberBuffer - this.outstanding.bytes), 0);
+    const bytes = Math.max(
+      Math.min(this.credit.bytes, this.deps.config.subscriberBuffer - this.outstanding.bytes),
+      0,
+    );
     if (messages === 0 && bytes === 0) {
       return;
     }
@@ -311,12 +324,22 @@ export class SubscribeSession implements DuplexHandlers {
     } else if (reason === 'SLOW') {
       (this.totals as Totals).slowDisconnects++;
       const ms = this.options?.disconnectAfterMs ?? 0;
-      this.fail(new RpcError(RpcCode.DEADLINE_EXCEEDED, `no credit for ${ms} ms while messages waited (policy DISCONNECT_AFTER); grant credit as batches are consumed`, {
-        reason: 'SLOW_SUBSCRIBER',
-        metadata: { disconnectAfterMs: `${ms}` },
-      }));
+      this.fail(
+        new RpcError(
+          RpcCode.DEADLINE_EXCEEDED,
+          `no credit for ${ms} ms while messages waited (policy DISCONNECT_AFTER); grant credit as batches are consumed`,
+          {
+            reason: 'SLOW_SUBSCRIBER',
+            metadata: { disconnectAfterMs: `${ms}` },
+          },
+        ),
+      );
     } else {
-      this.fail(new RpcError(RpcCode.UNAVAILABLE, 'the subscription was closed by the driver; open it again', { reason: 'SUBSCRIPTION_CLOSED' }));
+      this.fail(
+        new RpcError(RpcCode.UNAVAILABLE, 'the subscription was closed by the driver; open it again', {
+          reason: 'SUBSCRIPTION_CLOSED',
+        }),
+      );
     }
   }
 

@@ -6,7 +6,13 @@ import type { TargetMessage } from '../grpc/codec';
 import { invalidArgument, RpcCode, RpcError } from '../grpc/rpc_error';
 import { kChannelLabel } from '../metrics/topic_totals';
 import { NativeError } from '../native/types';
-import { publicationRoute, subscriptionRoute, withParameters, type PublicationRoute, type SubscriptionRoute } from '../topics/channels';
+import {
+  publicationRoute,
+  subscriptionRoute,
+  withParameters,
+  type PublicationRoute,
+  type SubscriptionRoute,
+} from '../topics/channels';
 import type { Topic } from '../topics/schema';
 import type { TopicStore } from '../topics/topic_store';
 
@@ -18,17 +24,28 @@ export interface ResolvedTarget {
   readonly label: string;
 }
 
-export function resolveTarget(target: TargetMessage | undefined, topics: TopicStore, config: Pick<Config, 'allowChannels'>): ResolvedTarget {
+export function resolveTarget(
+  target: TargetMessage | undefined,
+  topics: TopicStore,
+  config: Pick<Config, 'allowChannels'>,
+): ResolvedTarget {
   const channel = target?.channel;
   if (channel !== undefined) {
     if (!config.allowChannels) {
-      throw new RpcError(RpcCode.PERMISSION_DENIED, `channel "${channel.uri}" refused: this sidecar serves topics only; set allowChannels: true to allow channels`, {
-        reason: 'CHANNELS_NOT_ALLOWED',
-        metadata: { channel: channel.uri },
-      });
+      throw new RpcError(
+        RpcCode.PERMISSION_DENIED,
+        `channel "${channel.uri}" refused: this sidecar serves topics only; set allowChannels: true to allow channels`,
+        {
+          reason: 'CHANNELS_NOT_ALLOWED',
+          metadata: { channel: channel.uri },
+        },
+      );
     }
     if (!channel.uri.startsWith('aeron:')) {
-      throw invalidArgument('target.channel.uri', `is "${channel.uri}"; it must be an Aeron channel such as "aeron:ipc" or "aeron:udp?endpoint=10.0.0.7:40123"`);
+      throw invalidArgument(
+        'target.channel.uri',
+        `is "${channel.uri}"; it must be an Aeron channel such as "aeron:ipc" or "aeron:udp?endpoint=10.0.0.7:40123"`,
+      );
     }
     return { topic: undefined, channel, label: kChannelLabel };
   }
@@ -38,8 +55,12 @@ export function resolveTarget(target: TargetMessage | undefined, topics: TopicSt
   }
   const topic = topics.get(name);
   if (topic === undefined) {
-    const near = nearest(name, topics.list().map((each) => each.name));
-    const hint = near === undefined ? 'this sidecar has no topics; see topicsFile' : `did you mean "${near}"?`;
+    const near = nearest(
+      name,
+      topics.list().map((each) => each.name),
+    );
+    const hint =
+      near === undefined ? 'this sidecar has no topics; see topicsFile' : `did you mean "${near}"?`;
     throw new RpcError(RpcCode.NOT_FOUND, `topic "${name}" does not exist; ${hint}`, {
       reason: 'UNKNOWN_TOPIC',
       metadata: near === undefined ? { topic: name } : { topic: name, nearest: near },
@@ -48,41 +69,65 @@ export function resolveTarget(target: TargetMessage | undefined, topics: TopicSt
   return { topic, channel: undefined, label: name };
 }
 
-export function routeForPublisher(target: ResolvedTarget, config: Pick<Config, 'termLength'>): PublicationRoute {
+export function routeForPublisher(
+  target: ResolvedTarget,
+  config: Pick<Config, 'termLength'>,
+): PublicationRoute {
   if (target.topic !== undefined) {
     return publicationRoute(target.topic, config.termLength);
   }
   const { uri, streamId } = target.channel as { uri: string; streamId: number };
-  return { channel: withParameters(uri, { 'term-length': config.termLength }), streamId, destinations: undefined };
+  return {
+    channel: withParameters(uri, { 'term-length': config.termLength }),
+    streamId,
+    destinations: undefined,
+  };
 }
 
-export function routeForSubscriber(target: ResolvedTarget, config: Pick<Config, 'endpoints'>): SubscriptionRoute {
+export function routeForSubscriber(
+  target: ResolvedTarget,
+  config: Pick<Config, 'endpoints'>,
+): SubscriptionRoute {
   if (target.topic === undefined) {
     const { uri, streamId } = target.channel as { uri: string; streamId: number };
     return { channel: uri, streamId };
   }
   const route = subscriptionRoute(target.topic, config.endpoints);
   if (route === undefined) {
-    throw new RpcError(RpcCode.FAILED_PRECONDITION, `topic "${target.label}" can't be received: this sidecar has no endpoint; set endpoints to the host:port that the topic lists for it`, {
-      reason: 'NO_ENDPOINT',
-      metadata: { topic: target.label },
-    });
+    throw new RpcError(
+      RpcCode.FAILED_PRECONDITION,
+      `topic "${target.label}" can't be received: this sidecar has no endpoint; set endpoints to the host:port that the topic lists for it`,
+      {
+        reason: 'NO_ENDPOINT',
+        metadata: { topic: target.label },
+      },
+    );
   }
   return route;
 }
 
 export function driverAway(reason: string): RpcError {
-  return new RpcError(RpcCode.UNAVAILABLE, `the driver is away: ${reason}; retry`, { reason: 'DRIVER_UNAVAILABLE' });
+  return new RpcError(RpcCode.UNAVAILABLE, `the driver is away: ${reason}; retry`, {
+    reason: 'DRIVER_UNAVAILABLE',
+  });
 }
 
 export function draining(): RpcError {
-  return new RpcError(RpcCode.UNAVAILABLE, 'this sidecar is shutting down; connect again', { reason: 'DRAINING' });
+  return new RpcError(RpcCode.UNAVAILABLE, 'this sidecar is shutting down; connect again', {
+    reason: 'DRAINING',
+  });
 }
 
 export function topicChanged(name: string, removed: boolean): RpcError {
   return removed
-    ? new RpcError(RpcCode.NOT_FOUND, `topic "${name}" was removed`, { reason: 'TOPIC_REMOVED', metadata: { topic: name } })
-    : new RpcError(RpcCode.UNAVAILABLE, `topic "${name}" was redefined; open the stream again`, { reason: 'TOPIC_REDEFINED', metadata: { topic: name } });
+    ? new RpcError(RpcCode.NOT_FOUND, `topic "${name}" was removed`, {
+        reason: 'TOPIC_REMOVED',
+        metadata: { topic: name },
+      })
+    : new RpcError(RpcCode.UNAVAILABLE, `topic "${name}" was redefined; open the stream again`, {
+        reason: 'TOPIC_REDEFINED',
+        metadata: { topic: name },
+      });
 }
 
 /** Aeron error codes that say the request itself is at fault (INVALID_CHANNEL, MALFORMED_COMMAND, NOT_SUPPORTED, UNKNOWN_HOST). */
@@ -108,10 +153,17 @@ export function fromNative(error: unknown): RpcError {
       if (driverErrorCode === kStorageSpace || driverErrorCode === kResourceTemporarilyUnavailable) {
         return new RpcError(RpcCode.RESOURCE_EXHAUSTED, message, { reason: 'DRIVER_RESOURCES', metadata });
       }
-      return new RpcError(kRequestFaults.has(driverErrorCode ?? 0) ? RpcCode.INVALID_ARGUMENT : RpcCode.FAILED_PRECONDITION, message, { reason: 'DRIVER_REFUSED', metadata });
+      return new RpcError(
+        kRequestFaults.has(driverErrorCode ?? 0) ? RpcCode.INVALID_ARGUMENT : RpcCode.FAILED_PRECONDITION,
+        message,
+        { reason: 'DRIVER_REFUSED', metadata },
+      );
     case 'DRIVER_UNAVAILABLE':
     case 'CLOSED':
     case 'TIMEOUT':
-      return new RpcError(RpcCode.UNAVAILABLE, message, { reason: code === 'TIMEOUT' ? 'DRIVER_TIMEOUT' : 'DRIVER_UNAVAILABLE', metadata });
+      return new RpcError(RpcCode.UNAVAILABLE, message, {
+        reason: code === 'TIMEOUT' ? 'DRIVER_TIMEOUT' : 'DRIVER_UNAVAILABLE',
+        metadata,
+      });
   }
 }

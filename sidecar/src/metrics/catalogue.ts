@@ -11,38 +11,148 @@ export interface MetricEntry {
   readonly labels: readonly string[];
 }
 
-function entry(name: string, type: MetricType, unit: MetricEntry['unit'], help: string, labels: readonly string[] = []): MetricEntry {
+function entry(
+  name: string,
+  type: MetricType,
+  unit: MetricEntry['unit'],
+  help: string,
+  labels: readonly string[] = [],
+): MetricEntry {
   return { name, type, unit, help, labels };
 }
 
 const topic = ['topic'];
 
 export const kCatalogue = {
-  build: entry('outrigger_build_info', 'gauge', 'boolean', 'Always 1; the labels say what runs.', ['version', 'node']),
-  start: entry('outrigger_start_time_seconds', 'gauge', 'seconds', 'When the sidecar started, seconds since 1970.'),
+  build: entry('outrigger_build_info', 'gauge', 'boolean', 'Always 1; the labels say what runs.', [
+    'version',
+    'node',
+  ]),
+  start: entry(
+    'outrigger_start_time_seconds',
+    'gauge',
+    'seconds',
+    'When the sidecar started, seconds since 1970.',
+  ),
   draining: entry('outrigger_draining', 'gauge', 'boolean', '1 once a drain has begun.'),
-  driverUp: entry('outrigger_driver_up', 'gauge', 'boolean', '1 while the sidecar is connected to its driver.'),
-  driverHeartbeatAge: entry('outrigger_driver_heartbeat_age_seconds', 'gauge', 'seconds', "Seconds since the driver's last heartbeat."),
-  driverConnects: entry('outrigger_driver_connects_total', 'counter', 'events', 'Connections made to the driver.'),
+  driverUp: entry(
+    'outrigger_driver_up',
+    'gauge',
+    'boolean',
+    '1 while the sidecar is connected to its driver.',
+  ),
+  driverHeartbeatAge: entry(
+    'outrigger_driver_heartbeat_age_seconds',
+    'gauge',
+    'seconds',
+    "Seconds since the driver's last heartbeat.",
+  ),
+  driverConnects: entry(
+    'outrigger_driver_connects_total',
+    'counter',
+    'events',
+    'Connections made to the driver.',
+  ),
   driverLosses: entry('outrigger_driver_losses_total', 'counter', 'events', 'Times the driver was lost.'),
-  backendInfo: entry('outrigger_backend_info', 'gauge', 'boolean', 'Always 1 while the driver is up; the label says which network backend it uses.', ['backend']),
+  backendInfo: entry(
+    'outrigger_backend_info',
+    'gauge',
+    'boolean',
+    'Always 1 while the driver is up; the label says which network backend it uses.',
+    ['backend'],
+  ),
   topicsLoaded: entry('outrigger_topics_loads_total', 'counter', 'events', 'Times a topics file was taken.'),
-  topicsFailed: entry('outrigger_topics_load_failures_total', 'counter', 'events', 'Times a topics file was refused and the one before kept.'),
-  topicsStale: entry('outrigger_topics_stale', 'gauge', 'boolean', '1 while the topics file of now is refused and an older one is in use.'),
+  topicsFailed: entry(
+    'outrigger_topics_load_failures_total',
+    'counter',
+    'events',
+    'Times a topics file was refused and the one before kept.',
+  ),
+  topicsStale: entry(
+    'outrigger_topics_stale',
+    'gauge',
+    'boolean',
+    '1 while the topics file of now is refused and an older one is in use.',
+  ),
   topics: entry('outrigger_topics', 'gauge', 'streams', 'Topics in use.'),
   streams: entry('outrigger_grpc_streams', 'gauge', 'streams', 'gRPC streams open.', ['topic', 'kind']),
-  rejected: entry('outrigger_grpc_streams_rejected_total', 'counter', 'streams', 'gRPC streams refused for maxStreams or a drain.'),
-  published: entry('outrigger_published_messages_total', 'counter', 'messages', 'Messages accepted from publishers.', topic),
-  publishedBytes: entry('outrigger_published_bytes_total', 'counter', 'bytes', 'Payload bytes accepted from publishers.', topic),
-  refused: entry('outrigger_publish_refused_messages_total', 'counter', 'messages', 'Messages answered as not accepted (policies FAIL and WAIT).', topic),
-  dropped: entry('outrigger_publish_dropped_messages_total', 'counter', 'messages', 'Messages dropped under policy DROP.', topic),
-  delivered: entry('outrigger_delivered_messages_total', 'counter', 'messages', 'Messages delivered to subscribers; each subscriber counts.', topic),
-  deliveredBytes: entry('outrigger_delivered_bytes_total', 'counter', 'bytes', 'Payload bytes delivered to subscribers.', topic),
-  skipped: entry('outrigger_skipped_messages_total', 'counter', 'messages', 'Messages skipped for want of credit (policy SKIP).', topic),
+  rejected: entry(
+    'outrigger_grpc_streams_rejected_total',
+    'counter',
+    'streams',
+    'gRPC streams refused for maxStreams or a drain.',
+  ),
+  published: entry(
+    'outrigger_published_messages_total',
+    'counter',
+    'messages',
+    'Messages accepted from publishers.',
+    topic,
+  ),
+  publishedBytes: entry(
+    'outrigger_published_bytes_total',
+    'counter',
+    'bytes',
+    'Payload bytes accepted from publishers.',
+    topic,
+  ),
+  refused: entry(
+    'outrigger_publish_refused_messages_total',
+    'counter',
+    'messages',
+    'Messages answered as not accepted (policies FAIL and WAIT).',
+    topic,
+  ),
+  dropped: entry(
+    'outrigger_publish_dropped_messages_total',
+    'counter',
+    'messages',
+    'Messages dropped under policy DROP.',
+    topic,
+  ),
+  delivered: entry(
+    'outrigger_delivered_messages_total',
+    'counter',
+    'messages',
+    'Messages delivered to subscribers; each subscriber counts.',
+    topic,
+  ),
+  deliveredBytes: entry(
+    'outrigger_delivered_bytes_total',
+    'counter',
+    'bytes',
+    'Payload bytes delivered to subscribers.',
+    topic,
+  ),
+  skipped: entry(
+    'outrigger_skipped_messages_total',
+    'counter',
+    'messages',
+    'Messages skipped for want of credit (policy SKIP).',
+    topic,
+  ),
   gaps: entry('outrigger_gaps_total', 'counter', 'events', 'Gap events sent to subscribers.', topic),
-  slow: entry('outrigger_slow_disconnects_total', 'counter', 'events', 'Subscribers ended for want of credit (policy DISCONNECT_AFTER).', topic),
-  sentBytes: entry('outrigger_stream_sent_bytes_total', 'counter', 'bytes', 'Stream bytes sent by the driver, frames included, all sessions of a stream together.', ['stream']),
-  consumedBytes: entry('outrigger_stream_consumed_bytes_total', 'counter', 'bytes', 'Stream bytes consumed by subscriptions of the driver, frames included, all together.', ['stream']),
+  slow: entry(
+    'outrigger_slow_disconnects_total',
+    'counter',
+    'events',
+    'Subscribers ended for want of credit (policy DISCONNECT_AFTER).',
+    topic,
+  ),
+  sentBytes: entry(
+    'outrigger_stream_sent_bytes_total',
+    'counter',
+    'bytes',
+    'Stream bytes sent by the driver, frames included, all sessions of a stream together.',
+    ['stream'],
+  ),
+  consumedBytes: entry(
+    'outrigger_stream_consumed_bytes_total',
+    'counter',
+    'bytes',
+    'Stream bytes consumed by subscriptions of the driver, frames included, all together.',
+    ['stream'],
+  ),
 } as const satisfies Record<string, MetricEntry>;
 
 /** Aeron system counters by id (AERON type 0), as metrics. Ids that are no quantity (versions, idle control) are left out. */
@@ -91,7 +201,11 @@ export const kOwnCounters: ReadonlyMap<number, MetricEntry> = new Map(
       ['setups_refused', 'events', 'SETUPs whose term length or MTU cannot be received.'],
       ['datagrams_sent', 'datagrams', 'Datagrams sent.'],
       ['datagrams_received', 'datagrams', 'Datagrams received.'],
-      ['send_calls', 'events', 'Transmit system calls; datagrams per call shows what segmentation offload buys.'],
+      [
+        'send_calls',
+        'events',
+        'Transmit system calls; datagrams per call shows what segmentation offload buys.',
+      ],
       ['naks_suppressed', 'events', 'NAKs not sent because the repair budget of the round trip was used up.'],
       ['retransmits_suppressed', 'events', 'NAKs answered by a retransmission that is still under way.'],
       ['storage_waits', 'events', 'Times a term could not be backed with memory (volume full).'],

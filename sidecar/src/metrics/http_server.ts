@@ -10,7 +10,12 @@ export interface HttpSources {
   readonly notReady: () => readonly string[];
 }
 
-function answer(response: ServerResponse, status: number, body: string, type = 'text/plain; charset=utf-8'): void {
+function answer(
+  response: ServerResponse,
+  status: number,
+  body: string,
+  type = 'text/plain; charset=utf-8',
+): void {
   response.writeHead(status, { 'content-type': type, 'cache-control': 'no-store' });
   response.end(body);
 }
@@ -29,7 +34,11 @@ export class HttpServer {
         answer(response, 200, 'ok\n');
       } else if (path === '/readyz') {
         const reasons = this.sources.notReady();
-        answer(response, reasons.length === 0 ? 200 : 503, reasons.length === 0 ? 'ready\n' : `not ready\n${reasons.map((each) => `- ${each}\n`).join('')}`);
+        answer(
+          response,
+          reasons.length === 0 ? 200 : 503,
+          reasons.length === 0 ? 'ready\n' : `not ready\n${reasons.map((each) => `- ${each}\n`).join('')}`,
+        );
       } else {
         answer(response, 404, `${path}: not here; /metrics, /livez and /readyz are\n`);
       }
@@ -47,7 +56,13 @@ export class HttpServer {
     const colon = hostPort.lastIndexOf(':');
     const host = hostPort.slice(0, colon).replace(/^\[|\]$/g, '');
     return new Promise((resolve, reject) => {
-      this.server.once('error', (error) => reject(new Error(`httpListen ${hostPort}: ${error.message}; choose an address that is free and that this process may bind`)));
+      this.server.once('error', (error) =>
+        reject(
+          new Error(
+            `httpListen ${hostPort}: ${error.message}; choose an address that is free and that this process may bind`,
+          ),
+        ),
+      );
       this.server.listen(Number(hostPort.slice(colon + 1)), host, resolve);
     });
   }

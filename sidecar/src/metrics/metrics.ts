@@ -43,11 +43,21 @@ export class Metrics {
   private readonly driverSums = new MonotonicSums();
   private readonly sentSums = new MonotonicSums();
   private readonly consumedSums = new MonotonicSums();
+  private readonly written = new Map<string, number>();
   private driverEpoch = '';
 
   constructor(private readonly deps: MetricsDependencies) {
-    for (const each of [...Object.values(kCatalogue), ...kSystemCounters.values(), ...kOwnCounters.values()]) {
-      const options = { name: each.name, help: `${each.help} Unit: ${each.unit}.`, labelNames: [...each.labels], registers: [this.registry] };
+    for (const each of [
+      ...Object.values(kCatalogue),
+      ...kSystemCounters.values(),
+      ...kOwnCounters.values(),
+    ]) {
+      const options = {
+        name: each.name,
+        help: `${each.help} Unit: ${each.unit}.`,
+        labelNames: [...each.labels],
+        registers: [this.registry],
+      };
       if (each.type === 'counter') {
         this.counters.set(each.name, new Counter(options));
       } else {
@@ -80,8 +90,6 @@ export class Metrics {
     this.written.set(key, Math.max(value, before));
   }
 
-  private readonly written = new Map<string, number>();
-
   private collectSidecar(): void {
     const { deps } = this;
     this.set(kCatalogue.build, 1, { version: deps.version, node: process.version });
@@ -94,6 +102,7 @@ export class Metrics {
     this.set(kCatalogue.topicsFailed, deps.topics.stats.failures);
     this.set(kCatalogue.topicsStale, deps.topics.error === undefined ? 0 : 1);
     this.set(kCatalogue.topics, deps.topics.list().length);
+    deps.topics.list().forEach((topic) => deps.totals.of(topic.name)); // series stand at 0 before the first message
     this.set(kCatalogue.rejected, deps.messaging.rejected);
     for (const [topic, totals] of deps.totals.entries()) {
       const labels = { topic };
@@ -143,7 +152,9 @@ export class Metrics {
         consumed.push([source, streamIdOf(counter), Math.max(value - joinPositionOf(counter.label), 0)]);
       }
     }
-    const byName = new Map([...kSystemCounters.values(), ...kOwnCounters.values()].map((each) => [each.name, each]));
+    const byName = new Map(
+      [...kSystemCounters.values(), ...kOwnCounters.values()].map((each) => [each.name, each]),
+    );
     for (const [name, value] of this.driverSums.update(system)) {
       this.set(byName.get(name) as MetricEntry, value);
     }

@@ -7,7 +7,9 @@ export class MonotonicSums {
   private live = new Map<string, { readonly series: string; readonly value: number }>();
 
   /** All sources of now, by an identity that is never used twice. Returns the sum of each series ever seen. */
-  update(sources: Iterable<readonly [source: string, series: string, value: number]>): ReadonlyMap<string, number> {
+  update(
+    sources: Iterable<readonly [source: string, series: string, value: number]>,
+  ): ReadonlyMap<string, number> {
     const now = new Map<string, { readonly series: string; readonly value: number }>();
     for (const [source, series, value] of sources) {
       const before = this.live.get(source);

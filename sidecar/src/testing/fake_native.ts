@@ -55,7 +55,9 @@ export class FakePublication implements NativePublication {
   targets(): FakeSubscription[] {
     const manual = this.options.channel.includes('control-mode=manual');
     const ends = manual ? [...this.destinations].map(endpointOf) : [endpointOf(this.options.channel)];
-    return [...this.driver.subscriptions].filter((each) => each.options.streamId === this.streamId && ends.includes(endpointOf(each.options.channel)));
+    return [...this.driver.subscriptions].filter(
+      (each) => each.options.streamId === this.streamId && ends.includes(endpointOf(each.options.channel)),
+    );
   }
 
   get isConnected(): boolean {
@@ -69,7 +71,12 @@ export class FakePublication implements NativePublication {
   offerBatch(request: Uint8Array, startIndex = 0): OfferResult {
     let batch: { sequence: string; messages: Buffer[] };
     try {
-      const decoded = PublishRequest.toObject(PublishRequest.decode(request), { longs: String, defaults: true, oneofs: true, bytes: Buffer });
+      const decoded = PublishRequest.toObject(PublishRequest.decode(request), {
+        longs: String,
+        defaults: true,
+        oneofs: true,
+        bytes: Buffer,
+      });
       batch = decoded['batch'] as typeof batch;
       if (batch === undefined) {
         throw new Error('no batch');
@@ -106,7 +113,14 @@ export class FakePublication implements NativePublication {
     if (took.length > 0) {
       this.targets().forEach((each) => each.take(this, took));
     }
-    return { status, accepted, total: messages.length, position: accepted > 0 ? this.where : 0n, sequence: BigInt(batch.sequence), bytes };
+    return {
+      status,
+      accepted,
+      total: messages.length,
+      position: accepted > 0 ? this.where : 0n,
+      sequence: BigInt(batch.sequence),
+      bytes,
+    };
   }
 
   async offerBatchWait(request: Uint8Array, startIndex: number, timeoutMs: number): Promise<OfferResult> {
@@ -183,14 +197,28 @@ export class FakeSubscription implements NativeSubscription {
     if (!this.joined.has(publication.sessionId)) {
       this.joined.add(publication.sessionId);
       const joinPosition = publication.where.toString();
-      this.emit([response({ event: { imageAvailable: { sessionId: publication.sessionId, joinPosition, source: 'fake' } } })]);
+      this.emit([
+        response({
+          event: { imageAvailable: { sessionId: publication.sessionId, joinPosition, source: 'fake' } },
+        }),
+      ]);
     }
   }
 
   take(from: FakePublication, messages: readonly Buffer[]): void {
     if (!this.joined.has(from.sessionId)) {
       this.joined.add(from.sessionId);
-      this.emit([response({ event: { imageAvailable: { sessionId: from.sessionId, joinPosition: this.driver.joinAt.toString(), source: 'fake' } } })]);
+      this.emit([
+        response({
+          event: {
+            imageAvailable: {
+              sessionId: from.sessionId,
+              joinPosition: this.driver.joinAt.toString(),
+              source: 'fake',
+            },
+          },
+        }),
+      ]);
     }
     let position = from.where - messages.reduce((sum, each) => sum + BigInt(kFrame + each.length), 0n);
     for (const message of messages) {
@@ -202,7 +230,17 @@ export class FakeSubscription implements NativeSubscription {
 
   publicationGone(publication: FakePublication, reason: number): void {
     if (this.joined.delete(publication.sessionId)) {
-      this.emit([response({ event: { imageUnavailable: { sessionId: publication.sessionId, position: publication.where.toString(), reason } } })]);
+      this.emit([
+        response({
+          event: {
+            imageUnavailable: {
+              sessionId: publication.sessionId,
+              position: publication.where.toString(),
+              reason,
+            },
+          },
+        }),
+      ]);
     }
   }
 
@@ -233,7 +271,16 @@ export class FakeSubscription implements NativeSubscription {
       this.credit.bytes -= next.message.length;
       this.figures.messages++;
       this.figures.bytes += BigInt(next.message.length);
-      out.push(response({ batch: { sessionId: next.from.sessionId, streamId: this.streamId, position: next.position.toString(), messages: [next.message] } }));
+      out.push(
+        response({
+          batch: {
+            sessionId: next.from.sessionId,
+            streamId: this.streamId,
+            position: next.position.toString(),
+            messages: [next.message],
+          },
+        }),
+      );
     }
     if (out.length > 0) {
       this.emit(out);
@@ -248,7 +295,13 @@ export class FakeSubscription implements NativeSubscription {
       this.waiting.length = 0;
       this.figures.skipped += BigInt(messages);
       this.figures.gaps++;
-      this.emit([response({ event: { gap: { sessionId: first.from.sessionId, fromPosition: '0', toPosition, messages, reason: 1 } } })]);
+      this.emit([
+        response({
+          event: {
+            gap: { sessionId: first.from.sessionId, fromPosition: '0', toPosition, messages, reason: 1 },
+          },
+        }),
+      ]);
     } else if (this.options.slowPolicy === 'DISCONNECT_AFTER') {
       this.timer ??= setTimeout(() => this.options.onEnd('SLOW'), this.options.disconnectAfterMs);
     }
@@ -344,7 +397,18 @@ export class FakeDriver implements Native {
       },
       counters: () => this.counterList,
       errors: () => [{ count: 2, firstMs: 1, lastMs: 2, text: 'address in use' }],
-      losses: () => [{ observations: 3n, bytesLost: 4096n, firstMs: 1, lastMs: 2, sessionId: 5, streamId: 6, channel: 'aeron:udp?endpoint=a:1', source: '10.0.0.1:9' }],
+      losses: () => [
+        {
+          observations: 3n,
+          bytesLost: 4096n,
+          firstMs: 1,
+          lastMs: 2,
+          sessionId: 5,
+          streamId: 6,
+          channel: 'aeron:udp?endpoint=a:1',
+          source: '10.0.0.1:9',
+        },
+      ],
       driver: () => ({ pid: 4711, startMs: 1, heartbeatAgeMs: 12 }),
       close: () => {
         this.clients = this.clients.filter((each) => each !== options);

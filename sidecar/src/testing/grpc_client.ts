@@ -1,6 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // A plain gRPC client and a recorder of stream answers, for tests. Not the client library.
-import { credentials, loadPackageDefinition, type Client, type ClientDuplexStream, type ServiceError } from '@grpc/grpc-js';
+import {
+  credentials,
+  loadPackageDefinition,
+  type Client,
+  type ClientDuplexStream,
+  type ServiceError,
+} from '@grpc/grpc-js';
 import { loadSync } from '@grpc/proto-loader';
 import { Reader } from 'protobufjs/minimal';
 import { kAdminProto, kHealthProto, kMessagingProto, protoRoot } from '../grpc/proto_files';
@@ -74,20 +80,39 @@ export class Recorder {
 }
 
 export function connectTo(address: string): TestClient {
-  const definition = loadSync([kMessagingProto, kAdminProto, kHealthProto], { includeDirs: [protoRoot()], longs: String, enums: String, defaults: false, oneofs: true });
+  const definition = loadSync([kMessagingProto, kAdminProto, kHealthProto], {
+    includeDirs: [protoRoot()],
+    longs: String,
+    enums: String,
+    defaults: false,
+    oneofs: true,
+  });
   const loaded = loadPackageDefinition(definition) as unknown as {
     outrigger: { v1: Record<string, new (address: string, credentials: object, options?: object) => Client> };
-    grpc: { health: { v1: Record<string, new (address: string, credentials: object, options?: object) => Client> } };
+    grpc: {
+      health: { v1: Record<string, new (address: string, credentials: object, options?: object) => Client> };
+    };
   };
-  const make = (kind: (new (address: string, credentials: object, options?: object) => Client) | undefined): Client & Record<string, unknown> =>
-    new (kind as new (address: string, credentials: object, options?: object) => Client)(address, credentials.createInsecure(), {
-      'grpc.max_send_message_length': -1,
-    }) as Client & Record<string, unknown>;
+  const make = (
+    kind: (new (address: string, credentials: object, options?: object) => Client) | undefined,
+  ): Client & Record<string, unknown> =>
+    new (kind as new (address: string, credentials: object, options?: object) => Client)(
+      address,
+      credentials.createInsecure(),
+      {
+        'grpc.max_send_message_length': -1,
+      },
+    ) as Client & Record<string, unknown>;
   const messaging = make(loaded.outrigger.v1['MessagingService']);
   const admin = make(loaded.outrigger.v1['AdminService']);
   const health = make(loaded.grpc.health.v1['Health']);
   const open = (client: Record<string, unknown>, method: string, ...request: object[]): Recorder =>
-    new Recorder((client[method] as (...request: object[]) => ClientDuplexStream<object, Message>).call(client, ...request));
+    new Recorder(
+      (client[method] as (...request: object[]) => ClientDuplexStream<object, Message>).call(
+        client,
+        ...request,
+      ),
+    );
   return {
     publish: () => open(messaging, 'publish'),
     subscribe: () => open(messaging, 'subscribe'),
@@ -95,7 +120,9 @@ export function connectTo(address: string): TestClient {
     call: (service, method, request = {}) =>
       new Promise((resolve, reject) => {
         const client = service === 'admin' ? admin : health;
-        (client[method] as Unary).call(client, request, (error, answer) => (error === null ? resolve(answer) : reject(error)));
+        (client[method] as Unary).call(client, request, (error, answer) =>
+          error === null ? resolve(answer) : reject(error),
+        );
       }),
     close: () => [messaging, admin, health].forEach((each) => each.close()),
   };

@@ -26,7 +26,10 @@ export interface Fixture {
   close(): Promise<void>;
 }
 
-export async function startFixture(settings: Partial<Record<keyof Config, unknown>> = {}, driver = new FakeDriver()): Promise<Fixture> {
+export async function startFixture(
+  settings: Partial<Record<keyof Config, unknown>> = {},
+  driver = new FakeDriver(),
+): Promise<Fixture> {
   const folder = mkdtempSync(join(tmpdir(), 'outrigger-sidecar-'));
   const topicsFile = join(folder, 'topics.json');
   writeFileSync(topicsFile, JSON.stringify(kTopics));

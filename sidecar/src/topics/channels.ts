@@ -15,9 +15,19 @@ export interface SubscriptionRoute {
 }
 
 /** Appends parameters that the channel does not have yet. */
-export function withParameters(channel: string, parameters: Readonly<Record<string, string | number | undefined>>): string {
+export function withParameters(
+  channel: string,
+  parameters: Readonly<Record<string, string | number | undefined>>,
+): string {
   const question = channel.indexOf('?');
-  const present = new Set(question < 0 ? [] : channel.slice(question + 1).split('|').map((each) => each.split('=', 1)[0]));
+  const present = new Set(
+    question < 0
+      ? []
+      : channel
+          .slice(question + 1)
+          .split('|')
+          .map((each) => each.split('=', 1)[0]),
+  );
   const added = Object.entries(parameters)
     .filter(([key, value]) => value !== undefined && !present.has(key))
     .map(([key, value]) => `${key}=${value}`)
@@ -38,7 +48,11 @@ export function publicationRoute(topic: Topic, defaultTermLength: number): Publi
     const udp = topic.channel.startsWith('aeron:udp');
     // Flow control of a unicast channel is always that of its one receiver, so only "min", which groups receivers, is worth saying.
     const fc = udp && topic.flowControl === 'min' ? 'min' : undefined;
-    return { channel: withParameters(topic.channel, { ...buffers, fc }), streamId: topic.streamId, destinations: undefined };
+    return {
+      channel: withParameters(topic.channel, { ...buffers, fc }),
+      streamId: topic.streamId,
+      destinations: undefined,
+    };
   }
   return {
     channel: withParameters('aeron:udp?control-mode=manual', { fc: topic.flowControl, ...buffers }),
@@ -48,10 +62,15 @@ export function publicationRoute(topic: Topic, defaultTermLength: number): Publi
 }
 
 /** undefined when the topic has subscribers but this sidecar has no endpoint to receive on. */
-export function subscriptionRoute(topic: Topic, ownEndpoints: readonly string[]): SubscriptionRoute | undefined {
+export function subscriptionRoute(
+  topic: Topic,
+  ownEndpoints: readonly string[],
+): SubscriptionRoute | undefined {
   const reliable = topic.reliable ? undefined : 'false';
   if (topic.channel !== undefined) {
-    const channel = topic.channel.startsWith('aeron:udp') ? withParameters(topic.channel, { reliable }) : topic.channel;
+    const channel = topic.channel.startsWith('aeron:udp')
+      ? withParameters(topic.channel, { reliable })
+      : topic.channel;
     return { channel, streamId: topic.streamId };
   }
   const endpoint = ownEndpoints.find((each) => topic.subscribers?.includes(each)) ?? ownEndpoints[0];

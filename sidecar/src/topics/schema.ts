@@ -13,8 +13,16 @@ const kMaxMtu = 65_504; // longest UDP payload, rounded down to the frame alignm
 
 const termLength = z.unknown().transform((value, context): number => {
   const bytes = parseSize(value);
-  if (bytes === undefined || bytes < kMinTermLength || bytes > kMaxTermLength || !Number.isInteger(Math.log2(bytes))) {
-    context.addIssue({ code: 'custom', message: `is ${JSON.stringify(value)}; allowed: a power of two, ${formatSize(kMinTermLength)} to ${formatSize(kMaxTermLength)}` });
+  if (
+    bytes === undefined ||
+    bytes < kMinTermLength ||
+    bytes > kMaxTermLength ||
+    !Number.isInteger(Math.log2(bytes))
+  ) {
+    context.addIssue({
+      code: 'custom',
+      message: `is ${JSON.stringify(value)}; allowed: a power of two, ${formatSize(kMinTermLength)} to ${formatSize(kMaxTermLength)}`,
+    });
     return z.NEVER;
   }
   return bytes;
@@ -23,7 +31,10 @@ const termLength = z.unknown().transform((value, context): number => {
 const mtu = z.unknown().transform((value, context): number => {
   const bytes = parseSize(value);
   if (bytes === undefined || bytes < kMinMtu || bytes > kMaxMtu || bytes % 32 !== 0) {
-    context.addIssue({ code: 'custom', message: `is ${JSON.stringify(value)}; allowed: a multiple of 32, ${kMinMtu} to ${kMaxMtu}` });
+    context.addIssue({
+      code: 'custom',
+      message: `is ${JSON.stringify(value)}; allowed: a multiple of 32, ${kMinMtu} to ${kMaxMtu}`,
+    });
     return z.NEVER;
   }
   return bytes;
@@ -36,8 +47,21 @@ const kTopicShape = {
   reliable: z.boolean().default(true),
   termLength: termLength.optional(),
   mtu: mtu.optional(),
-  channel: z.string().regex(/^aeron:(udp|ipc)(\?.*)?$/, 'must be a channel such as "aeron:ipc" or "aeron:udp?endpoint=10.0.0.7:40123"').optional(),
-  subscribers: z.array(z.string().regex(kHostPort, 'must be host:port').refine((each) => !each.endsWith(':0'), 'must have a port above 0')).optional(),
+  channel: z
+    .string()
+    .regex(
+      /^aeron:(udp|ipc)(\?.*)?$/,
+      'must be a channel such as "aeron:ipc" or "aeron:udp?endpoint=10.0.0.7:40123"',
+    )
+    .optional(),
+  subscribers: z
+    .array(
+      z
+        .string()
+        .regex(kHostPort, 'must be host:port')
+        .refine((each) => !each.endsWith(':0'), 'must have a port above 0'),
+    )
+    .optional(),
 };
 
 const topicSchema = z.strictObject(kTopicShape);
@@ -66,7 +90,11 @@ export class TopicsError extends Error {
 }
 
 function valueAt(document: unknown, path: readonly PropertyKey[]): unknown {
-  return path.reduce<unknown>((value, key) => (typeof value === 'object' && value !== null ? (value as Record<PropertyKey, unknown>)[key] : undefined), document);
+  return path.reduce<unknown>(
+    (value, key) =>
+      typeof value === 'object' && value !== null ? (value as Record<PropertyKey, unknown>)[key] : undefined,
+    document,
+  );
 }
 
 function placeOf(document: unknown, path: readonly PropertyKey[]): string {
@@ -86,7 +114,9 @@ function describe(document: unknown, issue: z.core.$ZodIssue): string[] {
   }
   const value = valueAt(document, issue.path);
   if (issue.code === 'custom') {
-    return [`${place} ${issue.message.startsWith('is ') ? issue.message : `is ${JSON.stringify(value)}: ${issue.message}`}`];
+    return [
+      `${place} ${issue.message.startsWith('is ') ? issue.message : `is ${JSON.stringify(value)}: ${issue.message}`}`,
+    ];
   }
   return [`${place} is ${value === undefined ? 'missing' : JSON.stringify(value)}: ${issue.message}`];
 }
@@ -113,7 +143,9 @@ export function parseTopics(text: string): ReadonlyMap<string, Topic> {
       problems.push(`topic "${topic.name}" stands twice; each name may stand once`);
     }
     if ((topic.channel === undefined) === (topic.subscribers === undefined)) {
-      problems.push(`topic "${topic.name}" has ${topic.channel === undefined ? 'neither channel nor' : 'both channel and'} subscribers; it needs one of them`);
+      problems.push(
+        `topic "${topic.name}" has ${topic.channel === undefined ? 'neither channel nor' : 'both channel and'} subscribers; it needs one of them`,
+      );
     }
     // Without the undefined members: absent and undefined differ for readers of the interface.
     topics.set(topic.name, JSON.parse(JSON.stringify(topic)) as Topic);
@@ -126,9 +158,11 @@ export function parseTopics(text: string): ReadonlyMap<string, Topic> {
 
 /** True when streams that are open must start anew: everything but the members changed. */
 export function isRedefined(before: Topic, after: Topic): boolean {
-  const rest = ({ subscribers, ...others }: Topic): string => JSON.stringify([others, subscribers === undefined], (_, value: unknown) =>
-    typeof value === 'object' && value !== null && !Array.isArray(value)
-      ? Object.fromEntries(Object.entries(value).sort(([a], [b]) => (a < b ? -1 : 1)))
-      : value);
+  const rest = ({ subscribers, ...others }: Topic): string =>
+    JSON.stringify([others, subscribers === undefined], (_, value: unknown) =>
+      typeof value === 'object' && value !== null && !Array.isArray(value)
+        ? Object.fromEntries(Object.entries(value).sort(([a], [b]) => (a < b ? -1 : 1)))
+        : value,
+    );
   return rest(before) !== rest(after);
 }

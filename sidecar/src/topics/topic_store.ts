@@ -21,12 +21,20 @@ export interface TopicStoreEvents {
 }
 
 /** What differs between two sets of topics. */
-export function diffTopics(before: ReadonlyMap<string, Topic>, after: ReadonlyMap<string, Topic>): TopicChange[] {
+export function diffTopics(
+  before: ReadonlyMap<string, Topic>,
+  after: ReadonlyMap<string, Topic>,
+): TopicChange[] {
   const changes: TopicChange[] = [];
   for (const [name, topic] of after) {
     const old = before.get(name);
     if (old === undefined || JSON.stringify(old) !== JSON.stringify(topic)) {
-      changes.push({ name, before: old, after: topic, redefined: old !== undefined && isRedefined(old, topic) });
+      changes.push({
+        name,
+        before: old,
+        after: topic,
+        redefined: old !== undefined && isRedefined(old, topic),
+      });
     }
   }
   for (const [name, old] of before) {
@@ -47,7 +55,10 @@ export class TopicStore extends EventEmitter<TopicStoreEvents> {
   private failures = 0;
 
   /** @param pollMs how often the file is looked at where no notification arrives (some volumes send none). */
-  constructor(private readonly path: string, private readonly pollMs = 2000) {
+  constructor(
+    private readonly path: string,
+    private readonly pollMs = 2000,
+  ) {
     super();
     this.setMaxListeners(0);
   }

@@ -30,9 +30,20 @@ describe('topics file', () => {
   it('gives topics with defaults', () => {
     const topics = parseTopics(kTwo);
     expect(topics.get('quotes')).toEqual({
-      name: 'quotes', streamId: 1001, flowControl: 'min', reliable: true, termLength: 1048576, subscribers: ['10.0.0.1:40123', '[fd00::2]:40123'],
+      name: 'quotes',
+      streamId: 1001,
+      flowControl: 'min',
+      reliable: true,
+      termLength: 1048576,
+      subscribers: ['10.0.0.1:40123', '[fd00::2]:40123'],
     });
-    expect(topics.get('local')).toEqual({ name: 'local', streamId: 7, flowControl: 'max', reliable: true, channel: 'aeron:ipc' });
+    expect(topics.get('local')).toEqual({
+      name: 'local',
+      streamId: 7,
+      flowControl: 'max',
+      reliable: true,
+      channel: 'aeron:ipc',
+    });
     expect(parseTopics('').size).toBe(0);
   });
 
@@ -40,20 +51,36 @@ describe('topics file', () => {
     expect(problemsOf('topics: [{name: a, streamId: 1, channel: "aeron:ipc", termLength: 3000}]')).toEqual([
       'topic "a", termLength is 3000; allowed: a power of two, 64KiB to 1GiB',
     ]);
-    expect(problemsOf('topics: [{name: a, streamId: 1, chanel: "aeron:ipc"}]')[0]).toBe('topic "a": unknown key chanel; did you mean channel?');
-    expect(problemsOf('topics: [{name: a, streamId: x, channel: "aeron:ipc"}]')[0]).toContain('topic "a", streamId is "x"');
+    expect(problemsOf('topics: [{name: a, streamId: 1, chanel: "aeron:ipc"}]')[0]).toBe(
+      'topic "a": unknown key chanel; did you mean channel?',
+    );
+    expect(problemsOf('topics: [{name: a, streamId: x, channel: "aeron:ipc"}]')[0]).toContain(
+      'topic "a", streamId is "x"',
+    );
     expect(problemsOf('topics: [{name: a, streamId: 1, channel: "udp://x"}]')[0]).toContain('aeron:ipc');
-    expect(problemsOf('topics: [{name: a, streamId: 1, channel: "aeron:ipc", mtu: 1400}]')[0]).toContain('multiple of 32');
-    expect(problemsOf('topics: [{name: a, streamId: 1, subscribers: ["10.0.0.1"]}]')[0]).toContain('host:port');
-    expect(problemsOf('topics: [{streamId: 1, channel: "aeron:ipc"}]')[0]).toContain('topics[0], name is missing');
+    expect(problemsOf('topics: [{name: a, streamId: 1, channel: "aeron:ipc", mtu: 1400}]')[0]).toContain(
+      'multiple of 32',
+    );
+    expect(problemsOf('topics: [{name: a, streamId: 1, subscribers: ["10.0.0.1"]}]')[0]).toContain(
+      'host:port',
+    );
+    expect(problemsOf('topics: [{streamId: 1, channel: "aeron:ipc"}]')[0]).toContain(
+      'topics[0], name is missing',
+    );
     expect(problemsOf('topcis: []').join()).toContain('did you mean topics');
     expect(problemsOf('topics: [')[0]).not.toBe('');
   });
 
   it('refuses a name twice, and a topic with neither or both kinds of route', () => {
-    expect(problemsOf('topics: [{name: a, streamId: 1, channel: "aeron:ipc"}, {name: a, streamId: 2, channel: "aeron:ipc"}]')[0]).toContain('stands twice');
+    expect(
+      problemsOf(
+        'topics: [{name: a, streamId: 1, channel: "aeron:ipc"}, {name: a, streamId: 2, channel: "aeron:ipc"}]',
+      )[0],
+    ).toContain('stands twice');
     expect(problemsOf('topics: [{name: a, streamId: 1}]')[0]).toContain('neither channel nor subscribers');
-    expect(problemsOf('topics: [{name: a, streamId: 1, channel: "aeron:ipc", subscribers: []}]')[0]).toContain('both channel and subscribers');
+    expect(
+      problemsOf('topics: [{name: a, streamId: 1, channel: "aeron:ipc", subscribers: []}]')[0],
+    ).toContain('both channel and subscribers');
   });
 });
 
@@ -69,16 +96,26 @@ describe('channels of a topic', () => {
   });
 
   it('makes a subscriber bind the own endpoint that is among the subscribers, else the first', () => {
-    expect(subscriptionRoute(topic, ['192.168.0.9:1', '[fd00::2]:40123'])?.channel).toBe('aeron:udp?endpoint=[fd00::2]:40123');
-    expect(subscriptionRoute({ ...topic, reliable: false }, ['192.168.0.9:1'])?.channel).toBe('aeron:udp?endpoint=192.168.0.9:1|reliable=false');
+    expect(subscriptionRoute(topic, ['192.168.0.9:1', '[fd00::2]:40123'])?.channel).toBe(
+      'aeron:udp?endpoint=[fd00::2]:40123',
+    );
+    expect(subscriptionRoute({ ...topic, reliable: false }, ['192.168.0.9:1'])?.channel).toBe(
+      'aeron:udp?endpoint=192.168.0.9:1|reliable=false',
+    );
     expect(subscriptionRoute(topic, [])).toBeUndefined();
   });
 
   it('takes an explicit channel as it is, adding only what it does not say', () => {
     const local = parseTopics(kTwo).get('local') as Topic;
-    expect(publicationRoute(local, 65536)).toEqual({ channel: 'aeron:ipc?term-length=65536', streamId: 7, destinations: undefined });
+    expect(publicationRoute(local, 65536)).toEqual({
+      channel: 'aeron:ipc?term-length=65536',
+      streamId: 7,
+      destinations: undefined,
+    });
     expect(subscriptionRoute(local, [])).toEqual({ channel: 'aeron:ipc', streamId: 7 });
-    expect(withParameters('aeron:udp?endpoint=a:1|mtu=1408', { mtu: 8192, fc: undefined })).toBe('aeron:udp?endpoint=a:1|mtu=1408');
+    expect(withParameters('aeron:udp?endpoint=a:1|mtu=1408', { mtu: 8192, fc: undefined })).toBe(
+      'aeron:udp?endpoint=a:1|mtu=1408',
+    );
   });
 });
 
@@ -90,7 +127,8 @@ describe('topic store', () => {
     writeFileSync(path, text);
     return path;
   };
-  const one = (streamId: number, subscribers: string[]): string => JSON.stringify({ topics: [{ name: 'a', streamId, subscribers }] });
+  const one = (streamId: number, subscribers: string[]): string =>
+    JSON.stringify({ topics: [{ name: 'a', streamId, subscribers }] });
 
   beforeEach(() => {
     folder = mkdtempSync(join(tmpdir(), 'outrigger-topics-'));
@@ -118,7 +156,10 @@ describe('topic store', () => {
   });
 
   it('notices the symlink swap of a ConfigMap volume', async () => {
-    for (const [version, streamId] of [['v1', 1], ['v2', 2]] as const) {
+    for (const [version, streamId] of [
+      ['v1', 1],
+      ['v2', 2],
+    ] as const) {
       mkdirSync(join(folder, version));
       write(`${version}/t.json`, one(streamId, []));
     }
