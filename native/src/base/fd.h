@@ -49,9 +49,7 @@ class MappedFile {
  public:
   MappedFile() = default;
   MappedFile(MappedFile&& other) noexcept
-      : address_(std::exchange(other.address_, nullptr)),
-        length_(std::exchange(other.length_, 0)),
-        fd_(std::move(other.fd_)) {}
+      : address_(std::exchange(other.address_, nullptr)), length_(std::exchange(other.length_, 0)), fd_(std::move(other.fd_)) {}
   MappedFile& operator=(MappedFile&& other) noexcept {
     if (this != &other) {
       reset();
@@ -109,8 +107,7 @@ class MappedFile {
   static Result<MappedFile> mapFd(UniqueFd fd, const std::string& path, uint64_t lengthBytes, int protection) {
     void* address = ::mmap(nullptr, lengthBytes, protection, MAP_SHARED, fd.get(), 0);
     if (address == MAP_FAILED) {
-      return makeError(ErrorCode::kGeneric, "cannot map file '" + path + "' of " + std::to_string(lengthBytes) + " bytes",
-                       errno);
+      return makeError(ErrorCode::kGeneric, "cannot map file '" + path + "' of " + std::to_string(lengthBytes) + " bytes", errno);
     }
     MappedFile file;
     file.address_ = static_cast<uint8_t*>(address);

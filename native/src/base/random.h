@@ -17,7 +17,7 @@ class Random {
     z = (z ^ (z >> 27)) * 0x94D049BB133111EBULL;
     return z ^ (z >> 31);
   }
-  uint64_t below(uint64_t bound) { return bound == 0 ? 0 : next() % bound; }                 // [0, bound)
+  uint64_t below(uint64_t bound) { return bound == 0 ? 0 : next() % bound; }                // [0, bound)
   double unit() { return static_cast<double>(next() >> 11) * (1.0 / 9007199254740992.0); }  // [0, 1)
   bool chance(double probability) { return unit() < probability; }
 

@@ -35,8 +35,7 @@ inline T fetchAdd(void* address, T delta) {
 
 template <typename T>
 inline bool compareAndSet(void* address, T expected, T desired) {
-  return __atomic_compare_exchange_n(static_cast<T*>(address), &expected, desired, false, __ATOMIC_ACQ_REL,
-                                     __ATOMIC_ACQUIRE);
+  return __atomic_compare_exchange_n(static_cast<T*>(address), &expected, desired, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE);
 }
 
 // Full fence: needed between "publish data" and "look whether the reader sleeps" (store-load order).

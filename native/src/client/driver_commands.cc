@@ -39,8 +39,7 @@ bool DriverCommands::send(cnc::Command command, const void* fixed, size_t fixedL
 
 bool DriverCommands::addPublication(int64_t correlationId, std::string_view channel, int32_t streamId, bool exclusive) {
   const cnc::PublicationCommand command{{clientId_, correlationId}, streamId, static_cast<int32_t>(channel.size())};
-  return send(exclusive ? cnc::Command::kAddExclusivePublication : cnc::Command::kAddPublication, &command, sizeof(command),
-              channel);
+  return send(exclusive ? cnc::Command::kAddExclusivePublication : cnc::Command::kAddPublication, &command, sizeof(command), channel);
 }
 
 bool DriverCommands::removePublication(int64_t correlationId, int64_t registrationId, bool revoke) {

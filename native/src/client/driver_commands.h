@@ -29,8 +29,7 @@ class DriverCommands {
   bool destination(cnc::Command command, int64_t correlationId, int64_t registrationId, std::string_view channel);
   bool removeDestinationById(int64_t correlationId, int64_t registrationId, int64_t destinationId);
   bool addCounter(int64_t correlationId, int32_t typeId, std::string_view key, std::string_view label);
-  bool addStaticCounter(int64_t correlationId, int64_t registrationId, int32_t typeId, std::string_view key,
-                        std::string_view label);
+  bool addStaticCounter(int64_t correlationId, int64_t registrationId, int32_t typeId, std::string_view key, std::string_view label);
   bool removeCounter(int64_t correlationId, int64_t registrationId);
   bool rejectImage(int64_t correlationId, int64_t imageCorrelationId, int64_t position, std::string_view reason);
   bool keepalive();

@@ -17,8 +17,7 @@ Image::Image(ImageParams params)
       termLength_(params_.mapping->termLength()),
       assembler_(logbuffer::maxMessageLength(termLength_)) {
   joinPosition_ = loadAcquire<int64_t>(params_.subscriberPosition);
-  if (joinPosition_ < 0 || joinPosition_ > logbuffer::maxPossiblePosition(termLength_) ||
-      joinPosition_ % wire::kFrameAlignment != 0) {
+  if (joinPosition_ < 0 || joinPosition_ > logbuffer::maxPossiblePosition(termLength_) || joinPosition_ % wire::kFrameAlignment != 0) {
     damaged_.store(true, std::memory_order_relaxed);
     joinPosition_ = 0;
   }

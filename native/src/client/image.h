@@ -25,8 +25,8 @@ struct ImageParams {
   int32_t subscriberPositionId = -1;
   int64_t* subscriberPosition = nullptr;
   std::string sourceIdentity;
-  bool local = false;     // IPC or spy: read from a publication's log
-  bool reliable = true;   // false: a PAD inside a term may stand for lost datagrams
+  bool local = false;                               // IPC or spy: read from a publication's log
+  bool reliable = true;                             // false: a PAD inside a term may stand for lost datagrams
   cnc::AgentId consumer = cnc::AgentId::kReceiver;  // the agent that waits for this image's consumption
 };
 
@@ -64,7 +64,8 @@ class Image {
   // the end of a term; then moves the subscriber position once. The handler answers void or PollAction. Returns fragments consumed.
   template <typename Handler>
   int32_t poll(Handler&& handler, int32_t fragmentLimit) {
-    return pollFrames(handler, [](int64_t, int32_t, bool) {}, fragmentLimit);
+    return pollFrames(
+        handler, [](int64_t, int32_t, bool) {}, fragmentLimit);
   }
   // The same with padHandler(startPosition, length, atTermEnd) for each PAD that is passed.
   template <typename Handler, typename PadHandler>

@@ -130,8 +130,7 @@ int64_t MediaClient::issue(Pending pending, Issue&& send) {
   return correlationId;
 }
 
-int64_t MediaClient::add(Kind kind, std::string_view channel, int32_t streamId, ImageHandler onAvailable,
-                         ImageHandler onUnavailable) {
+int64_t MediaClient::add(Kind kind, std::string_view channel, int32_t streamId, ImageHandler onAvailable, ImageHandler onUnavailable) {
   Pending pending;
   pending.kind = kind;
   pending.channel = std::string(channel);
@@ -150,8 +149,7 @@ int64_t MediaClient::add(Kind kind, std::string_view channel, int32_t streamId, 
   });
 }
 
-int64_t MediaClient::addSubscription(std::string_view channel, int32_t streamId, ImageHandler onAvailable,
-                                     ImageHandler onUnavailable) {
+int64_t MediaClient::addSubscription(std::string_view channel, int32_t streamId, ImageHandler onAvailable, ImageHandler onUnavailable) {
   return add(Kind::kSubscription, channel, streamId, std::move(onAvailable), std::move(onUnavailable));
 }
 
@@ -159,9 +157,8 @@ int64_t MediaClient::destination(cnc::Command command, bool closed, int64_t regi
   Pending pending;
   pending.channel = std::string(channel);
   if (closed) fail(pending, CommandStatus::Failure::kClosed, ErrorCode::kGeneric, "the publication or subscription was closed");
-  return issue(std::move(pending), [&](int64_t correlationId) {
-    return closed || commands_.destination(command, correlationId, registrationId, channel);
-  });
+  return issue(std::move(pending),
+               [&](int64_t correlationId) { return closed || commands_.destination(command, correlationId, registrationId, channel); });
 }
 
 int64_t MediaClient::addDestination(const PublicationBase& publication, std::string_view channel) {
@@ -187,9 +184,7 @@ int64_t MediaClient::addCounter(int32_t typeId, std::string_view key, std::strin
   pending.kind = Kind::kCounter;
   const auto keyPart = key.substr(0, cnc::kMaxCounterKeyLength);
   const auto labelPart = label.substr(0, cnc::kMaxCounterLabelLength);
-  return issue(std::move(pending), [&](int64_t correlationId) {
-    return commands_.addCounter(correlationId, typeId, keyPart, labelPart);
-  });
+  return issue(std::move(pending), [&](int64_t correlationId) { return commands_.addCounter(correlationId, typeId, keyPart, labelPart); });
 }
 
 int64_t MediaClient::addStaticCounter(int32_t typeId, std::string_view key, std::string_view label, int64_t registrationId) {
@@ -241,15 +236,11 @@ std::shared_ptr<T> MediaClient::takeObject(int64_t correlationId, std::shared_pt
   return object;
 }
 
-std::shared_ptr<Publication> MediaClient::publication(int64_t correlationId) {
-  return takeObject(correlationId, &Pending::publication);
-}
+std::shared_ptr<Publication> MediaClient::publication(int64_t correlationId) { return takeObject(correlationId, &Pending::publication); }
 std::shared_ptr<ExclusivePublication> MediaClient::exclusivePublication(int64_t correlationId) {
   return takeObject(correlationId, &Pending::exclusive);
 }
-std::shared_ptr<Subscription> MediaClient::subscription(int64_t correlationId) {
-  return takeObject(correlationId, &Pending::subscription);
-}
+std::shared_ptr<Subscription> MediaClient::subscription(int64_t correlationId) { return takeObject(correlationId, &Pending::subscription); }
 
 void MediaClient::pump() {
   int32_t work = 0;

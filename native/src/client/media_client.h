@@ -30,9 +30,9 @@ using ImageHandler = std::function<void(Subscription&, const std::shared_ptr<Ima
 
 struct MediaClientOptions {
   std::string directory;
-  int64_t driverTimeoutNs = 10'000'000'000;     // without a driver heartbeat
+  int64_t driverTimeoutNs = 10'000'000'000;  // without a driver heartbeat
   int64_t keepaliveIntervalNs = 500'000'000;
-  int64_t commandTimeoutNs = 10'000'000'000;    // without an answer
+  int64_t commandTimeoutNs = 10'000'000'000;  // without an answer
   bool useDoorbells = true;
   // Ringing a dead driver's FIFO raises SIGPIPE. When its action is the default one it is set to ignore.
   bool ignoreSigpipe = true;
@@ -83,8 +83,7 @@ class MediaClient {
   int64_t addExclusivePublication(std::string_view channel, int32_t streamId) {
     return add(Kind::kExclusivePublication, channel, streamId);
   }
-  int64_t addSubscription(std::string_view channel, int32_t streamId, ImageHandler onAvailable = {},
-                          ImageHandler onUnavailable = {});
+  int64_t addSubscription(std::string_view channel, int32_t streamId, ImageHandler onAvailable = {}, ImageHandler onUnavailable = {});
   int64_t addDestination(const PublicationBase& publication, std::string_view channel);
   int64_t removeDestination(const PublicationBase& publication, std::string_view channel);
   int64_t removeDestination(const PublicationBase& publication, int64_t destinationId);
@@ -106,8 +105,7 @@ class MediaClient {
   // The same, waiting on the system clock; runs the conductor step itself when there is no own thread.
   CommandStatus await(int64_t correlationId, int64_t timeoutNs = 10'000'000'000);
   Result<std::shared_ptr<Publication>> awaitPublication(int64_t correlationId, int64_t timeoutNs = 10'000'000'000);
-  Result<std::shared_ptr<ExclusivePublication>> awaitExclusivePublication(int64_t correlationId,
-                                                                          int64_t timeoutNs = 10'000'000'000);
+  Result<std::shared_ptr<ExclusivePublication>> awaitExclusivePublication(int64_t correlationId, int64_t timeoutNs = 10'000'000'000);
   Result<std::shared_ptr<Subscription>> awaitSubscription(int64_t correlationId, int64_t timeoutNs = 10'000'000'000);
 
   // Closes at once for the caller and tells the driver. Memory stays mapped until the last pointer is dropped.

@@ -65,15 +65,23 @@ int32_t MediaClient::doWork(int64_t nowNs, int64_t nowMs) {
 
 void MediaClient::onResponse(int32_t type, const uint8_t* message, int32_t length, Calls& calls) {
   switch (static_cast<cnc::Response>(type)) {
-    case cnc::Response::kPublicationReady: return onPublicationReady(message, length, false);
-    case cnc::Response::kExclusivePublicationReady: return onPublicationReady(message, length, true);
-    case cnc::Response::kSubscriptionReady: return onSubscriptionReady(message, length);
-    case cnc::Response::kAvailableImage: return onImageReady(message, length, calls);
-    case cnc::Response::kUnavailableImage: return onImageUnavailable(message, length, calls);
-    case cnc::Response::kError: return onErrorResponse(message, length, calls);
-    case cnc::Response::kPublicationError: return onPublicationError(message, length, calls);
+    case cnc::Response::kPublicationReady:
+      return onPublicationReady(message, length, false);
+    case cnc::Response::kExclusivePublicationReady:
+      return onPublicationReady(message, length, true);
+    case cnc::Response::kSubscriptionReady:
+      return onSubscriptionReady(message, length);
+    case cnc::Response::kAvailableImage:
+      return onImageReady(message, length, calls);
+    case cnc::Response::kUnavailableImage:
+      return onImageUnavailable(message, length, calls);
+    case cnc::Response::kError:
+      return onErrorResponse(message, length, calls);
+    case cnc::Response::kPublicationError:
+      return onPublicationError(message, length, calls);
     case cnc::Response::kCounterReady:
-    case cnc::Response::kStaticCounter: return onCounterReady(message, length);
+    case cnc::Response::kStaticCounter:
+      return onCounterReady(message, length);
     case cnc::Response::kOperationSuccess: {
       cnc::OperationSucceeded record{};
       if (!readRecord(message, length, record)) return;
@@ -91,7 +99,8 @@ void MediaClient::onResponse(int32_t type, const uint8_t* message, int32_t lengt
       return;
     }
     case cnc::Response::kUnavailableCounter:
-    case cnc::Response::kNextAvailableSessionId: return;
+    case cnc::Response::kNextAvailableSessionId:
+      return;
   }
 }
 
@@ -141,8 +150,8 @@ void MediaClient::onSubscriptionReady(const uint8_t* message, int32_t length) {
   if (!readRecord(message, length, record)) return;
   Pending* pending = findPending(record.correlationId, Kind::kSubscription);
   if (pending == nullptr) return;
-  pending->subscription = std::make_shared<Subscription>(memory_, pending->channel, pending->streamId, record.correlationId,
-                                                         record.channelStatusCounterId);
+  pending->subscription =
+      std::make_shared<Subscription>(memory_, pending->channel, pending->streamId, record.correlationId, record.channelStatusCounterId);
   subscriptions_[record.correlationId] = {pending->subscription, std::move(pending->onAvailable), std::move(pending->onUnavailable)};
   pending->status.state = CommandStatus::State::kSucceeded;
 }
@@ -168,8 +177,7 @@ void MediaClient::onImageReady(const uint8_t* message, int32_t length, Calls& ca
   int64_t* position = memory_->counterValue(record.subscriberPositionId);
   if (!mapping || position == nullptr) {
     return reportError(mapping ? makeError(ErrorCode::kGeneric, "the driver named subscriber position counter " +
-                                                                    std::to_string(record.subscriberPositionId) +
-                                                                    ", which does not exist")
+                                                                    std::to_string(record.subscriberPositionId) + ", which does not exist")
                                : mapping.error(),
                        calls);
   }
@@ -227,9 +235,8 @@ void MediaClient::onErrorResponse(const uint8_t* message, int32_t length, Calls&
 void MediaClient::onPublicationError(const uint8_t* message, int32_t length, Calls& calls) {
   cnc::PublicationErrorResponse record{};
   if (!readRecord(message, length, record)) return;
-  const bool ours = std::any_of(publications_.begin(), publications_.end(), [&](const auto& entry) {
-    return entry.second->originalRegistrationId() == record.registrationId;
-  });
+  const bool ours = std::any_of(publications_.begin(), publications_.end(),
+                                [&](const auto& entry) { return entry.second->originalRegistrationId() == record.registrationId; });
   if (!ours) return;
   reportError(makeError(static_cast<ErrorCode>(record.errorCode), textAt(message, length, sizeof(record), record.messageLength)), calls);
 }
@@ -276,8 +283,8 @@ bool MediaClient::refreshHeartbeat(int64_t nowMs) {
     storeRelease<int64_t>(memory_->counterValue(heartbeatCounterId_), nowMs);
     return true;
   }
-  const size_t count = std::min(regions.countersMetadata.length / cnc::kCounterMetadataLength,
-                                regions.countersValues.length / cnc::kCounterValueLength);
+  const size_t count =
+      std::min(regions.countersMetadata.length / cnc::kCounterMetadataLength, regions.countersValues.length / cnc::kCounterValueLength);
   for (size_t id = 0; id < count; ++id) {
     const uint8_t* metadata = regions.countersMetadata.data + id * cnc::kCounterMetadataLength;
     if (loadAcquire<int32_t>(metadata + cnc::counter_meta::kState) == cnc::kCounterUnused) break;

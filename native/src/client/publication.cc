@@ -68,8 +68,7 @@ int64_t PublicationBase::channelStatus() const {
 }
 
 int64_t PublicationBase::refusal(int64_t position, int32_t messageLength) const {
-  if (position + wire::alignedFrameLength(messageLength + wire::kDataHeaderLength) >=
-      logbuffer::maxPossiblePosition(termLength_)) {
+  if (position + wire::alignedFrameLength(messageLength + wire::kDataHeaderLength) >= logbuffer::maxPossiblePosition(termLength_)) {
     return kOfferMaxPositionExceeded;
   }
   return log_.getAcquire<int32_t>(logbuffer::meta::kIsConnected) == 1 ? kOfferBackPressured : kOfferNotConnected;

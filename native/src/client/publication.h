@@ -114,8 +114,7 @@ class PublicationBase {
     writeAt<int32_t>(frame, 20, termId);
     writeAt<int64_t>(frame, 24, reservedDefault_);
   }
-  void claimHeader(uint8_t* frame, int32_t frameLength, int32_t termOffset, int32_t termId, uint8_t flags,
-                   wire::FrameType type) const {
+  void claimHeader(uint8_t* frame, int32_t frameLength, int32_t termOffset, int32_t termId, uint8_t flags, wire::FrameType type) const {
     // Negative length first: should this process die here, the driver knows how much to turn into padding.
     logbuffer::frameLengthRelease(frame, -frameLength);
     __atomic_thread_fence(__ATOMIC_RELEASE);

@@ -36,8 +36,8 @@ void Subscription::addImage(std::shared_ptr<Image> image) {
 
 std::shared_ptr<Image> Subscription::removeImage(int64_t correlationId) {
   const std::lock_guard<std::mutex> lock(mutex_);
-  const auto found = std::find_if(images_.begin(), images_.end(),
-                                  [&](const auto& image) { return image->correlationId() == correlationId; });
+  const auto found =
+      std::find_if(images_.begin(), images_.end(), [&](const auto& image) { return image->correlationId() == correlationId; });
   if (found == images_.end()) return nullptr;
   std::shared_ptr<Image> image = *found;
   images_.erase(found);

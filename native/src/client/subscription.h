@@ -15,8 +15,7 @@ namespace outrigger::client {
 
 class Subscription {
  public:
-  Subscription(std::shared_ptr<DriverMemory> memory, std::string channel, int32_t streamId, int64_t registrationId,
-               int32_t channelStatusId)
+  Subscription(std::shared_ptr<DriverMemory> memory, std::string channel, int32_t streamId, int64_t registrationId, int32_t channelStatusId)
       : memory_(std::move(memory)),
         channel_(std::move(channel)),
         streamId_(streamId),

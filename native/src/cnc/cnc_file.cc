@@ -4,8 +4,8 @@
 
 namespace outrigger::cnc {
 
-Result<MappedFile> createCnc(const std::string& path, const CncSizes& sizes, int64_t clientLivenessTimeoutNs,
-                             int64_t startTimestampMs, int64_t pid, int32_t filePageSize, mode_t mode) {
+Result<MappedFile> createCnc(const std::string& path, const CncSizes& sizes, int64_t clientLivenessTimeoutNs, int64_t startTimestampMs,
+                             int64_t pid, int32_t filePageSize, mode_t mode) {
   const uint64_t sum = kHeaderLength + static_cast<uint64_t>(sizes.toDriverLength) + static_cast<uint64_t>(sizes.toClientsLength) +
                        static_cast<uint64_t>(sizes.countersMetadataLength()) + static_cast<uint64_t>(sizes.countersValuesLength) +
                        static_cast<uint64_t>(sizes.errorLogLength);
@@ -55,10 +55,10 @@ Result<CncRegions> mapRegions(const MappedFile& file, const std::string& path) {
     return true;
   };
   if (!take(field::kToDriverLength, regions.toDriver) || !take(field::kToClientsLength, regions.toClients) ||
-      !take(field::kCountersMetadataLength, regions.countersMetadata) ||
-      !take(field::kCountersValuesLength, regions.countersValues) || !take(field::kErrorLogLength, regions.errorLog)) {
-    return makeError(ErrorCode::kGeneric, "'" + path + "' names a buffer that does not fit its " +
-                                              std::to_string(file.length()) + " bytes");
+      !take(field::kCountersMetadataLength, regions.countersMetadata) || !take(field::kCountersValuesLength, regions.countersValues) ||
+      !take(field::kErrorLogLength, regions.errorLog)) {
+    return makeError(ErrorCode::kGeneric,
+                     "'" + path + "' names a buffer that does not fit its " + std::to_string(file.length()) + " bytes");
   }
   if (!isPowerOfTwo(static_cast<int64_t>(regions.toDriver.length - kRingTrailerLength)) ||
       !isPowerOfTwo(static_cast<int64_t>(regions.toClients.length - kBroadcastTrailerLength))) {

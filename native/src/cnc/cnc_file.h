@@ -61,8 +61,8 @@ struct CncRegions {
 };
 
 // Driver: creates and fills cnc.dat (version still 0), every page backed by memory. publishCnc() writes the version at the end.
-Result<MappedFile> createCnc(const std::string& path, const CncSizes& sizes, int64_t clientLivenessTimeoutNs,
-                             int64_t startTimestampMs, int64_t pid, int32_t filePageSize, mode_t mode);
+Result<MappedFile> createCnc(const std::string& path, const CncSizes& sizes, int64_t clientLivenessTimeoutNs, int64_t startTimestampMs,
+                             int64_t pid, int32_t filePageSize, mode_t mode);
 void publishCnc(const MappedFile& file);
 
 // Client or tool: validates version and that all lengths fit the file. Errors name the file, the field and the value.

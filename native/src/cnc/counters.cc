@@ -6,8 +6,8 @@
 
 namespace outrigger::cnc {
 
-Counter CountersManager::allocate(int32_t typeId, std::string_view key, std::string_view label, int64_t nowMs,
-                                  int64_t registrationId, int64_t ownerId, int64_t referenceId) {
+Counter CountersManager::allocate(int32_t typeId, std::string_view key, std::string_view label, int64_t nowMs, int64_t registrationId,
+                                  int64_t ownerId, int64_t referenceId) {
   int32_t id = kNullCounterId;
   for (auto it = free_.begin(); it != free_.end(); ++it) {
     if (readAt<int64_t>(meta(*it), counter_meta::kFreeForReuseDeadlineMs) <= nowMs) {
@@ -86,8 +86,8 @@ std::vector<CounterSnapshot> readCounters(const CncRegions& regions) {
     snapshot.ownerId = loadRelaxed<int64_t>(v + counter_value::kOwnerId);
     snapshot.referenceId = loadRelaxed<int64_t>(v + counter_value::kReferenceId);
     snapshot.key.assign(m + counter_meta::kKey, m + counter_meta::kKey + kMaxCounterKeyLength);
-    const auto labelLength = std::clamp<int32_t>(loadAcquire<int32_t>(m + counter_meta::kLabelLength), 0,
-                                                 static_cast<int32_t>(kMaxCounterLabelLength));
+    const auto labelLength =
+        std::clamp<int32_t>(loadAcquire<int32_t>(m + counter_meta::kLabelLength), 0, static_cast<int32_t>(kMaxCounterLabelLength));
     snapshot.label.assign(reinterpret_cast<const char*>(m + counter_meta::kLabel), static_cast<size_t>(labelLength));
     snapshots.push_back(std::move(snapshot));
   }

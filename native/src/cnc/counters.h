@@ -60,7 +60,7 @@ constexpr int32_t kSenderNaksReceived = 19;
 constexpr int32_t kReceiverNaksSent = 20;
 // Ours, far above every range that Aeron uses.
 constexpr int32_t kOutriggerBase = 40000;
-constexpr int32_t kOutriggerSystem = kOutriggerBase;       // driver-wide counters Aeron has no id for; key: int32 OutriggerCounter
+constexpr int32_t kOutriggerSystem = kOutriggerBase;  // driver-wide counters Aeron has no id for; key: int32 OutriggerCounter
 constexpr int32_t kOutriggerBackendInfo = kOutriggerBase + 1;
 }  // namespace counter_type
 
@@ -122,20 +122,20 @@ enum class SystemCounter : int32_t {
 
 // Driver-wide counters of ours (type kOutriggerSystem), one a kind of drop or event that Aeron does not count.
 enum class OutriggerCounter : int32_t {
-  kReceiveQueueDrops = 0,    // datagrams the kernel dropped for want of socket buffer (SO_RXQ_OVFL)
-  kSendErrors,               // datagrams lost to an error of the send call
-  kSegmentationFallbacks,    // trains sent datagram by datagram after the kernel refused them
-  kUnknownStreamDrops,       // datagrams for a stream nobody subscribes to
-  kSetupRefused,             // SETUP whose term length or MTU cannot be received
+  kReceiveQueueDrops = 0,  // datagrams the kernel dropped for want of socket buffer (SO_RXQ_OVFL)
+  kSendErrors,             // datagrams lost to an error of the send call
+  kSegmentationFallbacks,  // trains sent datagram by datagram after the kernel refused them
+  kUnknownStreamDrops,     // datagrams for a stream nobody subscribes to
+  kSetupRefused,           // SETUP whose term length or MTU cannot be received
   kDatagramsSent,
   kDatagramsReceived,
-  kSendCalls,                // transmit system calls: datagrams / calls shows what segmentation offload buys
-  kNaksSuppressed,           // NAKs not sent because the repair budget of the RTT was used up
-  kRetransmitsSuppressed,    // NAKs answered by a retransmission that is still under way
-  kStorageWaits,             // times a term could not be backed with memory (volume full)
-  kCommandsRejected,         // malformed or unknown client commands
-  kDoorbellsRung,            // sleeping clients woken
-  kImpairedDrops,            // datagrams dropped on purpose by the impair layer
+  kSendCalls,              // transmit system calls: datagrams / calls shows what segmentation offload buys
+  kNaksSuppressed,         // NAKs not sent because the repair budget of the RTT was used up
+  kRetransmitsSuppressed,  // NAKs answered by a retransmission that is still under way
+  kStorageWaits,           // times a term could not be backed with memory (volume full)
+  kCommandsRejected,       // malformed or unknown client commands
+  kDoorbellsRung,          // sleeping clients woken
+  kImpairedDrops,          // datagrams dropped on purpose by the impair layer
   kCount,
 };
 

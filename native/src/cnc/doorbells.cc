@@ -63,8 +63,7 @@ Result<Doorbells> Doorbells::create(const std::string& directory, const int32_t 
 Result<Doorbells> Doorbells::open(const std::string& directory) {
   auto file = MappedFile::open(directory + "/" + kFileName, true);
   if (!file) return file.error();
-  if (file->length() < kFileLength || loadAcquire<int32_t>(file->data()) != kMagic ||
-      readAt<int32_t>(file->data(), 4) != kLayoutVersion) {
+  if (file->length() < kFileLength || loadAcquire<int32_t>(file->data()) != kMagic || readAt<int32_t>(file->data(), 4) != kLayoutVersion) {
     return makeError(ErrorCode::kNotSupported, "'" + directory + "/" + kFileName + "' has an unknown layout");
   }
   Doorbells bells;

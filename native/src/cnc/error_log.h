@@ -59,8 +59,7 @@ class LossReport {
   explicit LossReport(Region region) : region_(region) {}
 
   // Offset of a new entry with one observation, or -1 when full.
-  int64_t create(int64_t bytesLost, int64_t nowMs, int32_t sessionId, int32_t streamId, std::string_view channel,
-                 std::string_view source);
+  int64_t create(int64_t bytesLost, int64_t nowMs, int32_t sessionId, int32_t streamId, std::string_view channel, std::string_view source);
   void update(int64_t offset, int64_t bytesLost, int64_t nowMs) const;
   static std::vector<LossEntry> read(Region region);
 

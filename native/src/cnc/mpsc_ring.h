@@ -17,8 +17,7 @@ class MpscRing {
   static constexpr int32_t kPaddingType = -1;
 
   MpscRing() = default;
-  explicit MpscRing(Region region)
-      : buffer_(region.data), capacity_(static_cast<int64_t>(region.length - kRingTrailerLength)) {}
+  explicit MpscRing(Region region) : buffer_(region.data), capacity_(static_cast<int64_t>(region.length - kRingTrailerLength)) {}
 
   int64_t capacity() const { return capacity_; }
   int32_t maxMessageLength() const { return static_cast<int32_t>(capacity_ / 8); }

@@ -20,15 +20,15 @@ struct MdcDestination;
 // conductor -> sender
 struct SenderCommand {
   enum class Type : uint8_t {
-    kAddEndpoint,        // attach the socket
-    kRemoveEndpoint,     // detach; answered by kEndpointReleased
+    kAddEndpoint,     // attach the socket
+    kRemoveEndpoint,  // detach; answered by kEndpointReleased
     kAddPublication,
     kRemovePublication,  // answered by kPublicationReleased
     kAddDestination,     // endpoint + destination (manual MDC, or dynamic MDC after kResolveDestination)
     kRemoveDestination,  // by destination pointer; answered by kDestinationReleased
     kAddSpy,             // publication + counter (a spy subscriber's position)
     kRemoveSpy,
-    kTermBacked,         // publication: memory exists up to position `value`
+    kTermBacked,  // publication: memory exists up to position `value`
   };
   Type type{};
   SendChannelEndpoint* endpoint = nullptr;
@@ -42,16 +42,16 @@ struct SenderCommand {
 struct ReceiverCommand {
   enum class Type : uint8_t {
     kAddEndpoint,
-    kRemoveEndpoint,      // answered by kEndpointReleased; its images are removed first, each on its own
-    kAddStreamInterest,   // endpoint, streamId, sessionId when `sessionSpecific`
+    kRemoveEndpoint,     // answered by kEndpointReleased; its images are removed first, each on its own
+    kAddStreamInterest,  // endpoint, streamId, sessionId when `sessionSpecific`
     kRemoveStreamInterest,
-    kAddImage,            // image is ready: packets go to it from now on (its subscriber positions are set already)
-    kRemoveImage,         // answered by kImageReleased; `value` 1 when the session may not come back before the cool-down
-    kAddSubscriber,       // image + counter (subscriber position), value: 1 tethered
-    kRemoveSubscriber,    // image + counter
-    kSetupRefused,        // endpoint, streamId, sessionId: forget the pending setup (image could not be created)
-    kRejectImage,         // image, value: ErrorCode; reason text is in the image (set by the conductor before sending this)
-    kTermBacked,          // image: memory exists up to position `value`
+    kAddImage,          // image is ready: packets go to it from now on (its subscriber positions are set already)
+    kRemoveImage,       // answered by kImageReleased; `value` 1 when the session may not come back before the cool-down
+    kAddSubscriber,     // image + counter (subscriber position), value: 1 tethered
+    kRemoveSubscriber,  // image + counter
+    kSetupRefused,      // endpoint, streamId, sessionId: forget the pending setup (image could not be created)
+    kRejectImage,       // image, value: ErrorCode; reason text is in the image (set by the conductor before sending this)
+    kTermBacked,        // image: memory exists up to position `value`
   };
   Type type{};
   bool sessionSpecific = false;
@@ -66,18 +66,18 @@ struct ReceiverCommand {
 // sender or receiver -> conductor
 struct AgentEvent {
   enum class Type : uint8_t {
-    kEndpointReleased,       // sendEndpoint or receiveEndpoint
+    kEndpointReleased,  // sendEndpoint or receiveEndpoint
     kPublicationReleased,
     kDestinationReleased,
     kImageReleased,
-    kResolveDestination,     // sendEndpoint: a dynamic MDC receiver (address, receiverId) appeared
-    kDestinationExpired,     // sendEndpoint, destination: silent for the destination timeout; the conductor answers kRemoveDestination
-    kCreateImage,            // receiveEndpoint, setup, address (source): answered by kAddImage or kSetupRefused
-    kBackTerm,               // publication or image: memory up to position `value` will be needed
-    kPublicationError,       // publication, address, receiverId, groupTag, errorCode, text: an ERR frame came (image rejected by a receiver)
-    kLossObserved,           // image, value: bytes lost (for the loss report)
-    kError,                  // text, errorCode: an entry for the error log
-    kImageStateChanged,      // image is draining, has lingered or is done: see PublicationImage::state()
+    kResolveDestination,  // sendEndpoint: a dynamic MDC receiver (address, receiverId) appeared
+    kDestinationExpired,  // sendEndpoint, destination: silent for the destination timeout; the conductor answers kRemoveDestination
+    kCreateImage,         // receiveEndpoint, setup, address (source): answered by kAddImage or kSetupRefused
+    kBackTerm,            // publication or image: memory up to position `value` will be needed
+    kPublicationError,    // publication, address, receiverId, groupTag, errorCode, text: an ERR frame came (image rejected by a receiver)
+    kLossObserved,        // image, value: bytes lost (for the loss report)
+    kError,               // text, errorCode: an entry for the error log
+    kImageStateChanged,   // image is draining, has lingered or is done: see PublicationImage::state()
   };
   Type type{};
   int32_t errorCode = 0;

@@ -107,8 +107,8 @@ bool CounterFactory::createDriverCounters(DriverCounters& counters, int64_t nowM
   return true;
 }
 
-cnc::Counter CounterFactory::stream(int32_t typeId, std::string_view name, const StreamIdentity& identity, int64_t ownerId,
-                                    int64_t nowMs, int64_t joinPosition) {
+cnc::Counter CounterFactory::stream(int32_t typeId, std::string_view name, const StreamIdentity& identity, int64_t ownerId, int64_t nowMs,
+                                    int64_t joinPosition) {
   std::string key;
   append(key, identity.registrationId);
   append(key, identity.sessionId);
@@ -132,8 +132,8 @@ cnc::Counter CounterFactory::channelStatus(int32_t typeId, std::string_view name
   return manager_.allocate(typeId, key, label, nowMs, registrationId);
 }
 
-cnc::Counter CounterFactory::localAddress(std::string_view name, int32_t statusCounterId, std::string_view address,
-                                          int64_t registrationId, int64_t nowMs) {
+cnc::Counter CounterFactory::localAddress(std::string_view name, int32_t statusCounterId, std::string_view address, int64_t registrationId,
+                                          int64_t nowMs) {
   std::string key;
   append(key, statusCounterId);
   appendText(key, address);
@@ -146,8 +146,8 @@ cnc::Counter CounterFactory::localAddress(std::string_view name, int32_t statusC
 cnc::Counter CounterFactory::clientHeartbeat(int64_t clientId, int64_t nowMs) {
   std::string key;
   append(key, clientId);
-  cnc::Counter counter = manager_.allocate(cnc::counter_type::kClientHeartbeat, key,
-                                           "client-heartbeat: id=" + std::to_string(clientId), nowMs, clientId, clientId);
+  cnc::Counter counter = manager_.allocate(cnc::counter_type::kClientHeartbeat, key, "client-heartbeat: id=" + std::to_string(clientId),
+                                           nowMs, clientId, clientId);
   if (counter.valid()) counter.set(nowMs);
   return counter;
 }

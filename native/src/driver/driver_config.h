@@ -20,16 +20,16 @@ enum class InferableBoolean : uint8_t { kFalse, kTrue, kInfer };
 enum class CongestionControlKind : uint8_t { kStatic, kCubic };
 
 struct DriverConfig {
-  std::string directory;                         // AERON_DIR
+  std::string directory;  // AERON_DIR
   bool deleteDirectoryOnStart = false;
-  bool deleteDirectoryOnShutdown = false;        // what the driver itself created is removed in any case
+  bool deleteDirectoryOnShutdown = false;  // what the driver itself created is removed in any case
   ThreadingMode threadingMode = ThreadingMode::kShared;
-  std::string backend = "mmsg";                  // first of `backends` that opens
+  std::string backend = "mmsg";  // first of `backends` that opens
   std::vector<std::string> backends = {"mmsg", "socket"};
-  std::string impair;                            // impair layer specification, empty = none
+  std::string impair;  // impair layer specification, empty = none
   bool segmentationOffload = true;
   bool receiveCoalescing = true;
-  mode_t fileMode = 0660;                        // cnc.dat, logs, doorbells: clients may run under another UID of the directory's group
+  mode_t fileMode = 0660;  // cnc.dat, logs, doorbells: clients may run under another UID of the directory's group
 
   cnc::CncSizes cncSizes;
   int32_t termBufferLength = 16 * 1024 * 1024;
@@ -38,9 +38,9 @@ struct DriverConfig {
   int32_t filePageSize = 4096;
   int32_t mtuLength = 1408;
   int32_t ipcMtuLength = 1408;
-  int32_t publicationWindowLength = 0;           // 0 = term length / 2
+  int32_t publicationWindowLength = 0;  // 0 = term length / 2
   int32_t ipcPublicationWindowLength = 0;
-  int32_t initialWindowLength = 128 * 1024;      // receiver window
+  int32_t initialWindowLength = 128 * 1024;  // receiver window
   int32_t socketReceiveBufferLength = 128 * 1024;
   int32_t socketSendBufferLength = 0;
   int32_t multicastTtl = 0;
@@ -56,10 +56,10 @@ struct DriverConfig {
   int64_t heartbeatTimeoutNs = 100 * kMilliNs;
   int64_t counterFreeToReuseTimeoutNs = kSecondNs;
   int64_t untetheredWindowLimitTimeoutNs = 5 * kSecondNs;
-  int64_t untetheredLingerTimeoutNs = -1;        // -1: as window limit
+  int64_t untetheredLingerTimeoutNs = -1;  // -1: as window limit
   int64_t untetheredRestingTimeoutNs = 10 * kSecondNs;
   int64_t pendingSetupTimeoutNs = kSecondNs;
-  int64_t cooldownNs = kSecondNs;                // a (stream, session) whose image died without EOS is not rebuilt for this long
+  int64_t cooldownNs = kSecondNs;  // a (stream, session) whose image died without EOS is not rebuilt for this long
 
   int64_t retransmitUnicastDelayNs = 0;
   int64_t retransmitUnicastLingerNs = 10 * kMilliNs;  // upper bound; scaled down to the measured RTT
@@ -84,9 +84,9 @@ struct DriverConfig {
 
   int32_t publicationReservedSessionIdLow = -1;
   int32_t publicationReservedSessionIdHigh = 1000;
-  bool terminationAllowed = false;               // DRIVER_TERMINATION_VALIDATOR=allow
+  bool terminationAllowed = false;  // DRIVER_TERMINATION_VALIDATOR=allow
   bool printConfiguration = false;
-  uint64_t randomSeed = 0;                       // 0: from the clock at start; session ids, receiver ids, back-off
+  uint64_t randomSeed = 0;  // 0: from the clock at start; session ids, receiver ids, back-off
 };
 
 }  // namespace outrigger::driver

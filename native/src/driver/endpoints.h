@@ -18,25 +18,25 @@ class NetworkPublication;
 
 // A destination of a multi-destination publication's endpoint. Owned by the conductor, used by the sender in between add and release.
 struct MdcDestination {
-  int64_t registrationId = 0;            // manual: of the ADD_DESTINATION command; dynamic: 0
+  int64_t registrationId = 0;  // manual: of the ADD_DESTINATION command; dynamic: 0
   std::unique_ptr<io::NextHop> nextHop;
   io::SockAddr address;
   bool manual = false;
   // Sender thread:
-  int64_t receiverId = 0;                // of the last SM from there
+  int64_t receiverId = 0;  // of the last SM from there
   bool receiverIdKnown = false;
-  int64_t lastActivityNs = 0;            // dynamic destinations expire 5 s after the last SM
+  int64_t lastActivityNs = 0;  // dynamic destinations expire 5 s after the last SM
 };
 
 class SendChannelEndpoint {
  public:
   net::UdpChannel channel;
   std::unique_ptr<io::Endpoint> socket;
-  std::unique_ptr<io::NextHop> nextHop;  // unicast (and multicast later); null for MDC
-  cnc::Counter status;                   // channel status counter
-  cnc::Counter localAddress;             // kLocalSockaddr counter
-  cnc::Counter destinationCount;         // kMdcDestinations, MDC only; written by the sender
-  int32_t references = 0;                // conductor: publications on it
+  std::unique_ptr<io::NextHop> nextHop;                            // unicast (and multicast later); null for MDC
+  cnc::Counter status;                                             // channel status counter
+  cnc::Counter localAddress;                                       // kLocalSockaddr counter
+  cnc::Counter destinationCount;                                   // kMdcDestinations, MDC only; written by the sender
+  int32_t references = 0;                                          // conductor: publications on it
   std::vector<std::unique_ptr<MdcDestination>> ownedDestinations;  // conductor
 
   // Sender thread:
@@ -54,7 +54,7 @@ class ReceiveChannelEndpoint {
   int32_t references = 0;  // conductor: subscriptions on it
   int64_t receiverId = 0;  // unique per endpoint: identifies this receiver in SMs
   bool hasGroupTag = false;
-  int64_t groupTag = 0;    // gtag= or the driver's RECEIVER_GROUP_TAG
+  int64_t groupTag = 0;  // gtag= or the driver's RECEIVER_GROUP_TAG
   bool isMdcReceiver() const { return channel.control.has_value(); }
 };
 

@@ -14,7 +14,7 @@ namespace outrigger::driver {
 
 // One validated status message, unpacked.
 struct StatusMessage {
-  int64_t position = 0;     // consumption position
+  int64_t position = 0;  // consumption position
   int32_t windowLength = 0;
   int64_t receiverId = 0;
   bool hasGroupTag = false;

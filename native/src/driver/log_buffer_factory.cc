@@ -74,8 +74,8 @@ Result<CreatedLog> createLog(const LogSpec& spec, const FileAllocator& allocator
   auto file = MappedFile::create(spec.path, fileLength, spec.mode);
   if (!file) return file.error();
   const auto termLength = static_cast<uint64_t>(spec.termLength);
-  const int64_t start = logbuffer::computePosition(spec.startTermId, spec.startTermOffset,
-                                                   logbuffer::positionBitsToShift(spec.termLength), spec.initialTermId);
+  const int64_t start = logbuffer::computePosition(spec.startTermId, spec.startTermOffset, logbuffer::positionBitsToShift(spec.termLength),
+                                                   spec.initialTermId);
   const int64_t termBegin = start - spec.startTermOffset;
   const int32_t terms = spec.sparse ? 1 : logbuffer::kPartitionCount;
   int err = allocator(file->fd(), logbuffer::metadataOffset(spec.termLength), fileLength - logbuffer::metadataOffset(spec.termLength));
@@ -94,8 +94,7 @@ Result<CreatedLog> createLog(const LogSpec& spec, const FileAllocator& allocator
   writeMetadata(logbuffer::LogBuffer(file->data(), spec.termLength, file->length()), spec);
   CreatedLog log;
   log.file = file.take();
-  log.backedPosition =
-      spec.sparse ? termBegin + spec.termLength : logbuffer::maxPossiblePosition(spec.termLength);
+  log.backedPosition = spec.sparse ? termBegin + spec.termLength : logbuffer::maxPossiblePosition(spec.termLength);
   return log;
 }
 

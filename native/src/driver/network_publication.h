@@ -24,28 +24,28 @@ struct NetworkPublicationParams {
   int32_t sessionId = 0;
   int32_t streamId = 0;
   int32_t initialTermId = 0;
-  int32_t startTermId = 0;      // term-id= / term-offset= of the URI, else initialTermId / 0
+  int32_t startTermId = 0;  // term-id= / term-offset= of the URI, else initialTermId / 0
   int32_t startTermOffset = 0;
   int32_t termLength = 0;
   int32_t mtu = 0;
   int32_t ttl = 0;
-  int32_t windowLength = 0;     // publication window, bytes
+  int32_t windowLength = 0;  // publication window, bytes
   bool exclusive = false;
   bool signalEos = true;
   bool spiesSimulateConnection = false;
   bool groupSemantics = false;  // MDC or multicast: the SETUP carries the GROUP flag
   int64_t lingerNs = 0;
   int32_t maxResend = 16;
-  int64_t backedPosition = 0;   // memory exists up to here
+  int64_t backedPosition = 0;  // memory exists up to here
 };
 
 struct PublicationCounters {
-  cnc::Counter publisherLimit;     // written by the sender
-  cnc::Counter publisherPosition;  // written by the conductor
-  cnc::Counter senderPosition;     // sender
-  cnc::Counter senderLimit;        // sender
-  cnc::Counter senderBackPressure; // sender
-  cnc::Counter naksReceived;       // sender
+  cnc::Counter publisherLimit;        // written by the sender
+  cnc::Counter publisherPosition;     // written by the conductor
+  cnc::Counter senderPosition;        // sender
+  cnc::Counter senderLimit;           // sender
+  cnc::Counter senderBackPressure;    // sender
+  cnc::Counter naksReceived;          // sender
   cnc::Counter flowControlReceivers;  // sender; min and tagged only, else invalid
 };
 
@@ -54,9 +54,9 @@ struct SenderContext;
 
 class NetworkPublication {
  public:
-  NetworkPublication(const NetworkPublicationParams& params, SendChannelEndpoint* endpoint, MappedFile logFile,
-                     std::string logFileName, const PublicationCounters& counters, std::unique_ptr<FlowControl> flowControl,
-                     const DriverConfig& config, const DriverCounters& driverCounters);
+  NetworkPublication(const NetworkPublicationParams& params, SendChannelEndpoint* endpoint, MappedFile logFile, std::string logFileName,
+                     const PublicationCounters& counters, std::unique_ptr<FlowControl> flowControl, const DriverConfig& config,
+                     const DriverCounters& driverCounters);
   ~NetworkPublication();
 
   const NetworkPublicationParams& params() const { return params_; }

@@ -25,15 +25,15 @@ enum class ImageState : uint8_t {
 };
 
 struct ImageParams {
-  int64_t correlationId = 0;    // registration id, log file name
+  int64_t correlationId = 0;  // registration id, log file name
   int32_t sessionId = 0;
   int32_t streamId = 0;
   int32_t initialTermId = 0;
-  int32_t activeTermId = 0;     // of the SETUP: where the image starts
+  int32_t activeTermId = 0;  // of the SETUP: where the image starts
   int32_t termOffset = 0;
   int32_t termLength = 0;
   int32_t mtu = 0;
-  int32_t windowLength = 0;     // receiver window, bytes, already limited to term/2
+  int32_t windowLength = 0;  // receiver window, bytes, already limited to term/2
   bool reliable = true;
   bool groupSemantics = false;  // NAK back-off as a member of a group
   int64_t nakDelayNs = -1;      // nak-delay=, -1 = driver default
@@ -59,8 +59,8 @@ class PublicationImage {
   };
 
   PublicationImage(const ImageParams& params, ReceiveChannelEndpoint* endpoint, const io::SockAddr& source, MappedFile logFile,
-                   std::string logFileName, const ImageCounters& counters, std::vector<Subscriber> subscribers,
-                   const DriverConfig& config, const DriverCounters& driverCounters, int64_t nowNs);
+                   std::string logFileName, const ImageCounters& counters, std::vector<Subscriber> subscribers, const DriverConfig& config,
+                   const DriverCounters& driverCounters, int64_t nowNs);
   ~PublicationImage();
 
   const ImageParams& params() const { return params_; }

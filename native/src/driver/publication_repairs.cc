@@ -66,8 +66,8 @@ void NetworkPublication::onNak(SenderContext& context, const wire::NakFrame& nak
     return;
   }
   const int64_t begin = logbuffer::computePosition(nak.termId, nak.termOffset, log_.bits(), params_.initialTermId);
-  const int64_t lowest = std::max(
-      s.startPosition, s.senderPosition - params_.termLength / 2 - logbuffer::maxMessageLength(params_.termLength));
+  const int64_t lowest =
+      std::max(s.startPosition, s.senderPosition - params_.termLength / 2 - logbuffer::maxMessageLength(params_.termLength));
   if (begin < lowest || begin >= s.senderPosition) {
     // Before the stream, not sent yet, or so old that its memory is being cleaned.
     driverCounters_.add(OutriggerCounter::kRetransmitsSuppressed, 1);
@@ -113,8 +113,7 @@ int64_t NetworkPublication::retransmit(SenderContext& context, int64_t begin, in
     const int32_t index = logbuffer::indexByPosition(cursor, log_.bits());
     const auto header = wire::load<wire::DataHeader>(log_.term(index) + offset);
     // A NAK may name any offset: only one where a frame of this term begins is answered.
-    if (header.termOffset != offset ||
-        header.termId != logbuffer::termIdFromPosition(cursor, log_.bits(), params_.initialTermId)) {
+    if (header.termOffset != offset || header.termId != logbuffer::termIdFromPosition(cursor, log_.bits(), params_.initialTermId)) {
       driverCounters_.add(SystemCounter::kInvalidPackets, 1);
       return cursor;
     }
@@ -139,9 +138,9 @@ int64_t NetworkPublication::retransmit(SenderContext& context, int64_t begin, in
     driverCounters_.add(SystemCounter::kRetransmitsSent, 1);
     driverCounters_.add(SystemCounter::kRetransmittedBytes, train.length);
     driverCounters_.add(SystemCounter::kBytesSent, static_cast<int64_t>(train.length) * static_cast<int64_t>(fanOut));
-    driverCounters_.add(OutriggerCounter::kDatagramsSent,
-                        datagrams(static_cast<uint32_t>(train.length), static_cast<uint32_t>(train.segmentLength)) *
-                            static_cast<int64_t>(fanOut));
+    driverCounters_.add(
+        OutriggerCounter::kDatagramsSent,
+        datagrams(static_cast<uint32_t>(train.length), static_cast<uint32_t>(train.segmentLength)) * static_cast<int64_t>(fanOut));
     cursor += train.length + train.padding;
   }
   return cursor;

@@ -46,16 +46,16 @@ struct NetworkPublication::SenderState {
   int64_t lastTermRequestNs = 0;
   int64_t lastErrorEventNs = 0;
   int64_t lastNakNs = 0;
-  int32_t probes = 0;             // early heartbeats since the last data
+  int32_t probes = 0;  // early heartbeats since the last data
   int64_t repairBudgetResetNs = 0;
-  int64_t repairedBytes = 0;      // since the reset
+  int64_t repairedBytes = 0;  // since the reset
   int32_t receiverWindow = 128 * 1024;
   bool setupWanted = true;
   bool setupElicited = false;
   bool hasInitialConnection = false;
   bool eosSent = false;
   bool limitMoved = false;
-  bool socketFull = false;        // the last send of this publication was short
+  bool socketFull = false;  // the last send of this publication was short
   bool damagedReported = false;
   PartialTrain partial;
   std::vector<cnc::Counter> spies;

@@ -138,9 +138,9 @@ int32_t NetworkPublication::sendData(SenderContext& context, int64_t nowNs) {
     const int32_t offset = logbuffer::termOffsetFromPosition(cursor, params_.termLength);
     const auto maxLength = static_cast<int32_t>(std::min<int64_t>(available, params_.termLength - offset));
     bool invalid = false;
-    const auto train = logbuffer::cutTrain(log_.term(logbuffer::indexByPosition(cursor, log_.bits())), params_.termLength, offset,
-                                           maxLength, params_.mtu, static_cast<int32_t>(caps.maxTrainSegments),
-                                           static_cast<int32_t>(caps.maxTrainLengthBytes), invalid);
+    const auto train =
+        logbuffer::cutTrain(log_.term(logbuffer::indexByPosition(cursor, log_.bits())), params_.termLength, offset, maxLength, params_.mtu,
+                            static_cast<int32_t>(caps.maxTrainSegments), static_cast<int32_t>(caps.maxTrainLengthBytes), invalid);
     if (invalid) reportDamage(context);
     if (train.length == 0) break;
     slices[sliceCount++] = train;
@@ -372,8 +372,7 @@ void NetworkPublication::updateLimits(SenderContext& context, int64_t nowNs) {
   }
 }
 
-void NetworkPublication::onStatusMessage(SenderContext& context, const uint8_t* frame, size_t length, const io::SockAddr&,
-                                         int64_t nowNs) {
+void NetworkPublication::onStatusMessage(SenderContext& context, const uint8_t* frame, size_t length, const io::SockAddr&, int64_t nowNs) {
   SenderState& s = *state_;
   const auto sm = wire::load<wire::StatusMessageFrame>(frame);
   driverCounters_.add(SystemCounter::kStatusMessagesReceived, 1);

@@ -21,10 +21,10 @@ struct SenderContext {
   io::DatagramIo& io;
   const DriverConfig& config;
   const DriverCounters& counters;
-  SpscRing<AgentEvent>& events;         // to the conductor
-  const cnc::Doorbells& doorbells;      // wakes publishers that wait for their limit
+  SpscRing<AgentEvent>& events;     // to the conductor
+  const cnc::Doorbells& doorbells;  // wakes publishers that wait for their limit
   Random random;
-  std::vector<io::TxItem> items;        // scratch, sized once
+  std::vector<io::TxItem> items;  // scratch, sized once
 };
 
 class Sender {

@@ -44,30 +44,30 @@ struct SockAddr {
 };
 
 struct Caps {
-  std::string name;                     // backend name as in the configuration: "socket", "mmsg", "sim"
-  bool segmentationOffload = false;     // transmit accepts slices of many datagrams (UDP_SEGMENT)
-  bool receiveCoalescing = false;       // poll may deliver trains (UDP_GRO)
-  uint32_t maxTrainLengthBytes = 0;     // longest slice of one TxItem; a multiple of nothing, at least one datagram
+  std::string name;                  // backend name as in the configuration: "socket", "mmsg", "sim"
+  bool segmentationOffload = false;  // transmit accepts slices of many datagrams (UDP_SEGMENT)
+  bool receiveCoalescing = false;    // poll may deliver trains (UDP_GRO)
+  uint32_t maxTrainLengthBytes = 0;  // longest slice of one TxItem; a multiple of nothing, at least one datagram
   uint32_t maxTrainSegments = 1;
-  std::string reason;                   // why something better is off ("UDP_GRO: Protocol not available"), empty when nothing is
+  std::string reason;  // why something better is off ("UDP_GRO: Protocol not available"), empty when nothing is
 };
 
 struct EndpointConfig {
-  SockAddr bindAddress;                  // port 0: ephemeral
-  std::string interfaceName;             // bind to device / multicast interface, empty = by routing
-  int32_t receiveBufferBytes = 0;        // SO_RCVBUF, 0 = OS default
-  int32_t sendBufferBytes = 0;           // SO_SNDBUF, 0 = OS default
-  int32_t ttl = 0;                       // 0 = OS default
-  bool reuseAddress = false;             // multicast receive only
+  SockAddr bindAddress;            // port 0: ephemeral
+  std::string interfaceName;       // bind to device / multicast interface, empty = by routing
+  int32_t receiveBufferBytes = 0;  // SO_RCVBUF, 0 = OS default
+  int32_t sendBufferBytes = 0;     // SO_SNDBUF, 0 = OS default
+  int32_t ttl = 0;                 // 0 = OS default
+  bool reuseAddress = false;       // multicast receive only
 };
 
 // What an endpoint lost or fell back from, monotonic. Written by the owner thread, read by anyone (relaxed).
 struct EndpointStats {
-  std::atomic<int64_t> receiveQueueDrops{0};   // SO_RXQ_OVFL
-  std::atomic<int64_t> sendErrors{0};          // ICMP and other per-destination errors
+  std::atomic<int64_t> receiveQueueDrops{0};      // SO_RXQ_OVFL
+  std::atomic<int64_t> sendErrors{0};             // ICMP and other per-destination errors
   std::atomic<int64_t> segmentationFallbacks{0};  // trains split after EIO/EINVAL/EMSGSIZE
   std::atomic<int64_t> truncatedDatagrams{0};
-  std::atomic<int64_t> emptyDatagrams{0};      // zero-length: dropped in the backend, a view is never empty
+  std::atomic<int64_t> emptyDatagrams{0};  // zero-length: dropped in the backend, a view is never empty
 };
 
 // A bound UDP port. Made by openEndpoint, used by the owner after attach, destroyed by the control thread after detach.
@@ -96,7 +96,7 @@ class NextHop {
 };
 
 enum class TxStatus : uint8_t {
-  kPending,      // not looked at: an earlier item of the call blocked
+  kPending,  // not looked at: an earlier item of the call blocked
   kSent,
   kWouldBlock,   // socket buffer or ring full: offer it again later
   kNeighbour,    // address not resolved yet
@@ -113,8 +113,8 @@ struct TxItem {
   uint32_t length = 0;
   uint32_t segmentLength = 0;  // 0 or >= length: a single datagram
   TxStatus status = TxStatus::kPending;
-  uint32_t sentBytes = 0;      // out: of `length`, less than it when a train was split and blocked part way. To go on, offer
-                               // an item that starts at data + sentBytes: the next call begins at 0 again
+  uint32_t sentBytes = 0;  // out: of `length`, less than it when a train was split and blocked part way. To go on, offer
+                           // an item that starts at data + sentBytes: the next call begins at 0 again
 };
 
 // One received datagram, or a train of datagrams of `segmentLength` (the last may be shorter) from one source.

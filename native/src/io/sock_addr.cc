@@ -84,8 +84,8 @@ Result<SockAddr> SockAddr::parseNumeric(const std::string& host, uint16_t port) 
     const std::string scope = host.substr(percent + 1);
     in6->sin6_scope_id = ::if_nametoindex(scope.c_str());
     if (in6->sin6_scope_id == 0) {
-      return makeError(ErrorCode::kUnknownHost, "address '" + host + "' names the network interface '" + scope +
-                                                    "', which does not exist here");
+      return makeError(ErrorCode::kUnknownHost,
+                       "address '" + host + "' names the network interface '" + scope + "', which does not exist here");
     }
   }
   return address;

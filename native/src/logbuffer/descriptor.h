@@ -62,8 +62,7 @@ constexpr size_t kUntetheredLingerNs = 500;
 enum class LogType : uint8_t { kConcurrentPublication = 0, kExclusivePublication = 1, kImage = 2 };
 
 constexpr uint64_t logFileLength(int32_t termLength, int32_t pageSize) {
-  return alignUp<uint64_t>(static_cast<uint64_t>(termLength) * kPartitionCount + kMetadataLength,
-                           static_cast<uint64_t>(pageSize));
+  return alignUp<uint64_t>(static_cast<uint64_t>(termLength) * kPartitionCount + kMetadataLength, static_cast<uint64_t>(pageSize));
 }
 constexpr uint64_t metadataOffset(int32_t termLength) { return static_cast<uint64_t>(termLength) * kPartitionCount; }
 
@@ -85,9 +84,7 @@ constexpr int64_t computePosition(int32_t termId, int32_t termOffset, int32_t bi
 constexpr int32_t termIdFromPosition(int64_t position, int32_t bits, int32_t initialTermId) {
   return termAdd(static_cast<int32_t>(position >> bits), 0 + initialTermId);
 }
-constexpr int32_t indexByPosition(int64_t position, int32_t bits) {
-  return static_cast<int32_t>((position >> bits) % kPartitionCount);
-}
+constexpr int32_t indexByPosition(int64_t position, int32_t bits) { return static_cast<int32_t>((position >> bits) % kPartitionCount); }
 constexpr int32_t indexByTermCount(int64_t termCount) { return static_cast<int32_t>(termCount % kPartitionCount); }
 constexpr int32_t termOffsetFromPosition(int64_t position, int32_t termLength) {
   return static_cast<int32_t>(position & (static_cast<int64_t>(termLength) - 1));
@@ -105,9 +102,7 @@ constexpr int32_t tailOffset(int64_t rawTail, int32_t termLength) {
   const int64_t offset = rawTail & 0xFFFFFFFFLL;
   return static_cast<int32_t>(offset < termLength ? offset : termLength);
 }
-constexpr bool isValidTermLength(int64_t value) {
-  return value >= kMinTermLength && value <= kMaxTermLength && isPowerOfTwo(value);
-}
+constexpr bool isValidTermLength(int64_t value) { return value >= kMinTermLength && value <= kMaxTermLength && isPowerOfTwo(value); }
 constexpr bool isValidMtu(int64_t mtu) {
   return mtu > wire::kDataHeaderLength && mtu <= wire::kMaxUdpPayloadLength && mtu % wire::kFrameAlignment == 0;
 }
@@ -134,13 +129,21 @@ class LogBuffer {
   }
 
   template <typename T>
-  T get(size_t offset) const { return loadRelaxed<T>(metadata() + offset); }
+  T get(size_t offset) const {
+    return loadRelaxed<T>(metadata() + offset);
+  }
   template <typename T>
-  T getAcquire(size_t offset) const { return loadAcquire<T>(metadata() + offset); }
+  T getAcquire(size_t offset) const {
+    return loadAcquire<T>(metadata() + offset);
+  }
   template <typename T>
-  void put(size_t offset, T value) const { storeRelaxed<T>(metadata() + offset, value); }
+  void put(size_t offset, T value) const {
+    storeRelaxed<T>(metadata() + offset, value);
+  }
   template <typename T>
-  void putRelease(size_t offset, T value) const { storeRelease<T>(metadata() + offset, value); }
+  void putRelease(size_t offset, T value) const {
+    storeRelease<T>(metadata() + offset, value);
+  }
   uint8_t* tailAddress(int32_t index) const { return metadata() + meta::kTailCounters + 8 * static_cast<size_t>(index); }
   uint8_t* activeTermCountAddress() const { return metadata() + meta::kActiveTermCount; }
 

@@ -86,8 +86,8 @@ struct Train {
 // maxSegments datagrams and maxTrainBytes. A PAD, a shorter datagram or a claimed frame ends it. Frame lengths come from shared
 // memory: each is read once; one that is not plausible (< 32, past the term end, unaligned over the MTU) ends the train, and
 // `invalid` is set when it is the very first.
-inline Train cutTrain(const uint8_t* term, int32_t termLength, int32_t offset, int32_t maxLength, int32_t mtu,
-                      int32_t maxSegments, int32_t maxTrainBytes, bool& invalid) {
+inline Train cutTrain(const uint8_t* term, int32_t termLength, int32_t offset, int32_t maxLength, int32_t mtu, int32_t maxSegments,
+                      int32_t maxTrainBytes, bool& invalid) {
   Train train;
   invalid = false;
   const int32_t limit = std::min(termLength, offset + std::min(maxLength, termLength - offset));

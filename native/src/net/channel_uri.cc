@@ -29,8 +29,7 @@ Error invalid(std::string_view text, const std::string& what) {
 }
 
 Error invalidParameter(const ChannelUri& uri, std::string_view key, const std::string& what) {
-  return invalid(uri.text(),
-                 "parameter " + std::string(key) + "=" + std::string(uri.get(key).substr(0, kQuotedLength)) + " " + what);
+  return invalid(uri.text(), "parameter " + std::string(key) + "=" + std::string(uri.get(key).substr(0, kQuotedLength)) + " " + what);
 }
 
 bool parseInteger(std::string_view text, int64_t& out) {
@@ -93,8 +92,8 @@ bool parseDurationText(std::string_view text, int64_t& ns) {
 
 Result<ChannelUri> ChannelUri::parse(std::string_view text) {
   if (text.size() > kMaxChannelUriLength) {
-    return invalid(text, "is " + std::to_string(text.size()) + " bytes long, at most " +
-                             std::to_string(kMaxChannelUriLength) + " are allowed");
+    return invalid(text,
+                   "is " + std::to_string(text.size()) + " bytes long, at most " + std::to_string(kMaxChannelUriLength) + " are allowed");
   }
   if (std::any_of(text.begin(), text.end(), [](char c) { return static_cast<unsigned char>(c) < 0x20 || c == 0x7F; })) {
     return invalid(text, "contains a control character");

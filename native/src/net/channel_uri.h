@@ -38,7 +38,7 @@ class ChannelUri {
   Result<int64_t> getInt64(std::string_view key, int64_t fallback, int64_t minimum, int64_t maximum) const;
   Result<bool> getBool(std::string_view key, bool fallback) const;
   Result<int64_t> getSizeBytes(std::string_view key, int64_t fallback, int64_t minimum, int64_t maximum) const;  // 64k, 16m, 1g
-  Result<int64_t> getDurationNs(std::string_view key, int64_t fallback) const;                                  // 5s, 100ms, 10us, 1ns
+  Result<int64_t> getDurationNs(std::string_view key, int64_t fallback) const;                                   // 5s, 100ms, 10us, 1ns
 
   // For building channels in clients and tests: set or replace a parameter, print the URI.
   void set(std::string_view key, std::string_view value);

@@ -25,9 +25,7 @@ bool parseWhole(std::string_view text, int64_t minimum, int64_t maximum, int64_t
 }
 
 // The first bytes of a text, so that a message stays readable whatever a client sent.
-std::string shortened(const std::string& text, size_t length) {
-  return text.size() <= length ? text : text.substr(0, length) + "...";
-}
+std::string shortened(const std::string& text, size_t length) { return text.size() <= length ? text : text.substr(0, length) + "..."; }
 
 Error prefixed(const ChannelUri& uri, const Error& cause) {
   constexpr size_t kUriLength = 160;
@@ -75,8 +73,7 @@ Result<void> parseControlMode(UdpChannel& channel) {
   return {};
 }
 
-Result<void> parseAddress(UdpChannel& channel, const char* key, bool preferV6, const HostResolver& resolver,
-                          std::optional<SockAddr>& out) {
+Result<void> parseAddress(UdpChannel& channel, const char* key, bool preferV6, const HostResolver& resolver, std::optional<SockAddr>& out) {
   if (!channel.uri.has(key)) return {};
   auto hostPort = splitHostPort(channel.uri.get(key));
   if (!hostPort) return invalid(channel.uri, std::string(key) + ": " + hostPort.error().message);
@@ -91,9 +88,7 @@ Result<void> parseFlowControl(UdpChannel& channel) {
   if (!channel.uri.has("fc")) return {};
   const std::string_view text = channel.uri.get("fc");
   FlowControlParams& params = channel.flowControl;
-  const auto fail = [&](const std::string& what) {
-    return invalid(channel.uri, "fc=" + std::string(text) + " " + what);
-  };
+  const auto fail = [&](const std::string& what) { return invalid(channel.uri, "fc=" + std::string(text) + " " + what); };
   const size_t comma = text.find(',');
   const std::string_view kind = text.substr(0, comma);
   if (kind == "max") {
@@ -162,8 +157,9 @@ Result<void> parseTags(UdpChannel& channel) {
       channel.entityTag = value;
     }
     if (!good) {
-      return invalid(channel.uri, "tags=" + std::string(text) + " is malformed: write tags=CHANNEL or tags=CHANNEL,ENTITY with "
-                                  "whole numbers");
+      return invalid(channel.uri, "tags=" + std::string(text) +
+                                      " is malformed: write tags=CHANNEL or tags=CHANNEL,ENTITY with "
+                                      "whole numbers");
     }
   }
   if (channel.uri.has("gtag")) {
@@ -196,8 +192,8 @@ Result<void> parseNumbers(UdpChannel& channel) {
 
 Result<void> checkRules(const UdpChannel& channel) {
   const bool hasAddress = channel.endpoint.has_value() || channel.control.has_value();
-  const bool needsNone = channel.controlMode == ControlMode::kManual || channel.controlMode == ControlMode::kResponse ||
-                         channel.tag.has_value();
+  const bool needsNone =
+      channel.controlMode == ControlMode::kManual || channel.controlMode == ControlMode::kResponse || channel.tag.has_value();
   if (!hasAddress && !needsNone) {
     return invalid(channel.uri, "names no address: give endpoint=host:port, control=host:port, tags= or control-mode=manual");
   }
@@ -264,8 +260,7 @@ std::string makeCanonicalForm(const UdpChannel& channel) {
 
 Result<std::pair<std::string, uint16_t>> splitHostPort(std::string_view text) {
   const auto fail = [&](const std::string& what) {
-    return makeError(ErrorCode::kInvalidChannel,
-                     "address '" + std::string(text) + "' " + what + ": write host:port or [v6-address]:port");
+    return makeError(ErrorCode::kInvalidChannel, "address '" + std::string(text) + "' " + what + ": write host:port or [v6-address]:port");
   };
   std::string_view host;
   std::string_view port;
@@ -301,8 +296,8 @@ Result<SockAddr> resolveHost(const std::string& host, uint16_t port, bool prefer
   addrinfo* list = nullptr;
   const int status = ::getaddrinfo(bare.c_str(), nullptr, &hints, &list);
   if (status != 0) {
-    return makeError(ErrorCode::kUnknownHost, "cannot resolve host '" + bare + "': " +
-                                                  (status == EAI_SYSTEM ? std::strerror(errno) : ::gai_strerror(status)));
+    return makeError(ErrorCode::kUnknownHost,
+                     "cannot resolve host '" + bare + "': " + (status == EAI_SYSTEM ? std::strerror(errno) : ::gai_strerror(status)));
   }
   const int preferred = preferV6 ? AF_INET6 : AF_INET;
   const addrinfo* chosen = nullptr;

@@ -22,7 +22,7 @@ struct FlowControlParams {
   int64_t receiverTimeoutNs = 0;  // t:
   int32_t groupMinSize = 0;       // g:/N
   bool hasGroupTag = false;
-  int64_t groupTag = 0;           // g:TAG
+  int64_t groupTag = 0;                          // g:TAG
   int32_t retransmitReceiverWindowMultiple = 0;  // rrwm:
 };
 
@@ -41,18 +41,18 @@ struct UdpChannel {
   std::optional<io::SockAddr> control;   // control=host:port (MDC)
   ControlMode controlMode = ControlMode::kNone;
   bool multicast = false;
-  std::string interfaceSpec;             // interface=, verbatim
-  io::SockAddr localBind;                // interface= resolved, or the wildcard of the right family; port 0
-  std::string interfaceName;             // netdev name of the interface when known
+  std::string interfaceSpec;  // interface=, verbatim
+  io::SockAddr localBind;     // interface= resolved, or the wildcard of the right family; port 0
+  std::string interfaceName;  // netdev name of the interface when known
   int32_t ttl = 0;
   int32_t socketSendBufferBytes = 0;     // so-sndbuf, 0 = driver default
   int32_t socketReceiveBufferBytes = 0;  // so-rcvbuf
   int32_t receiverWindowBytes = 0;       // rcv-wnd
   std::optional<int64_t> tag;            // tags=<channel tag>[,<entity tag>]
   std::optional<int64_t> entityTag;
-  std::optional<int64_t> groupTag;       // gtag=
-  FlowControlParams flowControl;         // fc=
-  std::string congestionControl;         // cc=, empty = default
+  std::optional<int64_t> groupTag;  // gtag=
+  FlowControlParams flowControl;    // fc=
+  std::string congestionControl;    // cc=, empty = default
   // Two channels with the same canonical form share one endpoint: addresses, control mode, interface (and tag).
   std::string canonicalForm;
 

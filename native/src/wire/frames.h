@@ -148,9 +148,7 @@ inline void store(uint8_t* packet, const Frame& frame) {
   std::memcpy(packet, &frame, sizeof(Frame));
 }
 
-inline FrameType frameType(const uint8_t* packet) {
-  return static_cast<FrameType>(readAt<uint16_t>(packet, offsetof(FrameHeader, type)));
-}
+inline FrameType frameType(const uint8_t* packet) { return static_cast<FrameType>(readAt<uint16_t>(packet, offsetof(FrameHeader, type))); }
 inline int32_t frameLength(const uint8_t* packet) { return readAt<int32_t>(packet, 0); }
 inline uint8_t frameFlags(const uint8_t* packet) { return packet[offsetof(FrameHeader, flags)]; }
 constexpr int32_t alignedFrameLength(int32_t length) { return alignUp<int32_t>(length, kFrameAlignment); }
@@ -161,8 +159,8 @@ inline bool isHeartbeat(const uint8_t* packet, size_t length) {
 }
 
 enum class PacketKind : uint8_t {
-  kInvalid,   // not an Aeron datagram, or one that breaks a rule: count and drop
-  kData,      // one or more DATA or PAD frames, contiguous, of one stream; or one heartbeat
+  kInvalid,  // not an Aeron datagram, or one that breaks a rule: count and drop
+  kData,     // one or more DATA or PAD frames, contiguous, of one stream; or one heartbeat
   kNak,
   kStatusMessage,
   kError,

@@ -134,9 +134,7 @@ class ImpairedDirection : public ::testing::TestWithParam<Direction> {
  protected:
   static constexpr uint32_t kCount = 20'000;
 
-  Impaired make(const std::string& text) const {
-    return GetParam().receive ? Impaired("loss=0", text) : Impaired(text, "loss=0");
-  }
+  Impaired make(const std::string& text) const { return GetParam().receive ? Impaired("loss=0", text) : Impaired(text, "loss=0"); }
   const ImpairStats& stats(Impaired& impaired) const {
     return GetParam().receive ? impaired.receiver().receiveStats() : impaired.sender().transmitStats();
   }
@@ -150,8 +148,8 @@ TEST_P(ImpairedDirection, losesTheShareItIsToldAndCountsEach) {
   EXPECT_EQ(arrivals.size(), kCount - static_cast<size_t>(lost));
   // Binomial with a deviation of 42: five of them either side.
   EXPECT_NEAR(static_cast<double>(lost), 0.1 * kCount, 212);
-  EXPECT_TRUE(std::is_sorted(arrivals.begin(), arrivals.end(),
-                             [](const Arrival& a, const Arrival& b) { return numberOf(a) < numberOf(b); }));
+  EXPECT_TRUE(
+      std::is_sorted(arrivals.begin(), arrivals.end(), [](const Arrival& a, const Arrival& b) { return numberOf(a) < numberOf(b); }));
 }
 
 TEST_P(ImpairedDirection, losesEverythingAtOne) {

@@ -244,8 +244,7 @@ TEST_P(LateErrors, ofOneDestinationCostNoOtherItsDatagram) {
   EXPECT_GT(from->stats.sendErrors.load(), 0) << "the lost ones are counted";
 }
 
-INSTANTIATE_TEST_SUITE_P(Backends, LateErrors, ::testing::Values("socket", "mmsg"),
-                         [](const auto& name) { return name.param; });
+INSTANTIATE_TEST_SUITE_P(Backends, LateErrors, ::testing::Values("socket", "mmsg"), [](const auto& name) { return name.param; });
 
 struct FullBufferCase {
   std::string name;

@@ -103,8 +103,8 @@ TEST(SimNetwork, keepsOrderWithoutJitterAndReordersByDelay) {
   for (uint32_t i = 0; i < 100; ++i) mixed.send(pattern(64 + i, i));
   const auto arrivals = mixed.drain();
   EXPECT_EQ(arrivals.size(), 100U);
-  EXPECT_FALSE(std::is_sorted(arrivals.begin(), arrivals.end(),
-                              [](const auto& x, const auto& y) { return x.second.size() < y.second.size(); }));
+  EXPECT_FALSE(
+      std::is_sorted(arrivals.begin(), arrivals.end(), [](const auto& x, const auto& y) { return x.second.size() < y.second.size(); }));
 }
 
 TEST(SimNetwork, partitionsOneDirectionAndHeals) {

@@ -122,20 +122,30 @@ TEST(ChannelUri, setsAndReplacesParameters) {
 
 TEST(SizeText, readsUnitsInEitherCase) {
   int64_t value = 0;
-  for (const auto& [text, expected] : {std::pair<std::string_view, int64_t>{"0", 0}, {"1408", 1408}, {"64k", 65536}, {"64K", 65536},
-                                       {"16m", 16 << 20}, {"1G", 1 << 30}, {"8589934591g", INT64_C(8589934591) << 30}}) {
+  for (const auto& [text, expected] : {std::pair<std::string_view, int64_t>{"0", 0},
+                                       {"1408", 1408},
+                                       {"64k", 65536},
+                                       {"64K", 65536},
+                                       {"16m", 16 << 20},
+                                       {"1G", 1 << 30},
+                                       {"8589934591g", INT64_C(8589934591) << 30}}) {
     EXPECT_TRUE(parseSizeText(text, value)) << text;
     EXPECT_EQ(value, expected) << text;
   }
-  for (const std::string_view text : {"", "k", "-1", "-1k", "1.5k", "1kb", " 1", "1 ", "0x10", "+1", "8589934592g", "9223372036854775808"}) {
+  for (const std::string_view text :
+       {"", "k", "-1", "-1k", "1.5k", "1kb", " 1", "1 ", "0x10", "+1", "8589934592g", "9223372036854775808"}) {
     EXPECT_FALSE(parseSizeText(text, value)) << text;
   }
 }
 
 TEST(DurationText, readsUnitsDownToPlainNanoseconds) {
   int64_t value = 0;
-  for (const auto& [text, expected] : {std::pair<std::string_view, int64_t>{"0", 0}, {"7", 7}, {"7ns", 7}, {"10us", 10'000},
-                                       {"100ms", 100'000'000}, {"5s", 5'000'000'000}}) {
+  for (const auto& [text, expected] : {std::pair<std::string_view, int64_t>{"0", 0},
+                                       {"7", 7},
+                                       {"7ns", 7},
+                                       {"10us", 10'000},
+                                       {"100ms", 100'000'000},
+                                       {"5s", 5'000'000'000}}) {
     EXPECT_TRUE(parseDurationText(text, value)) << text;
     EXPECT_EQ(value, expected) << text;
   }

@@ -94,7 +94,8 @@ TEST(SockAddr, printsAndComparesByFamilyAddressPortAndScope) {
 }
 
 TEST(UdpChannel, readsAUnicastChannel) {
-  const UdpChannel channel = parsed("aeron:udp?endpoint=alpha:40123|ttl=4|so-sndbuf=1m|so-rcvbuf=2m|rcv-wnd=256k|cc=cubic|gtag=-3|tags=7,9");
+  const UdpChannel channel =
+      parsed("aeron:udp?endpoint=alpha:40123|ttl=4|so-sndbuf=1m|so-rcvbuf=2m|rcv-wnd=256k|cc=cubic|gtag=-3|tags=7,9");
   EXPECT_EQ(channel.endpoint->toString(), "10.1.0.1:40123");
   EXPECT_FALSE(channel.control.has_value());
   EXPECT_FALSE(channel.multicast);

@@ -273,7 +273,7 @@ TEST(SenderControl, AnswersOnTheRoundTripThatCannotBeAreDropped) {
   Stream& stream = world.publish(endpoint);
   world.connect(stream);
   const int64_t now = world.clock.nanoTime();
-  const std::vector<std::pair<int64_t, int64_t>> hostile = {{INT64_MIN, 0}, {INT64_MAX, 0},  {0, 0},         {-1, 0},
+  const std::vector<std::pair<int64_t, int64_t>> hostile = {{INT64_MIN, 0}, {INT64_MAX, 0},   {0, 0},           {-1, 0},
                                                             {now + 1, 0},   {now, INT64_MIN}, {now, INT64_MAX}, {now, -1}};
   for (const auto& [echo, delta] : hostile) world.receive(endpoint, roundTrip(0, echo, delta));
   world.steps(10);

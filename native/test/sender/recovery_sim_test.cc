@@ -13,7 +13,7 @@ struct Scenario {
   uint64_t seed = 1;
   int32_t lossPercent = 0;
   int64_t oneWayNs = 20 * kMicroNs;
-  int32_t naksAtOnce = 64;                   // 1: as stock receivers do
+  int32_t naksAtOnce = 64;  // 1: as stock receivers do
   int64_t nakRetryNs = 100 * kMicroNs;
   int32_t window = 128 * 1024;
   int32_t termLength = 1024 * 1024;

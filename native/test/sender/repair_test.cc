@@ -103,8 +103,7 @@ TEST(SenderRepair, ARoundTripLongerThanTheRepeatIntervalOfTheQuestionIsMeasuredA
   lossy.world.clock.advance(kSecondNs);
   lossy.world.nak(*lossy.stream, kMessage, kMessage);
   lossy.world.steps(2);
-  const auto questions =
-      lossy.world.take([](const Datagram& d) { return d.type() == wire::FrameType::kRttMeasurement; });
+  const auto questions = lossy.world.take([](const Datagram& d) { return d.type() == wire::FrameType::kRttMeasurement; });
   ASSERT_EQ(questions.size(), 1u);
   for (int64_t i = 2; i < 8; ++i) {
     lossy.world.clock.advance(3 * kMilliNs);
@@ -138,11 +137,10 @@ TEST(SenderRepair, HostileNaksAreCountedAndReadNothingOutsideTheStream) {
     nak.length = length;
     lossy.world.receive(*lossy.stream->publication->endpoint(), nak);
     lossy.world.clock.advance(kSecondNs / 10);
-    const int64_t before = lossy.world.count(SystemCounter::kInvalidPackets) +
-                           lossy.world.count(OutriggerCounter::kRetransmitsSuppressed);
+    const int64_t before = lossy.world.count(SystemCounter::kInvalidPackets) + lossy.world.count(OutriggerCounter::kRetransmitsSuppressed);
     const size_t repairs = lossy.repairs().size();
-    const int64_t counted = lossy.world.count(SystemCounter::kInvalidPackets) +
-                            lossy.world.count(OutriggerCounter::kRetransmitsSuppressed) - before;
+    const int64_t counted =
+        lossy.world.count(SystemCounter::kInvalidPackets) + lossy.world.count(OutriggerCounter::kRetransmitsSuppressed) - before;
     return std::pair<size_t, int64_t>(repairs, counted);
   };
   const std::pair<size_t, int64_t> dropped{0, 1};

@@ -55,10 +55,10 @@ class FakeIo final : public io::DatagramIo {
  public:
   io::Caps capabilities{"fake", true, true, 65507, 64, ""};
   std::vector<Datagram> sent;
-  std::vector<uint32_t> itemLengths;       // of the TxItems offered in the order they came
+  std::vector<uint32_t> itemLengths;  // of the TxItems offered in the order they came
   int32_t calls = 0;
-  int64_t room = INT64_MAX;                // datagrams until the socket is full
-  std::map<uint16_t, io::TxStatus> broken; // ports whose datagrams are lost with an error
+  int64_t room = INT64_MAX;                 // datagrams until the socket is full
+  std::map<uint16_t, io::TxStatus> broken;  // ports whose datagrams are lost with an error
   int32_t attached = 0;
 
   struct Incoming {
@@ -297,9 +297,8 @@ class World {
     log.initialiseTails(options.initialTermId, options.startTermId, options.startTermOffset);
     log.put<int64_t>(logbuffer::meta::kEndOfStreamPosition, INT64_MAX);
     auto& stream = streams_.emplace_back();
-    stream.publication = std::make_unique<NetworkPublication>(params, &endpoint, file.take(), path, own,
-                                                              makeFlowControl(endpoint.channel, config, options.termLength), config,
-                                                              counters);
+    stream.publication = std::make_unique<NetworkPublication>(
+        params, &endpoint, file.take(), path, own, makeFlowControl(endpoint.channel, config, options.termLength), config, counters);
     stream.producer = stream.publication->producerPosition();
     SenderCommand command;
     command.type = SenderCommand::Type::kAddPublication;

@@ -27,9 +27,7 @@ Bytes bytesOf(const Frame& frame) {
   return bytes;
 }
 
-FrameHeader header(FrameType type, int32_t length, uint8_t flags = 0) {
-  return FrameHeader{length, 0, flags, static_cast<uint16_t>(type)};
-}
+FrameHeader header(FrameType type, int32_t length, uint8_t flags = 0) { return FrameHeader{length, 0, flags, static_cast<uint16_t>(type)}; }
 
 Bytes dataFrame(int32_t termOffset, int32_t payloadLength, FrameType type = FrameType::kData) {
   DataHeader frame{header(type, kDataHeaderLength + payloadLength, kFlagUnfragmented), termOffset, 11, 1001, 7, 0};
@@ -62,9 +60,7 @@ constexpr size_t kSessionAt = 12;
 constexpr size_t kStreamAt = 16;
 constexpr size_t kTermIdAt = 20;
 
-Bytes heartbeat(uint8_t flags = kFlagUnfragmented) {
-  return bytesOf(DataHeader{header(FrameType::kData, 0, flags), 4096, 11, 1001, 7, 0});
-}
+Bytes heartbeat(uint8_t flags = kFlagUnfragmented) { return bytesOf(DataHeader{header(FrameType::kData, 0, flags), 4096, 11, 1001, 7, 0}); }
 
 Bytes statusMessage() { return bytesOf(StatusMessageFrame{header(FrameType::kStatusMessage, 36), 11, 1001, 7, 4096, 131072, 99}); }
 Bytes nak() { return bytesOf(NakFrame{header(FrameType::kNak, 28), 11, 1001, 7, 4096, 1408}); }
@@ -125,7 +121,8 @@ TEST(Classify, setsAsideTypesItTakesNoPartIn) {
 }
 
 TEST(Classify, refusesWhatIsShorterThanItsFrame) {
-  for (const Bytes& whole : {nak(), statusMessage(), setup(), rttm(), responseSetup(), error(0), dataFrame(0, 0), pad(0, 64), heartbeat()}) {
+  for (const Bytes& whole :
+       {nak(), statusMessage(), setup(), rttm(), responseSetup(), error(0), dataFrame(0, 0), pad(0, 64), heartbeat()}) {
     for (size_t length = 0; length < whole.size(); ++length) {
       EXPECT_EQ(classified(Bytes(whole.begin(), whole.begin() + static_cast<ptrdiff_t>(length))), PacketKind::kInvalid)
           << "type " << static_cast<int>(frameType(whole.data())) << " cut to " << length;
@@ -134,7 +131,8 @@ TEST(Classify, refusesWhatIsShorterThanItsFrame) {
 }
 
 TEST(Classify, refusesOtherVersionsAndNegativeLengths) {
-  for (const Bytes& whole : {nak(), statusMessage(), setup(), rttm(), responseSetup(), error(3), dataFrame(0, 8), pad(0, 64), heartbeat()}) {
+  for (const Bytes& whole :
+       {nak(), statusMessage(), setup(), rttm(), responseSetup(), error(3), dataFrame(0, 8), pad(0, 64), heartbeat()}) {
     EXPECT_EQ(classified(with<uint8_t>(whole, kVersionAt, 1)), PacketKind::kInvalid);
     EXPECT_EQ(classified(with<int32_t>(whole, kLengthAt, -1)), PacketKind::kInvalid);
     EXPECT_EQ(classified(with<int32_t>(whole, kLengthAt, INT32_MIN)), PacketKind::kInvalid);
@@ -178,8 +176,7 @@ TEST(Classify, refusesDataWithBadOffsets) {
   EXPECT_EQ(classified(with<int32_t>(heartbeat(), kTermOffsetAt, -32)), PacketKind::kInvalid);
   EXPECT_EQ(classified(joined({dataFrame(64, 10), dataFrame(64, 10)})), PacketKind::kInvalid) << "the same offset twice";
   EXPECT_EQ(classified(joined({dataFrame(64, 10), dataFrame(160, 10)})), PacketKind::kInvalid) << "a hole";
-  EXPECT_EQ(classified(joined({dataFrame(0x7FFFFFE0, 0), with<int32_t>(dataFrame(0, 0), kTermOffsetAt, INT32_MIN)})),
-            PacketKind::kInvalid)
+  EXPECT_EQ(classified(joined({dataFrame(0x7FFFFFE0, 0), with<int32_t>(dataFrame(0, 0), kTermOffsetAt, INT32_MIN)})), PacketKind::kInvalid)
       << "offsets that wrap";
 }
 

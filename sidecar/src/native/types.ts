@@ -29,12 +29,7 @@ export type NativeErrorCode =
 
 /** Status of an offered batch; the names of outrigger.v1.PublishStatus without their prefix. */
 export type OfferStatus =
-  | 'ACCEPTED'
-  | 'BACK_PRESSURED'
-  | 'NOT_CONNECTED'
-  | 'CLOSED'
-  | 'MAX_POSITION_EXCEEDED'
-  | 'MESSAGE_TOO_LONG';
+  'ACCEPTED' | 'BACK_PRESSURED' | 'NOT_CONNECTED' | 'CLOSED' | 'MAX_POSITION_EXCEEDED' | 'MESSAGE_TOO_LONG';
 
 export interface OfferResult {
   readonly status: OfferStatus;

@@ -9,14 +9,12 @@
 namespace outrigger::io {
 namespace {
 
-constexpr size_t kFrameTypeOffset = 6;     // u16 in the common frame header
+constexpr size_t kFrameTypeOffset = 6;          // u16 in the common frame header
 constexpr uint64_t kTransmitSeedSalt = 0x7478;  // so that both directions of one seed draw different numbers
 
 void count(std::atomic<int64_t>& counter) { counter.fetch_add(1, std::memory_order_relaxed); }
 
-uint32_t stepOf(const TxItem& item) {
-  return item.segmentLength == 0 ? item.length : std::min(item.segmentLength, item.length);
-}
+uint32_t stepOf(const TxItem& item) { return item.segmentLength == 0 ? item.length : std::min(item.segmentLength, item.length); }
 
 }  // namespace
 
@@ -39,8 +37,7 @@ ImpairIo::ImpairIo(std::unique_ptr<DatagramIo> inner, const ImpairConfig& config
 
 ImpairIo::~ImpairIo() { ::munmap(copies_, kCopiesLength); }
 
-ImpairIo::Action ImpairIo::decide(const ImpairProfile& profile, Random& random, ImpairStats& stats, const uint8_t* data,
-                                  uint32_t length) {
+ImpairIo::Action ImpairIo::decide(const ImpairProfile& profile, Random& random, ImpairStats& stats, const uint8_t* data, uint32_t length) {
   if (config_.frameMask != ImpairConfig::kAllFrames) {
     if (length < kFrameTypeOffset + sizeof(uint16_t)) return Action::kPass;
     uint16_t type = 0;
@@ -306,15 +303,13 @@ uint32_t ImpairIo::transmit(Endpoint& endpoint, std::span<TxItem> items) {
     uint32_t item = finished;
     uint32_t offset = items[finished].sentBytes;
     decompose(items, item, offset);
-    const uint32_t done =
-        innerCount_ == 0 ? 0 : inner_->transmit(endpoint, std::span<TxItem>(innerItems_.data(), innerCount_));
+    const uint32_t done = innerCount_ == 0 ? 0 : inner_->transmit(endpoint, std::span<TxItem>(innerItems_.data(), innerCount_));
     for (uint32_t i = 0; i < done; ++i) advance(items, finished, progress_[i], innerItems_[i].status);
     if (done < innerCount_) {
       const TxItem& blocked = innerItems_[done];
       const Progress& progress = progress_[done];
       if (progress.run && blocked.sentBytes > 0) {
-        advance(items, finished, Progress{progress.item, progress.endBytes - blocked.length + blocked.sentBytes, false},
-                TxStatus::kSent);
+        advance(items, finished, Progress{progress.item, progress.endBytes - blocked.length + blocked.sentBytes, false}, TxStatus::kSent);
       }
       if (finished < items.size()) items[finished].status = blocked.status;
       return finished;

@@ -25,9 +25,7 @@ void addReason(std::string& reason, const std::string& text) {
 }
 
 // 0, or the errno with which the kernel refuses the option.
-int probeOption(int fd, int option, int value) {
-  return ::setsockopt(fd, SOL_UDP, option, &value, sizeof(value)) == 0 ? 0 : errno;
-}
+int probeOption(int fd, int option, int value) { return ::setsockopt(fd, SOL_UDP, option, &value, sizeof(value)) == 0 ? 0 : errno; }
 
 }  // namespace
 

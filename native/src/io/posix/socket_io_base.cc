@@ -41,8 +41,8 @@ SocketIoBase::SocketIoBase(Caps caps, UdpSocketOptions socketOptions, uint32_t r
 Result<void> SocketIoBase::check() const {
   if (!epoll_.valid()) return makeError(ErrorCode::kGeneric, "backend " + caps_.name + ": cannot create an epoll descriptor", epollErrno_);
   if (!slots_.valid()) {
-    return makeError(ErrorCode::kGeneric, "backend " + caps_.name + ": cannot map " + std::to_string(slots_.count()) +
-                                              " receive slots of 64 KiB");
+    return makeError(ErrorCode::kGeneric,
+                     "backend " + caps_.name + ": cannot map " + std::to_string(slots_.count()) + " receive slots of 64 KiB");
   }
   return {};
 }
@@ -150,8 +150,7 @@ TxStatus SocketIoBase::reserve(Endpoint&, const SockAddr&, uint32_t length, TxSl
 }
 
 TxStatus SocketIoBase::commit(Endpoint& endpoint, const SockAddr& destination, TxSlot& slot, uint32_t length) {
-  const TxStatus status =
-      length > slot.capacity ? TxStatus::kTooLong : sendOne(own(endpoint), destination, slot.data, length);
+  const TxStatus status = length > slot.capacity ? TxStatus::kTooLong : sendOne(own(endpoint), destination, slot.data, length);
   abort(endpoint, slot);
   return status;
 }

@@ -75,8 +75,8 @@ Result<void> configure(const EndpointConfig& config, const UdpSocketOptions& opt
     if (config.interfaceName.size() >= IFNAMSIZ) {
       return failed(config, "interface name '" + config.interfaceName + "' is longer than 15 characters", 0);
     }
-    if (::setsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, config.interfaceName.c_str(),
-                     static_cast<socklen_t>(config.interfaceName.size())) != 0) {
+    if (::setsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, config.interfaceName.c_str(), static_cast<socklen_t>(config.interfaceName.size())) !=
+        0) {
       return failed(config, "cannot bind to interface '" + config.interfaceName + "'", errno);
     }
   }
@@ -106,8 +106,7 @@ Result<std::unique_ptr<UdpEndpoint>> UdpEndpoint::open(const EndpointConfig& con
   if (::bind(fd, config.bindAddress.get(), config.bindAddress.length) != 0) {
     const int err = errno;
     if (err == EADDRINUSE) {
-      return failed(config, "cannot bind: another socket holds this port ('ss -ulnp' names its process); choose another or stop it",
-                    err);
+      return failed(config, "cannot bind: another socket holds this port ('ss -ulnp' names its process); choose another or stop it", err);
     }
     if (err == EADDRNOTAVAIL) return failed(config, "cannot bind: no local interface has this address", err);
     return failed(config, "cannot bind", err);

@@ -75,8 +75,8 @@ uint32_t SimIo::take(SimEndpoint& endpoint, Slot& slot, RxPacket& packet) {
     endpoint.queue.pop_front();
     ++datagrams;
   }
-  packet = RxPacket{slot.bytes.data(), static_cast<uint32_t>(slot.bytes.size()), static_cast<uint32_t>(segment),
-                    &endpoint,         &slot.source,                             &slot.destination};
+  packet = RxPacket{slot.bytes.data(), static_cast<uint32_t>(slot.bytes.size()), static_cast<uint32_t>(segment), &endpoint, &slot.source,
+                    &slot.destination};
   return datagrams;
 }
 
@@ -135,8 +135,7 @@ TxStatus SimIo::reserve(Endpoint&, const SockAddr&, uint32_t length, TxSlot& slo
 }
 
 TxStatus SimIo::commit(Endpoint& endpoint, const SockAddr& destination, TxSlot& slot, uint32_t length) {
-  const TxStatus status =
-      length > slot.capacity ? TxStatus::kTooLong : network_.send(own(endpoint), destination, slot.data, length);
+  const TxStatus status = length > slot.capacity ? TxStatus::kTooLong : network_.send(own(endpoint), destination, slot.data, length);
   abort(endpoint, slot);
   return status;
 }

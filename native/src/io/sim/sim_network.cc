@@ -31,9 +31,7 @@ bool isWildcard(const SockAddr& address) {
   return reinterpret_cast<const sockaddr_in*>(&address.storage)->sin_addr.s_addr == 0;
 }
 
-SockAddr loopbackOf(const SockAddr& address) {
-  return SockAddr::parseNumeric(address.isV6() ? "::1" : "127.0.0.1", address.port()).take();
-}
+SockAddr loopbackOf(const SockAddr& address) { return SockAddr::parseNumeric(address.isV6() ? "::1" : "127.0.0.1", address.port()).take(); }
 
 }  // namespace
 
@@ -112,8 +110,8 @@ Result<std::unique_ptr<Endpoint>> SimNetwork::open(uint32_t host, const Endpoint
     return makeError(ErrorCode::kChannelEndpointError, "UDP endpoint " + config.bindAddress.toString() + ": " + what, err);
   };
   if (local.family() != AF_INET && local.family() != AF_INET6) return failed("the bind address has no IPv4 or IPv6 family", 0);
-  const bool owned = std::any_of(owner.addresses.begin(), owner.addresses.end(),
-                                 [&](const SockAddr& address) { return sameHostPart(address, local); });
+  const bool owned =
+      std::any_of(owner.addresses.begin(), owner.addresses.end(), [&](const SockAddr& address) { return sameHostPart(address, local); });
   if (!owned && !isWildcard(local) && !isLoopback(local)) {
     return failed("cannot bind: simulated host '" + owner.name + "' does not have this address", EADDRNOTAVAIL);
   }
@@ -175,8 +173,8 @@ TxStatus SimNetwork::send(SimEndpoint& from, const SockAddr& destination, const 
   int64_t departureNs = nowNs_;
   if (state.config.bytesPerSecond > 0) {
     const int64_t backlogNs = std::max<int64_t>(0, from.sendBusyUntilNs - nowNs_);
-    const auto backlogBytes = static_cast<int64_t>(static_cast<double>(backlogNs) *
-                                                   static_cast<double>(state.config.bytesPerSecond) / kNsPerSecond);
+    const auto backlogBytes =
+        static_cast<int64_t>(static_cast<double>(backlogNs) * static_cast<double>(state.config.bytesPerSecond) / kNsPerSecond);
     // An empty buffer takes one datagram of any length, as a socket does.
     if (backlogBytes > 0 && backlogBytes + length > from.sendBufferBytes()) return TxStatus::kWouldBlock;
     departureNs = nowNs_ + backlogNs + static_cast<int64_t>(length) * kNsPerSecond / state.config.bytesPerSecond;
@@ -199,8 +197,8 @@ TxStatus SimNetwork::send(SimEndpoint& from, const SockAddr& destination, const 
   return TxStatus::kSent;
 }
 
-void SimNetwork::launch(LinkState& state, const SimEndpoint& from, uint32_t toHost, const SockAddr& destination,
-                        const uint8_t* data, uint32_t length, int64_t departureNs) {
+void SimNetwork::launch(LinkState& state, const SimEndpoint& from, uint32_t toHost, const SockAddr& destination, const uint8_t* data,
+                        uint32_t length, int64_t departureNs) {
   if (freeFlights_.empty()) {
     flightPool_.push_back(std::make_unique<Flight>());
     freeFlights_.push_back(flightPool_.back().get());
@@ -251,9 +249,7 @@ void SimNetwork::setNow(int64_t nowNs) {
   }
 }
 
-int64_t SimNetwork::nextEventNs() const {
-  return inFlight_.empty() ? std::numeric_limits<int64_t>::max() : inFlight_.top()->arrivalNs;
-}
+int64_t SimNetwork::nextEventNs() const { return inFlight_.empty() ? std::numeric_limits<int64_t>::max() : inFlight_.top()->arrivalNs; }
 
 void SimNetwork::deliver(Flight& flight) {
   SimEndpoint* endpoint = find(flight.toHost, flight.destination);

@@ -24,22 +24,22 @@ class SimEndpoint;
 struct SimLink {
   double loss = 0;
   double duplicate = 0;
-  double corrupt = 0;            // one to three bits flipped, delivered
-  double reorder = 0;            // delayed by another reorderDelayNs, so that later ones overtake
+  double corrupt = 0;  // one to three bits flipped, delivered
+  double reorder = 0;  // delayed by another reorderDelayNs, so that later ones overtake
   int64_t reorderDelayNs = 50'000;
   int64_t delayNs = 10'000;
-  int64_t jitterNs = 0;          // uniform, [0, jitterNs)
-  int64_t bytesPerSecond = 0;    // 0 = infinitely fast; else sends queue in SO_SNDBUF and would-block when it is full
-  bool partitioned = false;      // everything is lost
+  int64_t jitterNs = 0;        // uniform, [0, jitterNs)
+  int64_t bytesPerSecond = 0;  // 0 = infinitely fast; else sends queue in SO_SNDBUF and would-block when it is full
+  bool partitioned = false;    // everything is lost
 };
 
 struct SimOptions {
   uint64_t seed = 1;
-  SimLink link;                            // of every pair of hosts without one of its own
-  SimLink loopback{.delayNs = 1'000};      // of a host to itself
-  bool segmentationOffload = true;         // transmit takes trains
-  bool coalescing = true;                  // poll may deliver trains
-  uint32_t maxDatagramBytes = 65507;       // longer ones are kTooLong
+  SimLink link;                               // of every pair of hosts without one of its own
+  SimLink loopback{.delayNs = 1'000};         // of a host to itself
+  bool segmentationOffload = true;            // transmit takes trains
+  bool coalescing = true;                     // poll may deliver trains
+  uint32_t maxDatagramBytes = 65507;          // longer ones are kTooLong
   int32_t defaultSocketBufferBytes = 212992;  // net.core.[rw]mem_default of common kernels
 };
 
@@ -117,8 +117,8 @@ class SimNetwork {
   SimEndpoint* find(uint32_t host, const SockAddr& address) const;
   void close(SimEndpoint& endpoint);
   TxStatus send(SimEndpoint& from, const SockAddr& destination, const uint8_t* data, uint32_t length);
-  void launch(LinkState& link, const SimEndpoint& from, uint32_t toHost, const SockAddr& destination, const uint8_t* data,
-              uint32_t length, int64_t departureNs);
+  void launch(LinkState& link, const SimEndpoint& from, uint32_t toHost, const SockAddr& destination, const uint8_t* data, uint32_t length,
+              int64_t departureNs);
   void deliver(Flight& flight);
   void digest(const void* data, size_t length);
 
