@@ -19,10 +19,33 @@ enum class FlowControlStrategy : uint8_t { kMax, kMin, kTagged };
 enum class InferableBoolean : uint8_t { kFalse, kTrue, kInfer };
 enum class CongestionControlKind : uint8_t { kStatic, kCubic };
 
+// What an agent's thread does when there is nothing to do. kAdaptive: spin briefly, then sleep on sockets and doorbell until the next
+// deadline. The others are Aeron's and never sleep on anything but time.
+enum class IdleKind : uint8_t { kAdaptive, kBusySpin, kYield, kSleep, kBackoff };
+
+struct IdleStrategy {
+  IdleKind kind = IdleKind::kAdaptive;
+  int64_t spins = 10;  // kBackoff: cycles of spinning, then of yielding, then sleeps that double from min to max
+  int64_t yields = 20;
+  int64_t minParkNs = 1'000;  // kSleep: the sleep
+  int64_t maxParkNs = 1'000'000;
+};
+
+constexpr int32_t kNoCpu = -1;
+
+// Ports that a channel with port 0 gets; low 0: the kernel chooses.
+struct PortRange {
+  uint16_t low = 0;
+  uint16_t high = 0;
+};
+
 struct DriverConfig {
   std::string directory;  // AERON_DIR
   bool deleteDirectoryOnStart = false;
   bool deleteDirectoryOnShutdown = false;  // what the driver itself created is removed in any case
+  bool warnIfDirectoryExists = false;
+  mode_t directoryMode = 02770;      // set-gid: files get the directory's group, so that clients of that group may open them
+  int64_t driverTimeoutMs = 10'000;  // a driver whose heartbeat is older is dead, its directory may be taken over
   ThreadingMode threadingMode = ThreadingMode::kShared;
   std::string backend = "mmsg";  // first of `backends` that opens
   std::vector<std::string> backends = {"mmsg", "socket"};
@@ -31,7 +54,20 @@ struct DriverConfig {
   bool receiveCoalescing = true;
   mode_t fileMode = 0660;  // cnc.dat, logs, doorbells: clients may run under another UID of the directory's group
 
+  IdleStrategy conductorIdle;  // dedicated, shared-network
+  IdleStrategy senderIdle;     // dedicated
+  IdleStrategy receiverIdle;   // dedicated
+  IdleStrategy sharedNetworkIdle;
+  IdleStrategy sharedIdle;
+  int32_t conductorCpu = kNoCpu;  // the thread runs on this CPU only; in shared modes the first agent's counts
+  int32_t senderCpu = kNoCpu;
+  int32_t receiverCpu = kNoCpu;
+  int64_t conductorCycleThresholdNs = 100 * kMilliNs;  // longer duty cycles are counted
+  int64_t senderCycleThresholdNs = 100 * kMilliNs;
+  int64_t receiverCycleThresholdNs = 100 * kMilliNs;
+
   cnc::CncSizes cncSizes;
+  int32_t lossReportLength = 1024 * 1024;
   int32_t termBufferLength = 16 * 1024 * 1024;
   int32_t ipcTermBufferLength = 64 * 1024 * 1024;
   bool termBufferSparse = true;
@@ -84,6 +120,8 @@ struct DriverConfig {
 
   int32_t publicationReservedSessionIdLow = -1;
   int32_t publicationReservedSessionIdHigh = 1000;
+  PortRange senderPorts;
+  PortRange receiverPorts;
   bool terminationAllowed = false;  // DRIVER_TERMINATION_VALIDATOR=allow
   bool printConfiguration = false;
   uint64_t randomSeed = 0;  // 0: from the clock at start; session ids, receiver ids, back-off
