@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: Apache-2.0
+// Two hosts of a test: network namespaces joined by a veth pair, with an IPv4 and an IPv6 address each.
+import { execFile, spawn, type ChildProcess, type SpawnOptions } from 'node:child_process';
+import { promisify } from 'node:util';
+
+const run = promisify(execFile);
+
+export interface Host {
+  readonly ipv4: string;
+  readonly ipv6: string;
+  /** As a URI has it: the IPv6 address in brackets. */
+  address(family: Family): string;
+  /** Starts a program on this host. The child has the program's own process id. */
+  spawn(command: string, args: readonly string[], options: SpawnOptions): ChildProcess;
+}
+
+export type Family = 'IPv4' | 'IPv6';
+
+export interface HostPair {
+  readonly a: Host;
+  readonly b: Host;
+  close(): Promise<void>;
+}
+
+let pairs = 0;
+
+function host(namespace: string, ipv4: string, ipv6: string): Host {
+  return {
+    ipv4,
+    ipv6,
+    address: (family) => (family === 'IPv4' ? ipv4 : `[${ipv6}]`),
+    spawn: (command, args, options) => spawn('ip', ['netns', 'exec', namespace, command, ...args], options),
+  };
+}
+
+/** This machine's loopback, for what needs no network. */
+export const localHost: Host = {
+  ipv4: '127.0.0.1',
+  ipv6: '::1',
+  address: (family) => (family === 'IPv4' ? '127.0.0.1' : '[::1]'),
+  spawn: (command, args, options) => spawn(command, args, options),
+};
+
+/** Needs root. Both hosts are gone, with all that is in them, after close(). */
+export async function makeHosts(): Promise<HostPair> {
+  const base = `ogi${process.pid}${String.fromCharCode(97 + pairs++)}`;
+  const names = [`${base}0`, `${base}1`] as const;
+  const close = async (): Promise<void> => {
+    for (const name of names) {
+      await run('ip', ['netns', 'del', name]).catch(() => undefined);
+    }
+  };
+  try {
+    for (const name of names) {
+      await run('ip', ['netns', 'add', name]);
+      await run('ip', ['-n', name, 'link', 'set', 'lo', 'up']);
+    }
+    await run('ip', ['-n', names[0], 'link', 'add', 'eth0', 'type', 'veth', 'peer', 'name', 'eth0', 'netns', names[1]]);
+    for (const [i, name] of names.entries()) {
+      await run('ip', ['-n', name, 'address', 'add', `10.91.0.${i + 1}/24`, 'dev', 'eth0']);
+      // nodad: the address is usable at once.
+      await run('ip', ['-n', name, 'address', 'add', `fd91::${i + 1}/64`, 'dev', 'eth0', 'nodad']);
+      await run('ip', ['-n', name, 'link', 'set', 'eth0', 'up']);
+    }
+  } catch (error) {
+    await close();
+    throw error;
+  }
+  return { a: host(names[0], '10.91.0.1', 'fd91::1'), b: host(names[1], '10.91.0.2', 'fd91::2'), close };
+}

@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: Apache-2.0
+// The world of a test over the network: Aeron's Java driver on host A, ours on host B, an unmodified Java client on each.
+import { startDriver, startJava, type Driver, type DriverOptions } from './drivers';
+import { makeHosts, type Family, type Host, type HostPair } from './hosts';
+import { Peer, type Client, type Publication, type SendResult, type Subscription, type SubscriptionSeen } from './peer';
+
+export interface Side {
+  readonly name: string;
+  readonly host: Host;
+  readonly peer: Peer;
+  readonly driver: Driver;
+  readonly client: Client;
+}
+
+export interface Pair {
+  readonly hosts: HostPair;
+  /** Aeron's driver. */
+  readonly java: Side;
+  /** Ours. */
+  readonly ours: Side;
+  close(): Promise<void>;
+}
+
+export type Direction = 'java to ours' | 'ours to java';
+export const kDirections: readonly Direction[] = ['java to ours', 'ours to java'];
+
+export interface PairOptions {
+  readonly java?: DriverOptions;
+  readonly ours?: DriverOptions;
+}
+
+/** Everything that is shared by the pairs of a file: making hosts and JVMs is what takes time. */
+export interface Machines {
+  readonly hosts: HostPair;
+  readonly a: Peer;
+  readonly b: Peer;
+  close(): Promise<void>;
+}
+
+export async function makeMachines(): Promise<Machines> {
+  const hosts = await makeHosts();
+  const [a, b] = await Promise.all([Peer.java(hosts.a), Peer.java(hosts.b)]);
+  return {
+    hosts,
+    a,
+    b,
+    close: async () => {
+      await Promise.all([a.close(), b.close()]);
+      await hosts.close();
+    },
+  };
+}
+
+export async function makePair(machines: Machines, options: PairOptions = {}): Promise<Pair> {
+  const { hosts, a, b } = machines;
+  const javaDriver = await startJava(a, options.java);
+  const oursDriver = await startDriver('ours', hosts.b, b, options.ours);
+  const java = { name: 'java', host: hosts.a, peer: a, driver: javaDriver, client: await a.client(javaDriver.dir) };
+  const ours = { name: 'ours', host: hosts.b, peer: b, driver: oursDriver, client: await b.client(oursDriver.dir) };
+  return {
+    hosts,
+    java,
+    ours,
+    close: async () => {
+      await java.client.close();
+      await ours.client.close();
+      await javaDriver.close();
+      await oursDriver.close();
+    },
+  };
+}
+
+export function ends(pair: Pair, direction: Direction): { from: Side; to: Side } {
+  return direction === 'java to ours' ? { from: pair.java, to: pair.ours } : { from: pair.ours, to: pair.java };
+}
+
+let lastPort = 20000;
+export const nextPort = (): number => ++lastPort;
+
+export function endpoint(to: Side, family: Family, port = nextPort()): string {
+  return `${to.host.address(family)}:${port}`;
+}
+
+/** Exactly the messages 0 to count - 1 arrived, in order, each byte of each as it was sent, from one publisher. */
+export function expectExactly(seen: SubscriptionSeen, count: number): void {
+  expect(seen.images.map(({ first, next, count: messages, outOfOrder, corrupt }) => ({ first, next, messages, outOfOrder, corrupt }))).toEqual([
+    { first: 0, next: count, messages: count, outOfOrder: 0, corrupt: 0 },
+  ]);
+}
+
+export interface Exchange {
+  readonly publication: Publication;
+  readonly subscriptions: readonly Subscription[];
+  readonly count: number;
+  readonly size: number | 'max' | 'payload' | 'mix';
+  readonly claim?: boolean;
+}
+
+/** Sends and waits until every subscription has it all; says how the sending went. */
+export async function exchange({ publication, subscriptions, count, size, claim = false }: Exchange): Promise<SendResult> {
+  await publication.until({ connected: true });
+  for (const subscription of subscriptions) {
+    await subscription.until({ images: 1 });
+  }
+  const result = await publication.send(count, { size, claim });
+  for (const subscription of subscriptions) {
+    await subscription.until({ count });
+    expectExactly(await subscription.status(), count);
+  }
+  return result;
+}
+
+export async function closeAll(...closables: readonly { close(): Promise<unknown> }[]): Promise<void> {
+  for (const closable of closables) {
+    await closable.close();
+  }
+}
