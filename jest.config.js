@@ -2,6 +2,7 @@
 // Two projects: `unit` stands beside the code, `e2e` under test/ needs the build.
 const common = {
   testEnvironment: 'node',
+  cacheDirectory: '<rootDir>/build/jest-cache',
   transform: { '^.+\\.ts$': ['ts-jest', { tsconfig: 'tsconfig.json', diagnostics: false }] },
   modulePathIgnorePatterns: ['<rootDir>/build/'],
 };

@@ -8,11 +8,7 @@ import { configSchema, environmentName, flagName, kConfigKeys, type Config, type
 /** The configuration can't be used; `problems` has one sentence for each bad key. */
 export class ConfigError extends Error {
   constructor(readonly problems: readonly string[]) {
-    super(
-      problems.length === 1
-        ? (problems[0] as string)
-        : `${problems.length} problems:\n  ${problems.join('\n  ')}`,
-    );
+    super(problems.length === 1 ? problems[0] : `${problems.length} problems:\n  ${problems.join('\n  ')}`);
     this.name = 'ConfigError';
   }
 }
@@ -50,7 +46,9 @@ const kForeignNames = new Set([
 ]);
 
 function show(value: unknown): string {
-  return value === undefined ? 'nothing' : (JSON.stringify(value) ?? String(value));
+  // undefined for what JSON has no text for, such as a function.
+  const text = JSON.stringify(value) as string | undefined;
+  return value === undefined ? 'nothing' : (text ?? typeof value);
 }
 
 function unknownKey(where: string, written: string, known: readonly string[]): string {

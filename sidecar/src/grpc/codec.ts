@@ -221,8 +221,13 @@ export type ResponseSummary =
 
 const kOther: ResponseSummary = { kind: 'other' };
 
+/** A Long prints its digits, which its type does not tell. */
+function toBigInt(value: { toString(): string }): bigint {
+  return BigInt(value.toString());
+}
+
 function int64At(reader: Reader): bigint {
-  return BigInt(reader.int64().toString());
+  return toBigInt(reader.int64());
 }
 
 function summarizeBatch(response: Buffer): ResponseSummary {
@@ -294,7 +299,7 @@ export function readBatchHeader(request: Buffer): { readonly sequence: bigint; r
   while (reader.pos < reader.len) {
     const tag = reader.uint32();
     if (tag === 0x08) {
-      sequence = BigInt(reader.uint64().toString());
+      sequence = toBigInt(reader.uint64());
     } else {
       messages += tag === 0x12 ? 1 : 0;
       reader.skipType(tag & 7);

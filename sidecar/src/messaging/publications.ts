@@ -149,7 +149,7 @@ export class Publications {
     for (const publication of this.all) {
       if (publication.label === label && publication.route.destinations !== undefined) {
         publication.desired = destinations;
-        this.reconcile(publication);
+        void this.reconcile(publication);
       }
     }
   }

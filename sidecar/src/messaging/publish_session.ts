@@ -163,6 +163,7 @@ export class PublishSession implements DuplexHandlers, PublicationListener {
         );
       }
       const target = resolveTarget(open.target, this.deps.topics, this.deps.config);
+      // eslint-disable-next-line @typescript-eslint/no-unsafe-enum-assignment -- the range was checked above
       this.policy = open.backPressure === 0 ? Policy.FAIL : open.backPressure;
       this.waitMs = open.waitTimeoutMs === 0 ? kDefaultWaitMs : open.waitTimeoutMs;
       const route = routeForPublisher(target, this.deps.config);
@@ -212,6 +213,7 @@ export class PublishSession implements DuplexHandlers, PublicationListener {
     if (this.working || this.opening || this.ended) {
       return;
     }
+    // eslint-disable-next-line @typescript-eslint/no-unnecessary-condition -- process() may end the call
     while (this.publication !== undefined && !this.ended) {
       const request = this.queue.shift();
       if (request === undefined) {
@@ -229,6 +231,7 @@ export class PublishSession implements DuplexHandlers, PublicationListener {
         return;
       }
     }
+    // eslint-disable-next-line @typescript-eslint/no-unnecessary-condition -- process() may end the call
     if (this.halfClosed && !this.ended) {
       this.working = true;
       void this.flushAndEnd();

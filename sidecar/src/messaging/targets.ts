@@ -5,7 +5,7 @@ import type { Config } from '../config/schema';
 import type { TargetMessage } from '../grpc/codec';
 import { invalidArgument, RpcCode, RpcError } from '../grpc/rpc_error';
 import { kChannelLabel } from '../metrics/topic_totals';
-import { NativeError } from '../native/types';
+import type { NativeError } from '../native/types';
 import {
   publicationRoute,
   subscriptionRoute,
@@ -144,7 +144,7 @@ export function fromNative(error: unknown): RpcError {
   if (!(error instanceof Error) || (error as Partial<NativeError>).name !== 'NativeError') {
     return new RpcError(RpcCode.INTERNAL, `unexpected: ${message}`, { reason: 'INTERNAL' });
   }
-  const { code, driverErrorCode } = error as NativeError;
+  const { code, driverErrorCode } = error as unknown as Pick<NativeError, 'code' | 'driverErrorCode'>;
   const metadata = driverErrorCode === undefined ? {} : { driverErrorCode: `${driverErrorCode}` };
   switch (code) {
     case 'INVALID_ARGUMENT':

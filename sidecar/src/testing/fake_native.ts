@@ -77,10 +77,11 @@ export class FakePublication implements NativePublication {
         oneofs: true,
         bytes: Buffer,
       });
-      batch = decoded['batch'] as typeof batch;
-      if (batch === undefined) {
+      const found = decoded['batch'] as typeof batch | undefined;
+      if (found === undefined) {
         throw new Error('no batch');
       }
+      batch = found;
     } catch {
       throw new NativeError('INVALID_ARGUMENT', 'batch: is no encoded outrigger.v1.PublishRequest');
     }

@@ -1,0 +1,101 @@
+// SPDX-License-Identifier: Apache-2.0
+// What a run must not leave behind: processes, network namespaces and interfaces, shared memory, temporary files.
+//
+// Processes are found by a variable in their environment, which a daemon that changed its group and lost its parent still has.
+import { readdirSync, readFileSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+
+const kMarker = 'OUTRIGGER_TEST_RUN';
+
+// A process that was told to end needs a moment, and so does the kernel to take an interface away.
+const kPatienceMs = 5_000;
+
+export class Leftovers {
+  readonly #id = `${String(process.pid)}-${String(Date.now())}`;
+  readonly #folders: readonly {
+    readonly kind: string;
+    readonly path: string;
+    readonly before: Set<string>;
+  }[];
+
+  constructor(temporary: string) {
+    this.#folders = [
+      { kind: 'network namespace', path: '/run/netns' },
+      { kind: 'shared memory', path: '/dev/shm' },
+      { kind: 'network interface', path: '/sys/class/net' },
+      { kind: 'temporary file', path: temporary },
+    ].map((folder) => ({ ...folder, before: new Set(list(folder.path)) }));
+  }
+
+  /** To be set for every command of the run. */
+  get env(): Record<string, string> {
+    return { [kMarker]: this.#id };
+  }
+
+  /** Names of what is left, after waiting for what is on its way out. */
+  async find(): Promise<string[]> {
+    const deadline = Date.now() + kPatienceMs;
+    for (;;) {
+      const found = [
+        ...this.#processes().map((each) => `process ${String(each.pid)}: ${each.command}`),
+        ...this.#entries(),
+      ];
+      if (found.length === 0 || Date.now() > deadline) return found;
+      await sleep(100);
+    }
+  }
+
+  /** Ends the processes and removes the temporary files, and blames nothing twice: the next suite starts clean. */
+  clear(): void {
+    for (const { pid } of this.#processes()) {
+      try {
+        process.kill(pid, 'SIGKILL');
+      } catch {
+        // It ended meanwhile.
+      }
+    }
+    for (const folder of this.#folders) {
+      for (const name of list(folder.path)) {
+        if (folder.kind !== 'temporary file') folder.before.add(name);
+        else if (!folder.before.has(name)) rmSync(join(folder.path, name), { recursive: true, force: true });
+      }
+    }
+  }
+
+  #entries(): string[] {
+    return this.#folders.flatMap((folder) =>
+      list(folder.path)
+        .filter((name) => !folder.before.has(name))
+        .map((name) => `${folder.kind} ${join(folder.path, name)}`),
+    );
+  }
+
+  #processes(): { pid: number; command: string }[] {
+    const wanted = `${kMarker}=${this.#id}`;
+    return list('/proc')
+      .filter((name) => /^\d+$/.test(name))
+      .flatMap((name) => {
+        const environment = read(`/proc/${name}/environ`);
+        if (!environment.split('\0').includes(wanted)) return [];
+        const command = read(`/proc/${name}/cmdline`).replaceAll('\0', ' ').trim();
+        return command === '' ? [] : [{ pid: Number(name), command: command.slice(0, 200) }];
+      });
+  }
+}
+
+function list(path: string): string[] {
+  try {
+    return readdirSync(path);
+  } catch {
+    return [];
+  }
+}
+
+function read(path: string): string {
+  try {
+    return readFileSync(path, 'utf8');
+  } catch {
+    return '';
+  }
+}

@@ -1,0 +1,207 @@
+// SPDX-License-Identifier: Apache-2.0
+// The suites, fast ones first, and how each is built, run and read.
+import { existsSync, globSync, mkdirSync, rmSync } from 'node:fs';
+import { cpus } from 'node:os';
+import { basename, join } from 'node:path';
+import { run, type RunResult } from './exec.mts';
+import { lintChecks } from './lint.mts';
+import { failed, passed, readCtest, readGoogleTest, readJest, type Outcome } from './results.mts';
+
+export interface Context {
+  readonly root: string;
+  /** Folder for results and logs of this suite. */
+  readonly results: string;
+  readonly env: Readonly<Record<string, string>>;
+}
+
+export interface Suite {
+  readonly name: string;
+  /** Makes what `test` runs. Answers what went wrong, or undefined. */
+  readonly build?: (context: Context) => Promise<string | undefined>;
+  readonly test: (context: Context) => Promise<Outcome[]>;
+}
+
+const kBuildTimeoutSeconds = 1800;
+const kTestTimeoutSeconds = 900;
+/** Areas of native/test that start no thread: nothing there for ThreadSanitizer to see. */
+const kSingleThreaded = ['net', 'wire', 'init'];
+const kCores = String(cpus().length);
+
+export const suites: readonly Suite[] = [
+  { name: 'build', test: buildAll },
+  { name: 'lint', test: lint },
+  nativeSuite('native', [], {}),
+  jestSuite('jest-unit', 'unit'),
+  jestSuite('jest-e2e', 'e2e'),
+  nativeSuite('asan', ['-DOUTRIGGER_SANITIZE=address', '-DOUTRIGGER_BENCH=OFF'], {
+    env: { ASAN_OPTIONS: 'detect_stack_use_after_return=1', UBSAN_OPTIONS: 'print_stacktrace=1' },
+  }),
+  nativeSuite('tsan', ['-DOUTRIGGER_SANITIZE=thread', '-DOUTRIGGER_BENCH=OFF'], {
+    env: { TSAN_OPTIONS: 'halt_on_error=1 second_deadlock_stack=1' },
+    // ThreadSanitizer's fixed shadow mapping does not fit every random layout of a process.
+    prefix: ['setarch', '-R'],
+    exclude: kSingleThreaded,
+  }),
+  { name: 'fuzz', build: buildFuzzers, test: fuzz },
+];
+
+async function step(
+  context: Context,
+  name: string,
+  command: readonly string[],
+  timeoutSeconds: number,
+  env = {},
+): Promise<RunResult> {
+  return run(command, {
+    logPath: join(context.results, `${name}.log`),
+    timeoutSeconds,
+    env: { ...context.env, ...env },
+  });
+}
+
+/** undefined when ok, else how it ended and the end of what it printed. */
+function complaint(result: RunResult): string | undefined {
+  return result.ok ? undefined : `${result.ending}\n${tail(result.output(), 60)}`;
+}
+
+function outcome(name: string, result: RunResult): Outcome {
+  const text = complaint(result);
+  return text === undefined ? passed(name) : failed(name, text);
+}
+
+export function tail(text: string, lines: number): string {
+  return text.trimEnd().split('\n').slice(-lines).join('\n');
+}
+
+async function buildAll(context: Context): Promise<Outcome[]> {
+  const outcomes: Outcome[] = [];
+  for (const target of ['native', 'ts', 'bpf']) {
+    outcomes.push(
+      outcome(`make ${target}`, await step(context, target, ['make', target], kBuildTimeoutSeconds)),
+    );
+  }
+  return outcomes;
+}
+
+async function lint(context: Context): Promise<Outcome[]> {
+  const outcomes: Outcome[] = [];
+  for (const check of lintChecks(context.root)) {
+    if ('problems' in check) {
+      const problems = check.problems();
+      outcomes.push(problems.length === 0 ? passed(check.name) : failed(check.name, problems.join('\n')));
+    } else {
+      outcomes.push(outcome(check.name, await step(context, check.name, check.command, kTestTimeoutSeconds)));
+    }
+  }
+  return outcomes;
+}
+
+interface NativeOptions {
+  readonly env?: Readonly<Record<string, string>>;
+  readonly prefix?: readonly string[];
+  readonly exclude?: readonly string[];
+}
+
+function nativeSuite(name: string, cmakeOptions: readonly string[], options: NativeOptions): Suite {
+  const folder = join('build', name);
+  return {
+    name,
+    build: (context) => buildNative(context, folder, cmakeOptions),
+    test: async (context) => {
+      const programs = join(context.results, 'programs');
+      const junit = join(context.results, 'ctest.xml');
+      rmSync(programs, { recursive: true, force: true });
+      mkdirSync(programs, { recursive: true });
+      const exclude = options.exclude ?? [];
+      const command = [
+        ...(options.prefix ?? []),
+        ...['ctest', '--test-dir', folder, '--output-junit', junit, '--no-tests=error', '-j', kCores],
+        ...(exclude.length > 0 ? ['--exclude-regex', `^(${exclude.join('|')})$`] : []),
+      ];
+      const result = await step(context, 'ctest', command, kTestTimeoutSeconds, {
+        ...options.env,
+        GTEST_OUTPUT: `json:${programs}/`,
+      });
+      const outcomes = readCtest(junit).flatMap((program): Outcome[] => {
+        const tests = readGoogleTest(join(programs, `test_${program.name}.json`), program.name);
+        if (tests === undefined)
+          return [failed(program.name, `crashed or never ended\n${tail(program.output, 60)}`)];
+        if (tests.length === 0) return [failed(program.name, 'ran no test')];
+        // A sanitizer's report at the very end, after all tests passed.
+        const blamed = tests.some((test) => test.status === 'failed');
+        return program.ok || blamed
+          ? tests
+          : [...tests, failed(program.name, `ended badly\n${tail(program.output, 60)}`)];
+      });
+      const blamed = outcomes.some((each) => each.status === 'failed');
+      return result.ok || blamed ? outcomes : [...outcomes, failed('ctest', complaint(result) ?? '')];
+    },
+  };
+}
+
+async function buildNative(
+  context: Context,
+  folder: string,
+  cmakeOptions: readonly string[],
+  env = {},
+): Promise<string | undefined> {
+  const configure = ['cmake', '-G', 'Ninja', '-S', 'native', '-B', folder, ...cmakeOptions];
+  const configured = await step(context, 'cmake', configure, kBuildTimeoutSeconds, env);
+  if (!configured.ok) return complaint(configured);
+  return complaint(await step(context, 'ninja', ['ninja', '-C', folder], kBuildTimeoutSeconds));
+}
+
+function jestSuite(name: string, project: string): Suite {
+  return {
+    name,
+    test: async (context) => {
+      const report = join(context.results, 'jest.json');
+      rmSync(report, { force: true });
+      const command = [
+        ...['jest', '--selectProjects', project, '--json', '--outputFile', report, '--ci'],
+        // End-to-end tests use whole machines' worth of namespaces and processes: one after the other.
+        ...(project === 'e2e' ? ['--runInBand'] : []),
+      ];
+      const result = await step(context, 'jest', command, 2 * kTestTimeoutSeconds);
+      const outcomes = readJest(report, context.root);
+      if (outcomes === undefined)
+        return [failed('jest', `wrote no results: ${complaint(result) ?? 'no tests'}`)];
+      const blamed = outcomes.some((each) => each.status === 'failed');
+      return result.ok || blamed ? outcomes : [...outcomes, failed('jest', complaint(result) ?? '')];
+    },
+  };
+}
+
+const kFuzzFolder = 'build/fuzz';
+
+async function buildFuzzers(context: Context): Promise<string | undefined> {
+  return buildNative(context, kFuzzFolder, ['-DOUTRIGGER_FUZZ=ON'], { CC: 'clang', CXX: 'clang++' });
+}
+
+/** Each fuzzer for FUZZ_SECONDS, from its seeds in native/fuzz/corpus and from what earlier runs found. */
+async function fuzz(context: Context): Promise<Outcome[]> {
+  const seconds = process.env.FUZZ_SECONDS ?? '10';
+  const outcomes: Outcome[] = [];
+  for (const source of globSync('native/fuzz/*_fuzz.cc').toSorted()) {
+    const name = basename(source, '.cc');
+    const found = join('build/fuzz-corpus', name);
+    mkdirSync(found, { recursive: true });
+    const seeds = join('native/fuzz/corpus', name);
+    const command = [
+      join(kFuzzFolder, name),
+      `-max_total_time=${seconds}`,
+      '-timeout=10',
+      '-print_final_stats=1',
+      `-artifact_prefix=${context.results}/${name}-`,
+      found,
+      ...(existsSync(seeds) ? [seeds] : []),
+    ];
+    rmSync(join(context.results, `${name}.log`), { force: true });
+    const result = await step(context, name, command, Number(seconds) + 120);
+    const runs = /number_of_executed_units:\s*(\d+)/.exec(result.output())?.[1] ?? '0';
+    outcomes.push(
+      result.ok && runs === '0' ? failed(name, 'ran no input') : outcome(`${name} (${runs} inputs)`, result),
+    );
+  }
+  return outcomes;
+}
