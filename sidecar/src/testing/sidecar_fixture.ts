@@ -44,7 +44,12 @@ export async function startFixture(
     flushTimeout: '1s',
     ...settings,
   });
-  const sidecar = await startSidecar(config, { native: driver, log: pino({ level: 'silent' }) });
+  const sidecar = await startSidecar(config, { native: driver, log: pino({ level: 'silent' }) }).catch(
+    (error: unknown) => {
+      rmSync(folder, { recursive: true, force: true });
+      throw error;
+    },
+  );
   if (driver.alive && sidecar.link.state !== 'up') {
     await once(sidecar.link, 'up');
   }
