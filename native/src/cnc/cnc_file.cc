@@ -45,6 +45,11 @@ Result<CncRegions> mapRegions(const MappedFile& file, const std::string& path) {
                                                    std::to_string((version >> 8) & 0xFF) + "." + std::to_string(version & 0xFF) +
                                                    ", this client speaks 0.2.x");
   }
+  return mapOwnRegions(file, path);
+}
+
+Result<CncRegions> mapOwnRegions(const MappedFile& file, const std::string& path) {
+  const uint8_t* base = file.data();
   CncRegions regions;
   uint64_t offset = kHeaderLength;
   const auto take = [&](size_t lengthField, Region& region) {

@@ -68,5 +68,7 @@ void publishCnc(const MappedFile& file);
 // Client or tool: validates version and that all lengths fit the file. Errors name the file, the field and the value.
 // kResourceTemporarilyUnavailable while the driver has not written the version yet.
 Result<CncRegions> mapRegions(const MappedFile& file, const std::string& path);
+// Driver: the same of its own file, before the version is written.
+Result<CncRegions> mapOwnRegions(const MappedFile& file, const std::string& path);
 
 }  // namespace outrigger::cnc

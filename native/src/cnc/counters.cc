@@ -68,6 +68,14 @@ int32_t CountersManager::typeOf(int32_t id) const {
   return id < 0 || id >= capacity() ? -1 : loadRelaxed<int32_t>(meta(id) + counter_meta::kTypeId);
 }
 
+bool CountersManager::isAllocated(int32_t id) const {
+  return id >= 0 && id < capacity() && loadRelaxed<int32_t>(meta(id) + counter_meta::kState) == kCounterAllocated;
+}
+
+int64_t CountersManager::registrationIdOf(int32_t id) const {
+  return id < 0 || id >= capacity() ? 0 : loadRelaxed<int64_t>(value(id) + counter_value::kRegistrationId);
+}
+
 std::vector<CounterSnapshot> readCounters(const CncRegions& regions) {
   std::vector<CounterSnapshot> snapshots;
   const size_t count =

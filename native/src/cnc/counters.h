@@ -182,6 +182,9 @@ class CountersManager {
   void setOwnerId(int32_t id, int64_t ownerId);
   Counter at(int32_t id) const;  // invalid when out of range
   int32_t typeOf(int32_t id) const;
+  bool isAllocated(int32_t id) const;
+  int64_t registrationIdOf(int32_t id) const;               // 0 when out of range
+  int32_t highWaterMark() const { return highWaterMark_; }  // ids from here on were never given out
 
  private:
   uint8_t* meta(int32_t id) const { return metadata_.data + static_cast<size_t>(id) * kCounterMetadataLength; }

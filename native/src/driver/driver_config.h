@@ -49,7 +49,10 @@ struct DriverConfig {
   ThreadingMode threadingMode = ThreadingMode::kShared;
   std::string backend = "mmsg";  // first of `backends` that opens
   std::vector<std::string> backends = {"mmsg", "socket"};
-  std::string impair;  // impair layer specification, empty = none
+  std::string impair;              // impair layer specification, empty = none
+  bool aeronLoss = false;          // AERON_UDP_CHANNEL_INCOMING_INTERCEPTORS=loss: becomes `impair`
+  std::string aeronLossArguments;  // of it
+  int32_t busyPollUs = 0;          // SO_BUSY_POLL, 0 = leave alone
   bool segmentationOffload = true;
   bool receiveCoalescing = true;
   mode_t fileMode = 0660;  // cnc.dat, logs, doorbells: clients may run under another UID of the directory's group

@@ -7,6 +7,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "base/clock.h"
 #include "base/result.h"
@@ -40,6 +41,8 @@ class MediaDriver {
   // The backend that opened, and why each better one did not (empty when none is better).
   const std::string& backend() const;
   const std::string& backendReasons() const;
+  // What an operator may want to know of the start, a line each.
+  const std::vector<std::string>& notices() const;
 
   // Invoker mode: one duty cycle of every agent at the clock's time. Returns a work count.
   int32_t doWork();

@@ -141,6 +141,22 @@ struct TxSlot {
   uint64_t cookie = 0;  // backend's own
 };
 
+// Sums over all endpoints an instance ever had, monotonic.
+struct IoTotals {
+  int64_t receiveQueueDrops = 0;
+  int64_t sendErrors = 0;
+  int64_t segmentationFallbacks = 0;
+  int64_t droppedDatagrams = 0;  // truncated or empty
+  int64_t impairedDrops = 0;
+
+  void add(const EndpointStats& stats) {
+    receiveQueueDrops += stats.receiveQueueDrops.load(std::memory_order_relaxed);
+    sendErrors += stats.sendErrors.load(std::memory_order_relaxed);
+    segmentationFallbacks += stats.segmentationFallbacks.load(std::memory_order_relaxed);
+    droppedDatagrams += stats.truncatedDatagrams.load(std::memory_order_relaxed) + stats.emptyDatagrams.load(std::memory_order_relaxed);
+  }
+};
+
 class DatagramIo {
  public:
   virtual ~DatagramIo() = default;
@@ -170,6 +186,9 @@ class DatagramIo {
   virtual TxStatus reserve(Endpoint& endpoint, const SockAddr& destination, uint32_t length, TxSlot& slot) = 0;
   virtual TxStatus commit(Endpoint& endpoint, const SockAddr& destination, TxSlot& slot, uint32_t length) = 0;
   virtual void abort(Endpoint& endpoint, TxSlot& slot) = 0;
+
+  // For the driver's counters; owner thread, a walk over the attached endpoints.
+  virtual IoTotals totals() const { return {}; }
 
   // A descriptor that polls readable when any attached endpoint may have received (an epoll fd), -1 when the backend must be
   // spun. arm() prepares it before sleeping; false means something is already there: do not sleep.

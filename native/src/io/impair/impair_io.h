@@ -41,6 +41,11 @@ class ImpairIo final : public DatagramIo {
   }
   TxStatus commit(Endpoint& endpoint, const SockAddr& destination, TxSlot& slot, uint32_t length) override;
   void abort(Endpoint& endpoint, TxSlot& slot) override { inner_->abort(endpoint, slot); }
+  IoTotals totals() const override {
+    IoTotals totals = inner_->totals();
+    totals.impairedDrops += receiveStats_.lost.load(std::memory_order_relaxed) + transmitStats_.lost.load(std::memory_order_relaxed);
+    return totals;
+  }
   int waitHandle() const override { return inner_->waitHandle(); }
   bool arm() override;
 

@@ -84,6 +84,13 @@ void SocketIoBase::detach(Endpoint& endpoint) {
   last->attachIndex = udp.attachIndex;
   attached_.pop_back();
   udp.attachIndex = UdpEndpoint::kNotAttached;
+  detachedTotals_.add(udp.stats);
+}
+
+IoTotals SocketIoBase::totals() const {
+  IoTotals totals = detachedTotals_;
+  for (const UdpEndpoint* endpoint : attached_) totals.add(endpoint->stats);
+  return totals;
 }
 
 uint32_t SocketIoBase::poll(RxBurst& burst, int64_t) {

@@ -38,6 +38,7 @@ class SocketIoBase : public DatagramIo {
   TxStatus reserve(Endpoint& endpoint, const SockAddr& destination, uint32_t length, TxSlot& slot) override;
   TxStatus commit(Endpoint& endpoint, const SockAddr& destination, TxSlot& slot, uint32_t length) override;
   void abort(Endpoint& endpoint, TxSlot& slot) override;
+  IoTotals totals() const override;
   int waitHandle() const override { return epoll_.get(); }
   bool arm() override;
 
@@ -73,6 +74,7 @@ class SocketIoBase : public DatagramIo {
   int epollErrno_ = 0;
   ReceiveSlots slots_;
   std::vector<UdpEndpoint*> attached_;
+  IoTotals detachedTotals_;  // of endpoints that are gone
   size_t nextEndpoint_ = 0;
   uint32_t usedSlots_ = 0;  // by the last poll, always the first ones
   std::array<epoll_event, kMaxEvents> events_{};

@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: Apache-2.0
+// What agents do besides their protocol work.
+#include "driver/agents.h"
+
+#include <algorithm>
+
+namespace outrigger::driver {
+
+using cnc::OutriggerCounter;
+using cnc::SystemCounter;
+
+void IoStatistics::collect(int64_t nowNs) {
+  if (nowNs < nextNs_) return;
+  nextNs_ = nowNs + kIntervalNs;
+  const io::IoTotals now = io_.totals();
+  const auto move = [&](auto id, int64_t io::IoTotals::*member) {
+    if (const int64_t fresh = now.*member - last_.*member; fresh > 0) counters_.add(id, fresh);
+  };
+  move(OutriggerCounter::kReceiveQueueDrops, &io::IoTotals::receiveQueueDrops);
+  move(OutriggerCounter::kSendErrors, &io::IoTotals::sendErrors);
+  move(OutriggerCounter::kSegmentationFallbacks, &io::IoTotals::segmentationFallbacks);
+  move(OutriggerCounter::kImpairedDrops, &io::IoTotals::impairedDrops);
+  move(SystemCounter::kInvalidPackets, &io::IoTotals::droppedDatagrams);
+  last_ = now;
+}
+
+int32_t ConductorAgent::doWork(int64_t nowNs) {
+  if (!closing_ && closeRequested_.load(std::memory_order_acquire)) {
+    closing_ = true;
+    conductor_.close(nowNs);
+  }
+  const int32_t work = conductor_.doWork(nowNs, clock_.epochMillis());
+  if (closing_ && conductor_.closed()) closed_.store(true, std::memory_order_release);
+  if (conductor_.terminationRequested()) terminationRequested_.store(true, std::memory_order_release);
+  // A client appears by a command and disappears by a command or a timeout.
+  if ((work > 0 && nowNs >= nextClientCheckNs_ - kClientCheckNs + kFirstCommandNs) || nowNs >= nextClientCheckNs_) {
+    nextClientCheckNs_ = nowNs + kClientCheckNs;
+    lookForSilentClients();
+  }
+  return work;
+}
+
+int64_t ConductorAgent::nextDeadlineNs(int64_t nowNs) const { return std::min(conductor_.nextDeadlineNs(nowNs), nowNs + kFirstCommandNs); }
+
+void ConductorAgent::lookForSilentClients() {
+  bool silent = false;
+  for (int32_t id = 0; id < counters_.highWaterMark() && !silent; ++id) {
+    if (!counters_.isAllocated(id) || counters_.typeOf(id) != cnc::counter_type::kClientHeartbeat) continue;
+    silent = !doorbells_.hasSlot(counters_.registrationIdOf(id));
+  }
+  if (silent == silentClients_.load(std::memory_order_relaxed)) return;
+  silentClients_.store(silent, std::memory_order_release);
+  if (!silent) return;
+  // They may be asleep for long.
+  doorbells_.ringAgent(cnc::AgentId::kSender);
+  doorbells_.ringAgent(cnc::AgentId::kReceiver);
+}
+
+}  // namespace outrigger::driver

@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: Apache-2.0
+// Conductor, sender and receiver as the runner steps them: each with what it does besides its protocol work (ringing the conductor, feeding
+// the driver's counters, noticing clients that ring no doorbell). Internal to media_driver.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+
+#include "base/clock.h"
+#include "base/spsc_ring.h"
+#include "cnc/counters.h"
+#include "cnc/doorbells.h"
+#include "driver/agent_messages.h"
+#include "driver/agent_runner.h"
+#include "driver/conductor.h"
+#include "driver/driver_counters.h"
+#include "driver/receiver.h"
+#include "driver/sender.h"
+#include "io/datagram_io.h"
+
+namespace outrigger::driver {
+
+// Moves what a DatagramIo counted into the driver's counters, now and then. One a DatagramIo, on its owner's thread.
+class IoStatistics {
+ public:
+  IoStatistics(const io::DatagramIo& io, const DriverCounters& counters) : io_(io), counters_(counters) {}
+  void collect(int64_t nowNs);
+
+ private:
+  static constexpr int64_t kIntervalNs = 200 * kMilliNs;
+  const io::DatagramIo& io_;
+  const DriverCounters& counters_;
+  io::IoTotals last_;
+  int64_t nextNs_ = 0;
+};
+
+class ConductorAgent final : public Agent {
+ public:
+  ConductorAgent(Conductor& conductor, Clock& clock, const cnc::CountersManager& counters, const cnc::Doorbells& doorbells,
+                 const SpscRing<AgentEvent>& fromSender, const SpscRing<AgentEvent>& fromReceiver)
+      : conductor_(conductor),
+        clock_(clock),
+        counters_(counters),
+        doorbells_(doorbells),
+        fromSender_(fromSender),
+        fromReceiver_(fromReceiver) {}
+
+  int32_t doWork(int64_t nowNs) override;
+  int64_t nextDeadlineNs(int64_t nowNs) const override;
+  bool pending() const override { return !fromSender_.empty() || !fromReceiver_.empty(); }
+
+  // Any thread. The conductor closes in its next step.
+  void requestClose() { closeRequested_.store(true, std::memory_order_release); }
+  bool closed() const { return closed_.load(std::memory_order_acquire); }
+  bool terminationRequested() const { return terminationRequested_.load(std::memory_order_acquire); }
+  // A client without doorbell is connected: agents must look for its work themselves.
+  const std::atomic<bool>& silentClients() const { return silentClients_; }
+
+ private:
+  void lookForSilentClients();
+
+  // Nobody rings for a stock client's first command, so the conductor looks that often whoever is connected: 0.1 % of a core.
+  static constexpr int64_t kFirstCommandNs = 10 * kMilliNs;
+  static constexpr int64_t kClientCheckNs = 500 * kMilliNs;
+
+  Conductor& conductor_;
+  Clock& clock_;
+  const cnc::CountersManager& counters_;
+  const cnc::Doorbells& doorbells_;
+  const SpscRing<AgentEvent>& fromSender_;
+  const SpscRing<AgentEvent>& fromReceiver_;
+  int64_t nextClientCheckNs_ = 0;
+  bool closing_ = false;
+  std::atomic<bool> closeRequested_{false};
+  std::atomic<bool> closed_{false};
+  std::atomic<bool> terminationRequested_{false};
+  std::atomic<bool> silentClients_{false};
+};
+
+// Sender or receiver.
+template <typename Core, typename Command>
+class NetworkAgent final : public Agent {
+ public:
+  // `statistics` is null for the second agent of a shared DatagramIo.
+  NetworkAgent(Core& core, const SpscRing<Command>& commands, const SpscRing<AgentEvent>& events, const cnc::Doorbells& doorbells,
+               IoStatistics* statistics)
+      : core_(core), commands_(commands), events_(events), doorbells_(doorbells), statistics_(statistics) {}
+
+  int32_t doWork(int64_t nowNs) override {
+    const int32_t work = core_.doWork(nowNs);
+    if (!events_.empty()) doorbells_.ringAgent(cnc::AgentId::kConductor);
+    if (statistics_ != nullptr) statistics_->collect(nowNs);
+    return work;
+  }
+  int64_t nextDeadlineNs(int64_t nowNs) const override { return core_.nextDeadlineNs(nowNs); }
+  bool pending() const override { return !commands_.empty(); }
+
+ private:
+  Core& core_;
+  const SpscRing<Command>& commands_;
+  const SpscRing<AgentEvent>& events_;
+  const cnc::Doorbells& doorbells_;
+  IoStatistics* statistics_;
+};
+
+using SenderAgent = NetworkAgent<Sender, SenderCommand>;
+using ReceiverAgent = NetworkAgent<Receiver, ReceiverCommand>;
+
+}  // namespace outrigger::driver

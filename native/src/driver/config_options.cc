@@ -1,0 +1,584 @@
+// SPDX-License-Identifier: Apache-2.0
+// The option table. Names and defaults are those of Aeron's C driver; OUTRIGGER_ ones are ours.
+#include "driver/config_options.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <limits>
+#include <unordered_map>
+#include <utility>
+
+#include "cnc/counters.h"
+#include "driver/config_values.h"
+#include "io/backend.h"
+#include "io/impair/impair_config.h"
+
+namespace outrigger::driver {
+namespace {
+
+constexpr int64_t kMaxInt32 = std::numeric_limits<int32_t>::max();
+constexpr int64_t kMiB = 1024 * 1024;
+constexpr int64_t kDaySeconds = 86'400;
+
+using Apply = std::function<bool(DriverConfig&, std::string_view, std::string&)>;
+using Show = std::function<std::string(const DriverConfig&)>;
+
+std::string upperFlag(const ConfigOption& option) {
+  const size_t prefix = option.name.find('_');
+  std::string flag = "--" + lowerCase(std::string_view(option.name).substr(prefix + 1));
+  std::replace(flag.begin(), flag.end(), '_', '-');
+  return flag;
+}
+
+class Table {
+ public:
+  std::vector<ConfigOption> options;
+
+  void add(const char* name, const char* meaning, std::string allowed, Apply apply, Show show = {}) {
+    options.push_back({name, meaning, std::move(allowed), std::move(apply), std::move(show)});
+  }
+
+  void text(const char* name, const char* meaning, const char* allowed, std::string DriverConfig::*member) {
+    add(
+        name, meaning, allowed,
+        [member](DriverConfig& c, std::string_view value, std::string&) {
+          if (value.empty()) return false;
+          c.*member = std::string(value);
+          return true;
+        },
+        [member](const DriverConfig& c) { return c.*member; });
+  }
+
+  void toggle(const char* name, const char* meaning, bool DriverConfig::*member) {
+    add(
+        name, meaning, "true or false",
+        [member](DriverConfig& c, std::string_view value, std::string&) {
+          const auto parsed = parseSwitch(value);
+          if (parsed) c.*member = *parsed;
+          return parsed.has_value();
+        },
+        [member](const DriverConfig& c) { return std::string(c.*member ? "true" : "false"); });
+  }
+
+  void duration(const char* name, const char* meaning, int64_t DriverConfig::*member, int64_t minNs,
+                int64_t maxNs = kDaySeconds * kSecondNs, int64_t unitNs = 1) {
+    add(
+        name, meaning,
+        "duration from " + durationText(minNs) + " to " + durationText(maxNs) + ", as in 5s, 100ms, 50us" +
+            (unitNs == 1 ? "; plain numbers are ns" : "; plain numbers are ms"),
+        [=](DriverConfig& c, std::string_view value, std::string&) {
+          const auto parsed = parseDurationNs(value, unitNs);
+          if (!parsed || *parsed < minNs || *parsed > maxNs) return false;
+          c.*member = *parsed / unitNs;
+          return true;
+        },
+        [=](const DriverConfig& c) { return durationText(c.*member * unitNs); });
+  }
+
+  // A member of int32_t that holds bytes.
+  void size(const char* name, const char* meaning, int32_t DriverConfig::*member, int64_t min, int64_t max, const char* rule = "",
+            bool (*check)(int64_t) = nullptr) {
+    add(
+        name, meaning, "size from " + sizeText(min) + " to " + sizeText(max) + rule + ", as in 64k, 16m",
+        [=](DriverConfig& c, std::string_view value, std::string&) {
+          const auto parsed = parseSize(value);
+          if (!parsed || *parsed < min || *parsed > max || (check != nullptr && !check(*parsed))) return false;
+          c.*member = static_cast<int32_t>(*parsed);
+          return true;
+        },
+        [=](const DriverConfig& c) { return sizeText(c.*member); });
+  }
+
+  template <typename T>
+  void number(const char* name, const char* meaning, T DriverConfig::*member, int64_t min, int64_t max) {
+    add(
+        name, meaning, "whole number from " + std::to_string(min) + " to " + std::to_string(max),
+        [=](DriverConfig& c, std::string_view value, std::string&) {
+          const auto parsed = parseInteger(value);
+          if (!parsed || *parsed < min || *parsed > max) return false;
+          c.*member = static_cast<T>(*parsed);
+          return true;
+        },
+        [=](const DriverConfig& c) { return std::to_string(c.*member); });
+  }
+
+  template <typename Enum>
+  void choice(const char* name, const char* meaning, Enum DriverConfig::*member, std::vector<std::pair<std::string, Enum>> names,
+              const char* allowed) {
+    add(
+        name, meaning, allowed,
+        [=](DriverConfig& c, std::string_view value, std::string&) {
+          const std::string lower = lowerCase(value);
+          for (const auto& [known, kind] : names) {
+            if (known == lower) {
+              c.*member = kind;
+              return true;
+            }
+          }
+          return false;
+        },
+        [=](const DriverConfig& c) {
+          for (const auto& [known, kind] : names) {
+            if (kind == c.*member) return known;
+          }
+          return std::string();
+        });
+  }
+
+  void idle(const char* name, const char* meaning, IdleStrategy DriverConfig::*member) {
+    add(
+        name, meaning, "adaptive, busy-spin, noop, yield, sleep-ns or backoff",
+        [=](DriverConfig& c, std::string_view value, std::string&) {
+          const auto kind = parseIdleKind(value);
+          if (kind) (c.*member).kind = *kind;
+          return kind.has_value();
+        },
+        [=](const DriverConfig& c) { return std::string(idleKindText((c.*member).kind)); });
+    const std::string arguments = std::string(name) + "_INIT_ARGS";
+    add(
+        arguments.c_str(), "Arguments of that strategy",
+        "backoff: spins|yields|minPark|maxPark, as in 10|20|1us|1ms; sleep-ns: a duration up to 1s",
+        [=](DriverConfig& c, std::string_view value, std::string&) { return applyIdleArguments(c.*member, value).ok(); },
+        [=](const DriverConfig& c) {
+          const IdleStrategy& s = c.*member;
+          if (s.kind == IdleKind::kSleep) return durationText(s.minParkNs);
+          if (s.kind != IdleKind::kBackoff) return std::string();
+          return std::to_string(s.spins) + "|" + std::to_string(s.yields) + "|" + durationText(s.minParkNs) + "|" +
+                 durationText(s.maxParkNs);
+        });
+  }
+
+  void mode(const char* name, const char* meaning, mode_t DriverConfig::*member, mode_t needed, mode_t mask) {
+    add(
+        name, meaning, "octal permission bits that include the owner's, as in 0660 or 02770",
+        [=](DriverConfig& c, std::string_view value, std::string&) {
+          unsigned bits = 0;
+          if (value.empty() || value.size() > 5) return false;
+          for (const char digit : value) {
+            if (digit < '0' || digit > '7') return false;
+            bits = bits * 8 + static_cast<unsigned>(digit - '0');
+          }
+          if ((bits & needed) != needed || (bits & ~mask) != 0) return false;
+          c.*member = static_cast<mode_t>(bits);
+          return true;
+        },
+        [=](const DriverConfig& c) {
+          std::string out;
+          for (unsigned bits = c.*member; bits != 0; bits /= 8) out.insert(out.begin(), static_cast<char>('0' + bits % 8));
+          return "0" + out;
+        });
+  }
+
+  void ports(const char* name, const char* meaning, PortRange DriverConfig::*member) {
+    add(
+        name, meaning, "two ports from 1 to 65535, low first, as in '20000 20100'; '0 0' for any",
+        [=](DriverConfig& c, std::string_view value, std::string&) {
+          auto parts = splitList(value, ' ');
+          std::erase(parts, "");
+          if (parts.size() != 2) return false;
+          const auto low = parseInteger(parts[0]);
+          const auto high = parseInteger(parts[1]);
+          if (!low || !high || *low < 0 || *high > 65535 || *low > *high || (*low == 0 && *high != 0)) return false;
+          c.*member = {static_cast<uint16_t>(*low), static_cast<uint16_t>(*high)};
+          return true;
+        },
+        [=](const DriverConfig& c) { return std::to_string((c.*member).low) + " " + std::to_string((c.*member).high); });
+  }
+
+  // Aeron's option that changes nothing here: any value is taken, and said to be without effect.
+  void ignored(const char* name, const char* why) {
+    add(name, why, "anything: it has no effect", [name, why](DriverConfig&, std::string_view, std::string& notice) {
+      notice = std::string(name) + " has no effect: " + why;
+      return true;
+    });
+  }
+
+  // Something that comes later: only the value that asks for nothing is taken, since going on without it would break what was asked for.
+  void unsupported(const char* name, const char* what, std::vector<std::string> harmless) {
+    std::string allowed = "not supported by this version";
+    for (const std::string& value : harmless) allowed += (value.empty() ? ", leave it out or empty" : ", or '" + value + "'");
+    add(name, what, std::move(allowed), [harmless = std::move(harmless)](DriverConfig&, std::string_view value, std::string&) {
+      return std::find(harmless.begin(), harmless.end(), value) != harmless.end();
+    });
+  }
+};
+
+bool isFrameAligned(int64_t v) { return v % 32 == 0; }
+bool isPower(int64_t v) { return isPowerOfTwo(v); }
+bool isEven8(int64_t v) { return v % 8 == 0; }
+bool isCounterAligned(int64_t v) { return v % static_cast<int64_t>(cnc::kCounterValueLength) == 0; }
+bool isPage(int64_t v) { return isPowerOfTwo(v); }
+
+// A ring buffer's length as in Aeron: a power of two, with or without its trailer.
+Apply ringLength(int32_t cnc::CncSizes::*member, size_t trailer) {
+  return [member, trailer](DriverConfig& c, std::string_view value, std::string&) {
+    const auto parsed = parseSize(value);
+    if (!parsed) return false;
+    const auto withTrailer = static_cast<int64_t>(trailer);
+    const int64_t capacity = isPowerOfTwo(*parsed) ? *parsed : *parsed - withTrailer;
+    if (!isPowerOfTwo(capacity) || capacity < 64 * 1024 || capacity > 256 * kMiB) return false;
+    c.cncSizes.*member = static_cast<int32_t>(capacity + withTrailer);
+    return true;
+  };
+}
+
+Show cncSize(int32_t cnc::CncSizes::*member) {
+  return [member](const DriverConfig& c) { return sizeText(c.cncSizes.*member); };
+}
+
+void cncOptions(Table& t) {
+  t.add("AERON_CONDUCTOR_BUFFER_LENGTH", "Length of the command ring from clients",
+        "power of two from 64k to 256m, with or without its trailer of 768 bytes",
+        ringLength(&cnc::CncSizes::toDriverLength, cnc::kRingTrailerLength), cncSize(&cnc::CncSizes::toDriverLength));
+  t.add("AERON_CLIENTS_BUFFER_LENGTH", "Length of the broadcast buffer to clients",
+        "power of two from 64k to 256m, with or without its trailer of 128 bytes",
+        ringLength(&cnc::CncSizes::toClientsLength, cnc::kBroadcastTrailerLength), cncSize(&cnc::CncSizes::toClientsLength));
+  const auto plain = [&](const char* name, const char* meaning, int32_t cnc::CncSizes::*member, int64_t min, const char* rule,
+                         bool (*check)(int64_t)) {
+    t.add(
+        name, meaning, "size from " + sizeText(min) + " to 256m, " + rule,
+        [=](DriverConfig& c, std::string_view value, std::string&) {
+          const auto parsed = parseSize(value);
+          if (!parsed || *parsed < min || *parsed > 256 * kMiB || !check(*parsed)) return false;
+          c.cncSizes.*member = static_cast<int32_t>(*parsed);
+          return true;
+        },
+        cncSize(member));
+  };
+  plain("AERON_COUNTERS_BUFFER_LENGTH", "Length of the counter values, 128 bytes a counter; their metadata takes four times as much",
+        &cnc::CncSizes::countersValuesLength, 32 * 1024, "a multiple of 128", isCounterAligned);
+  plain("AERON_ERROR_BUFFER_LENGTH", "Length of the error log", &cnc::CncSizes::errorLogLength, 4096, "a multiple of 8", isEven8);
+}
+
+void directoryOptions(Table& t) {
+  t.text("AERON_DIR", "Directory of the driver, on memory", "path", &DriverConfig::directory);
+  t.toggle("AERON_DIR_DELETE_ON_START", "Delete what is in the directory at start, even when a driver seems to run there",
+           &DriverConfig::deleteDirectoryOnStart);
+  t.toggle("AERON_DIR_DELETE_ON_SHUTDOWN", "Remove the directory itself at the end, also when it existed before",
+           &DriverConfig::deleteDirectoryOnShutdown);
+  t.toggle("AERON_DIR_WARN_IF_EXISTS", "Log when the directory exists at start", &DriverConfig::warnIfDirectoryExists);
+  t.mode("OUTRIGGER_DIR_MODE", "Permissions of the directory; its group may use the driver", &DriverConfig::directoryMode, 0700, 07777);
+  t.mode("OUTRIGGER_FILE_MODE", "Permissions of the files in it, whatever the umask", &DriverConfig::fileMode, 0600, 0666);
+  t.duration("AERON_DRIVER_TIMEOUT", "Age of the heartbeat from which a driver counts as dead", &DriverConfig::driverTimeoutMs, kMilliNs,
+             kDaySeconds * kSecondNs, kMilliNs);
+  t.size("AERON_FILE_PAGE_SIZE", "Page size that files are aligned to", &DriverConfig::filePageSize, 4096, 1024 * kMiB, ", a power of two",
+         isPage);
+  t.size("AERON_LOSS_REPORT_BUFFER_LENGTH", "Length of the loss report", &DriverConfig::lossReportLength, 4096, 256 * kMiB);
+  cncOptions(t);
+  t.ignored("AERON_PERFORM_STORAGE_CHECKS", "memory is reserved before anything is written to it");
+  t.ignored("AERON_LOW_FILE_STORE_WARNING_THRESHOLD", "memory is reserved before anything is written to it");
+}
+
+void threadOptions(Table& t) {
+  t.choice<ThreadingMode>("AERON_THREADING_MODE", "Which agents share a thread", &DriverConfig::threadingMode,
+                          {{"shared", ThreadingMode::kShared},
+                           {"shared_network", ThreadingMode::kSharedNetwork},
+                           {"shared-network", ThreadingMode::kSharedNetwork},
+                           {"dedicated", ThreadingMode::kDedicated},
+                           {"invoker", ThreadingMode::kInvoker}},
+                          "DEDICATED, SHARED_NETWORK, SHARED or INVOKER");
+  t.idle("AERON_CONDUCTOR_IDLE_STRATEGY", "How the conductor idles (DEDICATED, SHARED_NETWORK)", &DriverConfig::conductorIdle);
+  t.idle("AERON_SENDER_IDLE_STRATEGY", "How the sender idles (DEDICATED)", &DriverConfig::senderIdle);
+  t.idle("AERON_RECEIVER_IDLE_STRATEGY", "How the receiver idles (DEDICATED)", &DriverConfig::receiverIdle);
+  t.idle("AERON_SHAREDNETWORK_IDLE_STRATEGY", "How sender and receiver idle (SHARED_NETWORK)", &DriverConfig::sharedNetworkIdle);
+  t.idle("AERON_SHARED_IDLE_STRATEGY", "How the one thread idles (SHARED)", &DriverConfig::sharedIdle);
+  t.number("AERON_CONDUCTOR_CPU_AFFINITY", "CPU of the conductor's thread, -1 for any", &DriverConfig::conductorCpu, -1, 1023);
+  t.number("AERON_SENDER_CPU_AFFINITY", "CPU of the sender's thread, -1 for any", &DriverConfig::senderCpu, -1, 1023);
+  t.number("AERON_RECEIVER_CPU_AFFINITY", "CPU of the receiver's thread, -1 for any", &DriverConfig::receiverCpu, -1, 1023);
+  t.duration("AERON_DRIVER_CONDUCTOR_CYCLE_THRESHOLD", "Longer duty cycles of the conductor are counted",
+             &DriverConfig::conductorCycleThresholdNs, kMicroNs);
+  t.duration("AERON_DRIVER_SENDER_CYCLE_THRESHOLD", "Longer duty cycles of the sender are counted", &DriverConfig::senderCycleThresholdNs,
+             kMicroNs);
+  t.duration("AERON_DRIVER_RECEIVER_CYCLE_THRESHOLD", "Longer duty cycles of the receiver are counted",
+             &DriverConfig::receiverCycleThresholdNs, kMicroNs);
+  t.ignored("AERON_DRIVER_NAME_RESOLVER_THRESHOLD", "names are resolved on the resource thread, where nobody waits");
+  for (const char* name : {"AERON_ASYNC_CPU_AFFINITY", "AERON_DRIVER_ASYNC_EXECUTOR_ENABLED", "AERON_DRIVER_ASYNC_EXECUTOR_IDLE_STRATEGY",
+                           "AERON_DRIVER_ASYNC_EXECUTOR_IDLE_STRATEGY_INIT_ARGS", "AERON_DRIVER_CPUSET_AFFINITY",
+                           "AERON_DRIVER_CPUSET_WARNINGS_AS_ERRORS", "AERON_AGENT_ON_START_FUNCTION"}) {
+    t.ignored(name, "blocking work has a thread of its own that sleeps until it is needed");
+  }
+}
+
+void streamOptions(Table& t) {
+  t.size("AERON_TERM_BUFFER_LENGTH", "Term length of UDP publications", &DriverConfig::termBufferLength, 64 * 1024, 1024 * kMiB,
+         ", a power of two", isPower);
+  t.size("AERON_IPC_TERM_BUFFER_LENGTH", "Term length of IPC publications", &DriverConfig::ipcTermBufferLength, 64 * 1024, 1024 * kMiB,
+         ", a power of two", isPower);
+  t.toggle("AERON_TERM_BUFFER_SPARSE_FILE", "Terms get memory when they are first used", &DriverConfig::termBufferSparse);
+  t.size("AERON_MTU_LENGTH", "Longest datagram of UDP publications", &DriverConfig::mtuLength, 64, 65504, ", a multiple of 32",
+         isFrameAligned);
+  t.size("AERON_IPC_MTU_LENGTH", "Longest frame of IPC publications", &DriverConfig::ipcMtuLength, 64, 65504, ", a multiple of 32",
+         isFrameAligned);
+  t.size("AERON_PUBLICATION_TERM_WINDOW_LENGTH", "How far UDP publishers may be ahead, 0 for half a term",
+         &DriverConfig::publicationWindowLength, 0, 1024 * kMiB);
+  t.size("AERON_IPC_PUBLICATION_TERM_WINDOW_LENGTH", "How far IPC publishers may be ahead, 0 for half a term",
+         &DriverConfig::ipcPublicationWindowLength, 0, 1024 * kMiB);
+  t.size("AERON_RCV_INITIAL_WINDOW_LENGTH", "Receiver window", &DriverConfig::initialWindowLength, 256, 1024 * kMiB);
+  t.size("AERON_SOCKET_SO_RCVBUF", "Receive buffer of sockets, 0 for the system's", &DriverConfig::socketReceiveBufferLength, 0, kMaxInt32);
+  t.size("AERON_SOCKET_SO_SNDBUF", "Send buffer of sockets, 0 for the system's", &DriverConfig::socketSendBufferLength, 0, kMaxInt32);
+  t.number("AERON_SOCKET_MULTICAST_TTL", "TTL of multicast, 0 for the system's", &DriverConfig::multicastTtl, 0, 255);
+  t.toggle("AERON_SPIES_SIMULATE_CONNECTION", "Spies alone make a publication connected", &DriverConfig::spiesSimulateConnection);
+  t.toggle("AERON_RELIABLE_STREAM", "Subscriptions ask for what is lost", &DriverConfig::reliableStream);
+  t.toggle("AERON_TETHER_SUBSCRIPTIONS", "Subscriptions hold the publisher back", &DriverConfig::tetherSubscriptions);
+  t.toggle("AERON_REJOIN_STREAM", "Untethered subscriptions join again after resting", &DriverConfig::rejoinStream);
+  t.number("AERON_PUBLICATION_RESERVED_SESSION_ID_LOW", "First session id that is never given out",
+           &DriverConfig::publicationReservedSessionIdLow, std::numeric_limits<int32_t>::min(), kMaxInt32);
+  t.number("AERON_PUBLICATION_RESERVED_SESSION_ID_HIGH", "Last session id that is never given out",
+           &DriverConfig::publicationReservedSessionIdHigh, std::numeric_limits<int32_t>::min(), kMaxInt32);
+  t.ports("AERON_SENDER_WILDCARD_PORT_RANGE", "Ports that publications with port 0 take", &DriverConfig::senderPorts);
+  t.ports("AERON_RECEIVER_WILDCARD_PORT_RANGE", "Ports that subscriptions with port 0 take", &DriverConfig::receiverPorts);
+  for (const char* name : {"AERON_SEND_TO_STATUS_POLL_RATIO", "AERON_RECEIVER_IO_VECTOR_CAPACITY", "AERON_SENDER_IO_VECTOR_CAPACITY",
+                           "AERON_NETWORK_PUBLICATION_MAX_MESSAGES_PER_SEND"}) {
+    t.ignored(name, "batches follow the load");
+  }
+  t.ignored("AERON_DRIVER_RESOURCE_FREE_LIMIT", "files are removed on the resource thread");
+  t.ignored("AERON_DRIVER_STREAM_SESSION_LIMIT", "sessions are limited by the memory volume");
+}
+
+void timeoutOptions(Table& t) {
+  t.duration("AERON_TIMER_INTERVAL", "Interval between checks of timeouts", &DriverConfig::timerIntervalNs, kMilliNs, 60 * kSecondNs);
+  t.duration("AERON_CLIENT_LIVENESS_TIMEOUT", "Silence after which a client is dead", &DriverConfig::clientLivenessTimeoutNs, kMilliNs);
+  t.duration("AERON_IMAGE_LIVENESS_TIMEOUT", "Silence after which an image is gone", &DriverConfig::imageLivenessTimeoutNs, kMilliNs);
+  t.duration("AERON_PUBLICATION_UNBLOCK_TIMEOUT", "Age at which a dead publisher's claim is skipped",
+             &DriverConfig::publicationUnblockTimeoutNs, kMilliNs);
+  t.duration("AERON_PUBLICATION_CONNECTION_TIMEOUT", "Silence after which a receiver is gone",
+             &DriverConfig::publicationConnectionTimeoutNs, kMilliNs);
+  t.duration("AERON_PUBLICATION_LINGER_TIMEOUT", "Time a drained publication stays for repairs", &DriverConfig::publicationLingerTimeoutNs,
+             0);
+  t.duration("AERON_RCV_STATUS_MESSAGE_TIMEOUT", "Longest time between status messages", &DriverConfig::statusMessageTimeoutNs, kMilliNs);
+  t.duration("AERON_COUNTERS_FREE_TO_REUSE_TIMEOUT", "Time a freed counter is not given out", &DriverConfig::counterFreeToReuseTimeoutNs,
+             0);
+  t.duration("AERON_UNTETHERED_WINDOW_LIMIT_TIMEOUT", "Time an untethered subscriber may be behind",
+             &DriverConfig::untetheredWindowLimitTimeoutNs, kMilliNs);
+  t.duration("AERON_UNTETHERED_LINGER_TIMEOUT", "Time it may then still read what it has", &DriverConfig::untetheredLingerTimeoutNs, 0);
+  t.duration("AERON_UNTETHERED_RESTING_TIMEOUT", "Time it then rests", &DriverConfig::untetheredRestingTimeoutNs, kMilliNs);
+  t.duration("AERON_RETRANSMIT_UNICAST_DELAY", "Wait before a retransmission", &DriverConfig::retransmitUnicastDelayNs, 0, 60 * kSecondNs);
+  t.duration("AERON_RETRANSMIT_UNICAST_LINGER", "At most this long a repeated NAK is ignored; shortened to the round trip",
+             &DriverConfig::retransmitUnicastLingerNs, 0, 60 * kSecondNs);
+  t.duration("AERON_NAK_UNICAST_DELAY", "Wait before the first NAK of a gap", &DriverConfig::nakUnicastDelayNs, 0, 60 * kSecondNs);
+  t.duration("AERON_NAK_MULTICAST_MAX_BACKOFF", "Longest random wait before a NAK among many receivers",
+             &DriverConfig::nakMulticastMaxBackoffNs, kMicroNs, 60 * kSecondNs);
+  t.number("AERON_NAK_MULTICAST_GROUP_SIZE", "Receivers expected in such a group", &DriverConfig::nakMulticastGroupSize, 1, 1'000'000);
+  t.ignored("AERON_NAK_UNICAST_RETRY_DELAY_RATIO", "a NAK is repeated after the measured round trip");
+  t.number("AERON_MAX_RESEND", "Retransmissions under way for one stream", &DriverConfig::maxResend, 1, 256);
+  t.ignored("AERON_DRIVER_RERESOLUTION_CHECK_INTERVAL", "destination names are resolved when they are added");
+}
+
+bool applySupplier(FlowControlStrategy& out, std::string_view value) {
+  static const std::unordered_map<std::string, FlowControlStrategy> kNames = {
+      {"max", FlowControlStrategy::kMax},
+      {"multicast_max", FlowControlStrategy::kMax},
+      {"unicast_max", FlowControlStrategy::kMax},
+      {"aeron_max_multicast_flow_control_strategy_supplier", FlowControlStrategy::kMax},
+      {"aeron_unicast_flow_control_strategy_supplier", FlowControlStrategy::kMax},
+      {"io.aeron.driver.maxmulticastflowcontrolsupplier", FlowControlStrategy::kMax},
+      {"io.aeron.driver.unicastflowcontrolsupplier", FlowControlStrategy::kMax},
+      {"io.aeron.driver.defaultmulticastflowcontrolsupplier", FlowControlStrategy::kMax},
+      {"io.aeron.driver.defaultunicastflowcontrolsupplier", FlowControlStrategy::kMax},
+      {"min", FlowControlStrategy::kMin},
+      {"multicast_min", FlowControlStrategy::kMin},
+      {"aeron_min_flow_control_strategy_supplier", FlowControlStrategy::kMin},
+      {"io.aeron.driver.minmulticastflowcontrolsupplier", FlowControlStrategy::kMin},
+      {"tagged", FlowControlStrategy::kTagged},
+      {"multicast_tagged", FlowControlStrategy::kTagged},
+      {"aeron_tagged_flow_control_strategy_supplier", FlowControlStrategy::kTagged},
+      {"io.aeron.driver.taggedmulticastflowcontrolsupplier", FlowControlStrategy::kTagged},
+  };
+  const auto found = kNames.find(lowerCase(value));
+  if (found == kNames.end()) return false;
+  out = found->second;
+  return true;
+}
+
+const char* strategyText(FlowControlStrategy strategy) {
+  switch (strategy) {
+    case FlowControlStrategy::kMax:
+      return "max";
+    case FlowControlStrategy::kMin:
+      return "min";
+    case FlowControlStrategy::kTagged:
+      return "tagged";
+  }
+  return "";
+}
+
+void flowControlOptions(Table& t) {
+  const auto supplier = [&](const char* name, const char* meaning, FlowControlStrategy DriverConfig::*member) {
+    t.add(
+        name, meaning, "max, min, tagged, or the supplier names of Aeron's drivers such as aeron_min_flow_control_strategy_supplier",
+        [=](DriverConfig& c, std::string_view value, std::string&) { return applySupplier(c.*member, value); },
+        [=](const DriverConfig& c) { return std::string(strategyText(c.*member)); });
+  };
+  supplier("AERON_UNICAST_FLOWCONTROL_SUPPLIER", "Flow control of unicast publications", &DriverConfig::unicastFlowControl);
+  supplier("AERON_MULTICAST_FLOWCONTROL_SUPPLIER", "Flow control of publications with several receivers",
+           &DriverConfig::multicastFlowControl);
+  t.duration("AERON_FLOW_CONTROL_RECEIVER_TIMEOUT", "Silence after which a receiver no longer counts",
+             &DriverConfig::flowControlReceiverTimeoutNs, kMilliNs);
+  t.number("AERON_FLOW_CONTROL_GROUP_MIN_SIZE", "Receivers needed before anything is sent", &DriverConfig::flowControlGroupMinSize, 0,
+           kMaxInt32);
+  t.number("AERON_FLOW_CONTROL_GROUP_TAG", "Tag of the receivers that count under tagged flow control", &DriverConfig::flowControlGroupTag,
+           INT64_MIN, INT64_MAX);
+  t.add(
+      "AERON_RECEIVER_GROUP_TAG", "Tag that this driver's receivers send, empty for none", "whole number of 64 bits, or empty",
+      [](DriverConfig& c, std::string_view value, std::string&) {
+        const auto parsed = parseInteger(value);
+        if (!parsed && !value.empty()) return false;
+        c.hasReceiverGroupTag = parsed.has_value();
+        c.receiverGroupTag = parsed.value_or(-1);
+        return true;
+      },
+      [](const DriverConfig& c) { return c.hasReceiverGroupTag ? std::to_string(c.receiverGroupTag) : std::string(); });
+  t.choice<InferableBoolean>("AERON_RECEIVER_GROUP_CONSIDERATION", "Whether receivers hold back NAKs as in a group",
+                             &DriverConfig::receiverGroupConsideration,
+                             {{"infer", InferableBoolean::kInfer}, {"true", InferableBoolean::kTrue}, {"false", InferableBoolean::kFalse}},
+                             "true, false or infer");
+  t.choice<CongestionControlKind>("AERON_CONGESTIONCONTROL_SUPPLIER", "Congestion control of images", &DriverConfig::congestionControl,
+                                  {{"static", CongestionControlKind::kStatic},
+                                   {"aeron_congestion_control_default_strategy_supplier", CongestionControlKind::kStatic},
+                                   {"aeron_static_window_congestion_control_strategy_supplier", CongestionControlKind::kStatic},
+                                   {"io.aeron.driver.defaultcongestioncontrolsupplier", CongestionControlKind::kStatic}},
+                                  "static; cubic is not supported by this version");
+  for (const char* name :
+       {"AERON_CUBICCONGESTIONCONTROL_MEASURERTT", "AERON_CUBICCONGESTIONCONTROL_INITIALRTT", "AERON_CUBICCONGESTIONCONTROL_TCPMODE"}) {
+    t.ignored(name, "there is no cubic congestion control in this version");
+  }
+}
+
+void ioOptions(Table& t) {
+  t.add(
+      "OUTRIGGER_BACKENDS", "Network backends, best first: the first that opens is taken, and the reason why no better one did is reported",
+      "comma-separated list of mmsg, socket",
+      [](DriverConfig& c, std::string_view value, std::string&) {
+        const auto names = splitList(value, ',');
+        const auto& known = io::backendNames();
+        for (const std::string& name : names) {
+          if (std::find(known.begin(), known.end(), name) == known.end()) return false;
+        }
+        c.backends = names;
+        c.backend = names.front();
+        return true;
+      },
+      [](const DriverConfig& c) {
+        std::string out;
+        for (const std::string& name : c.backends) out += (out.empty() ? "" : ",") + name;
+        return out;
+      });
+  t.toggle("OUTRIGGER_UDP_SEGMENT", "Use UDP segmentation offload where the kernel has it", &DriverConfig::segmentationOffload);
+  t.toggle("OUTRIGGER_UDP_GRO", "Use UDP receive coalescing where the kernel has it", &DriverConfig::receiveCoalescing);
+  t.number("OUTRIGGER_BUSY_POLL_US", "SO_BUSY_POLL of sockets in microseconds, 0 for off", &DriverConfig::busyPollUs, 0, 1'000'000);
+  t.add(
+      "OUTRIGGER_IMPAIR", "Loses, duplicates, corrupts and reorders datagrams on purpose: for tests",
+      "none, or parameters like rx-loss=0.1,tx-dup=0.01,corrupt=0.001,reorder=0.02,mask=0x2,seed=7",
+      [](DriverConfig& c, std::string_view value, std::string&) {
+        if (!value.empty() && !io::ImpairConfig::parse(value)) return false;
+        c.impair = value == "none" ? std::string() : std::string(value);
+        return true;
+      },
+      [](const DriverConfig& c) { return c.impair; });
+  t.add(
+      "AERON_UDP_CHANNEL_INCOMING_INTERCEPTORS", "'loss': lose received datagrams as the loss arguments say", "loss, or empty",
+      [](DriverConfig& c, std::string_view value, std::string&) {
+        if (value != "loss" && !value.empty()) return false;
+        c.aeronLoss = value == "loss";
+        return true;
+      },
+      [](const DriverConfig& c) { return std::string(c.aeronLoss ? "loss" : ""); });
+  t.add(
+      "AERON_UDP_CHANNEL_TRANSPORT_BINDINGS_LOSS_ARGS", "Arguments of that loss", "rate=0.01|seed=1|recv-msg-mask=0x2",
+      [](DriverConfig& c, std::string_view value, std::string&) {
+        if (!value.empty() && !io::ImpairConfig::parseAeronLoss(value)) return false;
+        c.aeronLossArguments = std::string(value);
+        return true;
+      },
+      [](const DriverConfig& c) { return c.aeronLossArguments; });
+  t.unsupported("AERON_UDP_CHANNEL_OUTGOING_INTERCEPTORS", "Interceptors of what is sent", {""});
+  t.unsupported("AERON_UDP_CHANNEL_TRANSPORT_BINDINGS_MEDIA", "Other transports: use OUTRIGGER_BACKENDS", {"", "default"});
+  t.unsupported("AERON_CONDUCTOR_UDP_CHANNEL_TRANSPORT_BINDINGS_MEDIA", "Other transports: use OUTRIGGER_BACKENDS", {"", "default"});
+  t.unsupported("AERON_DRIVER_DYNAMIC_LIBRARIES", "Plug-in libraries", {""});
+  t.ignored("AERON_DRIVER_CONNECT", "sockets of publications are not connected");
+  t.ignored("AERON_ENABLE_EXPERIMENTAL_FEATURES", "there are none");
+}
+
+void processOptions(Table& t) {
+  t.add(
+      "AERON_DRIVER_TERMINATION_VALIDATOR", "Whether a client's TERMINATE_DRIVER is obeyed",
+      "allow or deny (or aeron_driver_termination_validator_default_allow, ..._default_deny)",
+      [](DriverConfig& c, std::string_view value, std::string&) {
+        const std::string lower = lowerCase(value);
+        const bool allow = lower == "allow" || lower == "aeron_driver_termination_validator_default_allow" ||
+                           lower == "io.aeron.driver.defaultallowterminationvalidator";
+        const bool deny = lower == "deny" || lower == "aeron_driver_termination_validator_default_deny" ||
+                          lower == "io.aeron.driver.defaultdenyterminationvalidator";
+        if (allow || deny) c.terminationAllowed = allow;
+        return allow || deny;
+      },
+      [](const DriverConfig& c) { return std::string(c.terminationAllowed ? "allow" : "deny"); });
+  t.toggle("AERON_PRINT_CONFIGURATION", "Log the configuration at start", &DriverConfig::printConfiguration);
+  t.number("OUTRIGGER_RANDOM_SEED", "Seed of session ids and back-off, 0 for one from the clock", &DriverConfig::randomSeed, 0, INT64_MAX);
+  for (const char* name : {"AERON_EVENT_LOG", "AERON_EVENT_LOG_DISABLE", "AERON_EVENT_LOG_FILENAME", "AERON_EVENT_LOG_READER_CLASSNAME"}) {
+    t.ignored(name, "there is no event log in this version; counters and the error log say what happens");
+  }
+  t.unsupported("AERON_NAME_RESOLVER_SUPPLIER", "Other name resolvers", {"", "default"});
+  for (const char* name : {"AERON_NAME_RESOLVER_INIT_ARGS", "AERON_DRIVER_RESOLVER_NAME", "AERON_DRIVER_RESOLVER_INTERFACE",
+                           "AERON_DRIVER_RESOLVER_BOOTSTRAP_NEIGHBOR"}) {
+    t.unsupported(name, "Name resolution among drivers: use addresses or DNS names", {""});
+  }
+  for (const char* name :
+       {"AERON_DRIVER_RESOLVER_NEIGHBOR_TIMEOUT", "AERON_DRIVER_RESOLVER_SELF_RESOLUTION_INTERVAL",
+        "AERON_DRIVER_RESOLVER_NEIGHBOR_RESOLUTION_INTERVAL", "AERON_DRIVER_RESOLVER_BOOTSTRAP_NEIGHBOR_RESOLUTION_INTERVAL"}) {
+    t.ignored(name, "there is no name resolution among drivers in this version");
+  }
+}
+
+std::vector<ConfigOption> makeTable() {
+  Table table;
+  directoryOptions(table);
+  threadOptions(table);
+  ioOptions(table);
+  streamOptions(table);
+  timeoutOptions(table);
+  flowControlOptions(table);
+  processOptions(table);
+  return std::move(table.options);
+}
+
+}  // namespace
+
+std::string ConfigOption::flag() const { return upperFlag(*this); }
+
+const std::vector<ConfigOption>& configOptions() {
+  static const std::vector<ConfigOption> options = makeTable();
+  return options;
+}
+
+const ConfigOption* findOption(std::string_view name) {
+  for (const ConfigOption& option : configOptions()) {
+    if (option.name == name) return &option;
+  }
+  return nullptr;
+}
+
+Result<void> checkConfig(const DriverConfig& config, std::vector<std::string>& notices) {
+  if (config.publicationReservedSessionIdLow > config.publicationReservedSessionIdHigh) {
+    return makeError(ErrorCode::kGeneric,
+                     "AERON_PUBLICATION_RESERVED_SESSION_ID_LOW=" + std::to_string(config.publicationReservedSessionIdLow) +
+                         " is above AERON_PUBLICATION_RESERVED_SESSION_ID_HIGH=" + std::to_string(config.publicationReservedSessionIdHigh) +
+                         "; swap them");
+  }
+  if (config.socketSendBufferLength > 0 && config.mtuLength > config.socketSendBufferLength) {
+    return makeError(ErrorCode::kGeneric, "AERON_MTU_LENGTH=" + std::to_string(config.mtuLength) + " does not fit AERON_SOCKET_SO_SNDBUF=" +
+                                              std::to_string(config.socketSendBufferLength) + "; raise the buffer or lower the MTU");
+  }
+  if (config.publicationWindowLength > config.termBufferLength / 2) {
+    notices.push_back("AERON_PUBLICATION_TERM_WINDOW_LENGTH is more than half of AERON_TERM_BUFFER_LENGTH; half a term is used");
+  }
+  if (config.socketReceiveBufferLength > 0 && config.initialWindowLength > config.socketReceiveBufferLength) {
+    notices.push_back("AERON_RCV_INITIAL_WINDOW_LENGTH=" + sizeText(config.initialWindowLength) + " is more than AERON_SOCKET_SO_RCVBUF=" +
+                      sizeText(config.socketReceiveBufferLength) + ": a burst may overflow the socket");
+  }
+  return {};
+}
+
+}  // namespace outrigger::driver

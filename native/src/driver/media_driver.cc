@@ -1,0 +1,389 @@
+// SPDX-License-Identifier: Apache-2.0
+// MediaDriver: putting the parts together, and taking them apart in the order that clients and peers need.
+#include "driver/media_driver.h"
+
+#include <algorithm>
+#include <memory>
+#include <utility>
+#include <vector>
+
+#include "base/fd.h"
+#include "base/spsc_ring.h"
+#include "cnc/cnc_file.h"
+#include "cnc/counters.h"
+#include "cnc/doorbells.h"
+#include "cnc/error_log.h"
+#include "cnc/mpsc_ring.h"
+#include "driver/agent_messages.h"
+#include "driver/agent_runner.h"
+#include "driver/agents.h"
+#include "driver/conductor.h"
+#include "driver/counter_factory.h"
+#include "driver/driver_counters.h"
+#include "driver/driver_directory.h"
+#include "driver/receiver.h"
+#include "driver/resource_agent.h"
+#include "driver/sender.h"
+#include "io/backend.h"
+
+namespace outrigger::driver {
+namespace {
+
+// A command or an event is worked off within a cycle; a conductor that adds hundreds of streams at once keeps the rest itself.
+constexpr size_t kCommandRingLength = 512;
+constexpr size_t kEventRingLength = 512;
+// Closing waits for end-of-stream to be sent, but an orchestrator's patience is short.
+constexpr int64_t kCloseTimeoutNs = kSecondNs;
+constexpr int64_t kClosePauseNs = kMilliNs;
+constexpr int32_t kInvokerCloseCycles = 256;
+// Linux keeps 15 characters.
+constexpr const char* kConductorThread = "or-conductor";
+constexpr const char* kSenderThread = "or-sender";
+constexpr const char* kReceiverThread = "or-receiver";
+constexpr const char* kNetworkThread = "or-network";
+constexpr const char* kSharedThread = "or-driver";
+constexpr const char* kResourceThread = "or-resource";
+
+struct OpenedIo {
+  std::unique_ptr<io::DatagramIo> io;
+  std::string name;
+  std::string reasons;  // why what the profile prefers is not there
+};
+
+void appendReason(std::string& reasons, const std::string& reason) {
+  if (!reason.empty()) reasons += (reasons.empty() ? "" : "; ") + reason;
+}
+
+Result<OpenedIo> openBackend(const DriverConfig& config) {
+  io::BackendOptions options;
+  options.segmentation = config.segmentationOffload;
+  options.coalescing = config.receiveCoalescing;
+  options.busyPollUs = config.busyPollUs;
+  options.impair = config.impair;
+  OpenedIo opened;
+  for (const std::string& name : config.backends) {
+    auto io = io::makeBackend(name, options);
+    if (!io) {
+      appendReason(opened.reasons, name + ": " + io.error().message);
+      continue;
+    }
+    opened.io = io.take();
+    opened.name = name;
+    return opened;
+  }
+  return makeError(ErrorCode::kGeneric, config.backends.empty() ? "no backend is configured: set OUTRIGGER_BACKENDS"
+                                                                : "no backend of OUTRIGGER_BACKENDS opens: " + opened.reasons);
+}
+
+// Agents that share a thread share a FIFO.
+struct FifoPlan {
+  int32_t fifoOf[cnc::Doorbells::kAgentCount];
+};
+FifoPlan planFifos(ThreadingMode mode) {
+  switch (mode) {
+    case ThreadingMode::kDedicated:
+      return {{0, 1, 2}};
+    case ThreadingMode::kSharedNetwork:
+      return {{0, 1, 1}};
+    case ThreadingMode::kShared:
+    case ThreadingMode::kInvoker:
+      return {{0, 0, 0}};
+  }
+  return {{0, 0, 0}};
+}
+
+}  // namespace
+
+// Members in the order of creation: later ones use earlier ones.
+struct MediaDriver::State {
+  DriverConfig config;
+  SystemClock systemClock;
+  Clock* clock = nullptr;
+  std::vector<std::string> notices;
+  std::string backend;
+  std::string reasons;
+
+  DriverDirectory directory;
+  MappedFile cncFile;
+  cnc::CncRegions regions;
+  MappedFile lossReportFile;
+  cnc::Doorbells doorbells;
+  cnc::CountersManager countersManager;
+  std::unique_ptr<CounterFactory> counterFactory;
+  DriverCounters counters;
+  cnc::ErrorLog errorLog;
+  cnc::LossReport lossReport;
+  std::unique_ptr<io::DatagramIo> senderIo;
+  std::unique_ptr<io::DatagramIo> ownReceiverIo;  // only in dedicated mode
+  io::DatagramIo* receiverIo = nullptr;
+  std::unique_ptr<IoStatistics> senderStatistics;
+  std::unique_ptr<IoStatistics> receiverStatistics;
+
+  SpscRing<SenderCommand> toSender{kCommandRingLength};
+  SpscRing<AgentEvent> fromSender{kEventRingLength};
+  SpscRing<ReceiverCommand> toReceiver{kCommandRingLength};
+  SpscRing<AgentEvent> fromReceiver{kEventRingLength};
+  std::unique_ptr<ResourceAgent> resources;
+  std::unique_ptr<Sender> sender;
+  std::unique_ptr<Receiver> receiver;
+  std::unique_ptr<Conductor> conductor;
+
+  std::unique_ptr<ConductorAgent> conductorAgent;
+  std::unique_ptr<SenderAgent> senderAgent;
+  std::unique_ptr<ReceiverAgent> receiverAgent;
+  std::vector<std::unique_ptr<AgentRunner>> runners;
+  bool serving = false;
+
+  Result<void> makeFiles();
+  Result<void> openIo(const MediaDriverParts& parts);
+  void makeAgents(const MediaDriverParts& parts);
+  void makeRunners();
+  void start();
+  void close();
+  ~State() { close(); }
+
+ private:
+  AgentRunner& addRunner(const char* name, const IdleStrategy& idle, int32_t cpu, int32_t fifo);
+  CycleTimes cycleTimes(cnc::SystemCounter max, cnc::SystemCounter exceeded, int64_t thresholdNs) const {
+    return {counters[max], counters[exceeded], thresholdNs};
+  }
+  void addConductor(AgentRunner& runner) const;
+  void addSender(AgentRunner& runner) const;
+  void addReceiver(AgentRunner& runner) const;
+};
+
+Result<void> MediaDriver::State::makeFiles() {
+  const int64_t nowMs = clock->epochMillis();
+  auto taken = DriverDirectory::take(config, nowMs, notices);
+  if (!taken) return taken.error();
+  directory = taken.take();
+
+  const std::string cncPath = config.directory + "/" + cnc::kCncFileName;
+  auto file =
+      cnc::createCnc(cncPath, config.cncSizes, config.clientLivenessTimeoutNs, nowMs, ::getpid(), config.filePageSize, config.fileMode);
+  if (!file) return file.error();
+  cncFile = file.take();
+  auto mapped = cnc::mapOwnRegions(cncFile, cncPath);
+  if (!mapped) return mapped.error();
+  regions = mapped.take();
+
+  const std::string lossPath = config.directory + "/" + cnc::kLossReportFileName;
+  auto loss = MappedFile::create(lossPath, static_cast<uint64_t>(config.lossReportLength), config.fileMode);
+  if (!loss) return loss.error();
+  lossReportFile = loss.take();
+  // Written by the driver alone, but a page that a full volume refuses would still be SIGBUS.
+  if (const int err = lossReportFile.allocate(0, lossReportFile.length()); err != 0) {
+    return makeError(ErrorCode::kStorageSpace, "no room for '" + lossPath + "'; enlarge the memory volume", err);
+  }
+
+  auto bells = cnc::Doorbells::create(config.directory, planFifos(config.threadingMode).fifoOf, config.fileMode);
+  if (!bells) return bells.error();
+  doorbells = bells.take();
+
+  countersManager = cnc::CountersManager(regions.countersMetadata, regions.countersValues);
+  counterFactory = std::make_unique<CounterFactory>(countersManager);
+  if (!counterFactory->createDriverCounters(counters, nowMs)) {
+    return makeError(ErrorCode::kGeneric, "AERON_COUNTERS_BUFFER_LENGTH=" + std::to_string(config.cncSizes.countersValuesLength) +
+                                              " does not even hold the driver's own counters; raise it");
+  }
+  errorLog = cnc::ErrorLog(regions.errorLog);
+  lossReport = cnc::LossReport({lossReportFile.data(), lossReportFile.length()});
+  return {};
+}
+
+Result<void> MediaDriver::State::openIo(const MediaDriverParts& parts) {
+  const auto make = [&]() -> Result<std::unique_ptr<io::DatagramIo>> {
+    if (parts.makeIo) {
+      auto made = parts.makeIo();
+      if (made) backend = (*made)->caps().name;
+      return made;
+    }
+    auto opened = openBackend(config);
+    if (!opened) return opened.error();
+    backend = opened->name;
+    reasons = opened->reasons;
+    return std::move(opened->io);
+  };
+  auto first = make();
+  if (!first) return first.error();
+  senderIo = first.take();
+  receiverIo = senderIo.get();
+  if (config.threadingMode == ThreadingMode::kDedicated) {
+    auto second = make();
+    if (!second) return second.error();
+    ownReceiverIo = second.take();
+    receiverIo = ownReceiverIo.get();
+    receiverStatistics = std::make_unique<IoStatistics>(*ownReceiverIo, counters);
+  }
+  senderStatistics = std::make_unique<IoStatistics>(*senderIo, counters);
+  config.backend = backend;
+  appendReason(reasons, senderIo->caps().reason);
+
+  std::string label = "outrigger: backend=" + backend;
+  if (!config.impair.empty()) label += " impair=" + config.impair;
+  if (!reasons.empty()) label += " not better because: " + reasons;
+  const cnc::Counter info = counterFactory->text(cnc::counter_type::kOutriggerBackendInfo, label, 0, clock->epochMillis());
+  if (info.valid()) info.set(1);
+  return {};
+}
+
+void MediaDriver::State::makeAgents(const MediaDriverParts& parts) {
+  // Constructed with the time and seed of the start, so that equal runs of a simulation are equal.
+  const int64_t nowNs = clock->nanoTime();
+  const int64_t nowMs = clock->epochMillis();
+  if (config.randomSeed == 0) config.randomSeed = static_cast<uint64_t>(nowNs) ^ (static_cast<uint64_t>(::getpid()) << 40) ^ 0x0172'16E2;
+  resources = std::make_unique<ResourceAgent>(kResourceThread, [this] { doorbells.ringAgent(cnc::AgentId::kConductor); });
+  resources->useThread(config.threadingMode != ThreadingMode::kInvoker);
+  sender = std::make_unique<Sender>(*senderIo, config, counters, toSender, fromSender, doorbells);
+  receiver = std::make_unique<Receiver>(*receiverIo, config, counters, toReceiver, fromReceiver, doorbells);
+  ConductorParts conductorParts{
+      .config = config,
+      .cnc = regions,
+      .counterFactory = *counterFactory,
+      .counters = counters,
+      .errorLog = errorLog,
+      .lossReport = lossReport,
+      .doorbells = doorbells,
+      .resources = *resources,
+      .senderIo = *senderIo,
+      .receiverIo = *receiverIo,
+      .toSender = toSender,
+      .fromSender = fromSender,
+      .toReceiver = toReceiver,
+      .fromReceiver = fromReceiver,
+      .allocator = parts.allocator ? parts.allocator : FileAllocator(allocateFile),
+      .resolver = parts.resolver ? parts.resolver : net::HostResolver(net::resolveHost),
+  };
+  conductor = std::make_unique<Conductor>(std::move(conductorParts), nowNs, nowMs);
+  conductorAgent = std::make_unique<ConductorAgent>(*conductor, *clock, countersManager, doorbells, fromSender, fromReceiver);
+  senderAgent = std::make_unique<SenderAgent>(*sender, toSender, fromSender, doorbells, senderStatistics.get());
+  receiverAgent = std::make_unique<ReceiverAgent>(*receiver, toReceiver, fromReceiver, doorbells, receiverStatistics.get());
+}
+
+AgentRunner& MediaDriver::State::addRunner(const char* name, const IdleStrategy& idle, int32_t cpu, int32_t fifo) {
+  RunnerOptions options;
+  options.threadName = name;
+  options.idle = idle;
+  options.cpu = cpu;
+  options.fifo = fifo;
+  runners.push_back(std::make_unique<AgentRunner>(std::move(options), *clock, doorbells, conductorAgent->silentClients()));
+  return *runners.back();
+}
+
+void MediaDriver::State::addConductor(AgentRunner& runner) const {
+  runner.add(*conductorAgent,
+             cycleTimes(cnc::SystemCounter::kConductorMaxCycleTime, cnc::SystemCounter::kConductorCycleTimeThresholdExceeded,
+                        config.conductorCycleThresholdNs),
+             nullptr);
+}
+
+void MediaDriver::State::addSender(AgentRunner& runner) const {
+  runner.add(*senderAgent,
+             cycleTimes(cnc::SystemCounter::kSenderMaxCycleTime, cnc::SystemCounter::kSenderCycleTimeThresholdExceeded,
+                        config.senderCycleThresholdNs),
+             senderIo.get());
+}
+
+void MediaDriver::State::addReceiver(AgentRunner& runner) const {
+  runner.add(*receiverAgent,
+             cycleTimes(cnc::SystemCounter::kReceiverMaxCycleTime, cnc::SystemCounter::kReceiverCycleTimeThresholdExceeded,
+                        config.receiverCycleThresholdNs),
+             receiverIo);
+}
+
+void MediaDriver::State::makeRunners() {
+  switch (config.threadingMode) {
+    case ThreadingMode::kDedicated:
+      addConductor(addRunner(kConductorThread, config.conductorIdle, config.conductorCpu, 0));
+      addSender(addRunner(kSenderThread, config.senderIdle, config.senderCpu, 1));
+      addReceiver(addRunner(kReceiverThread, config.receiverIdle, config.receiverCpu, 2));
+      break;
+    case ThreadingMode::kSharedNetwork: {
+      addConductor(addRunner(kConductorThread, config.conductorIdle, config.conductorCpu, 0));
+      AgentRunner& network = addRunner(kNetworkThread, config.sharedNetworkIdle, config.senderCpu, 1);
+      addSender(network);
+      addReceiver(network);
+      break;
+    }
+    case ThreadingMode::kShared:
+    case ThreadingMode::kInvoker: {
+      AgentRunner& shared = addRunner(kSharedThread, config.sharedIdle, config.conductorCpu, 0);
+      addConductor(shared);
+      addSender(shared);
+      addReceiver(shared);
+      break;
+    }
+  }
+}
+
+void MediaDriver::State::start() {
+  cnc::MpscRing(regions.toDriver).consumerHeartbeatMs(clock->epochMillis());
+  cnc::publishCnc(cncFile);
+  serving = true;
+  if (config.threadingMode == ThreadingMode::kInvoker) return;
+  for (const auto& runner : runners) runner->start();
+}
+
+void MediaDriver::State::close() {
+  if (conductorAgent && serving) {
+    conductorAgent->requestClose();
+    if (config.threadingMode == ThreadingMode::kInvoker) {
+      for (int32_t i = 0; i < kInvokerCloseCycles && !conductorAgent->closed(); ++i) runners.front()->cycle();
+    } else {
+      doorbells.ringAgent(cnc::AgentId::kConductor);
+      const timespec pause{0, kClosePauseNs};
+      for (int64_t waitedNs = 0; waitedNs < kCloseTimeoutNs && !conductorAgent->closed(); waitedNs += kClosePauseNs) {
+        ::nanosleep(&pause, nullptr);
+      }
+    }
+  }
+  for (const auto& runner : runners) runner->stop();
+  if (resources) resources->stop();
+  runners.clear();
+  receiverAgent.reset();
+  senderAgent.reset();
+  conductorAgent.reset();
+  // What the conductor owns is used by sender and receiver, but those no longer run; endpoints must go before the backends they are of.
+  conductor.reset();
+  receiver.reset();
+  sender.reset();
+  resources.reset();
+  ownReceiverIo.reset();
+  senderIo.reset();
+  // Clients learn at once that nobody serves them any more.
+  if (serving) cnc::MpscRing(regions.toDriver).consumerHeartbeatMs(-1);
+  serving = false;
+  directory.remove(config.deleteDirectoryOnShutdown);
+}
+
+MediaDriver::MediaDriver() : state_(std::make_unique<State>()) {}
+MediaDriver::~MediaDriver() = default;
+
+Result<std::unique_ptr<MediaDriver>> MediaDriver::launch(const DriverConfig& config, MediaDriverParts parts) {
+  std::unique_ptr<MediaDriver> driver(new MediaDriver());
+  State& state = *driver->state_;
+  state.config = config;
+  state.clock = parts.clock != nullptr ? parts.clock : &state.systemClock;
+  if (parts.clock != nullptr && config.threadingMode != ThreadingMode::kInvoker) {
+    return makeError(ErrorCode::kNotSupported, "a clock of one's own works in invoker mode only: threads sleep on the system's");
+  }
+  if (auto r = state.makeFiles(); !r) return r.error();
+  if (auto r = state.openIo(parts); !r) return r.error();
+  state.makeAgents(parts);
+  state.makeRunners();
+  state.start();
+  return driver;
+}
+
+const DriverConfig& MediaDriver::config() const { return state_->config; }
+const std::string& MediaDriver::backend() const { return state_->backend; }
+const std::string& MediaDriver::backendReasons() const { return state_->reasons; }
+const std::vector<std::string>& MediaDriver::notices() const { return state_->notices; }
+
+int32_t MediaDriver::doWork() { return state_->config.threadingMode == ThreadingMode::kInvoker ? state_->runners.front()->cycle() : 0; }
+
+int64_t MediaDriver::nextDeadlineNs() { return state_->runners.front()->nextDeadlineNs(state_->clock->nanoTime()); }
+
+bool MediaDriver::terminationRequested() const { return state_->conductorAgent->terminationRequested(); }
+
+}  // namespace outrigger::driver
