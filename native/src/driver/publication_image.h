@@ -49,7 +49,6 @@ struct ImageCounters {
 };
 
 struct ReceiverContext;
-class LossDetector;
 
 class PublicationImage {
  public:
@@ -96,8 +95,34 @@ class PublicationImage {
   void onTermBacked(int64_t position);
   void reject(ReceiverContext& context, int64_t nowNs);
   void onSetup(const wire::SetupFrame& setup, const io::SockAddr& source, int64_t nowNs);  // a repeated SETUP while active
+  // Whether a subscription still wants this stream and session. An image that nobody wants drains; one whose subscribers merely rest goes on.
+  void setInterest(bool interested);
+  bool hasSubscribers() const { return !subscribers_.empty(); }
+  // Frames became readable, or the stream ended, since the last call: clients that wait have work.
+  bool takeAdvanced();
+  // When doWork must run again even if no packet comes.
+  int64_t nextDeadlineNs(int64_t nowNs) const;
 
  private:
+  int64_t consumedPosition() const;
+  int32_t onHeartbeat(ReceiverContext& context, const uint8_t* data, int64_t nowNs);
+  bool openGap(int64_t end, int64_t nowNs);
+  void insertFresh(int64_t position, int64_t end, const uint8_t* run, int32_t length);
+  void insertLate(int64_t position, const uint8_t* run, int32_t length, int64_t nowNs);
+  void updatePositions();
+  void enter(ReceiverContext& context, ImageState state, int64_t nowNs);
+  int32_t recoverLoss(ReceiverContext& context, int64_t nowNs);
+  void reportLoss(ReceiverContext& context, int64_t nowNs);
+  int32_t askForMemory(ReceiverContext& context, int64_t windowEnd, int64_t nowNs);
+  int32_t requestRtt(ReceiverContext& context, int64_t nowNs);
+  int32_t sendStatusMessage(ReceiverContext& context, int64_t position, int32_t window, uint8_t flags, int64_t nowNs);
+  bool sendNak(ReceiverContext& context, int64_t begin, int64_t end);
+  int32_t sendRejection(ReceiverContext& context, int64_t nowNs);
+  bool sendControl(ReceiverContext& context, const uint8_t* frame, uint32_t length, const io::SockAddr& destination);
+  int32_t work(ReceiverContext& context, int64_t nowNs);
+  int32_t windDown(ReceiverContext& context, int64_t nowNs);
+  int64_t rttDueNs(int64_t nowNs) const;
+
   ImageParams params_;
   ReceiveChannelEndpoint* endpoint_;
   io::SockAddr source_;

@@ -1,0 +1,379 @@
+// SPDX-License-Identifier: Apache-2.0
+// The receiver's duty cycle: commands, datagrams to the image they belong to, sessions that are not known yet, images' timers.
+#include "driver/receiver.h"
+
+#include <algorithm>
+#include <memory>
+#include <vector>
+
+#include "driver/endpoints.h"
+#include "driver/publication_image.h"
+#include "driver/receiver_endpoint.h"
+
+namespace outrigger::driver {
+
+using cnc::OutriggerCounter;
+using cnc::SystemCounter;
+
+namespace {
+
+constexpr int32_t kCommandsPerCycle = 64;
+// Up to this many images all have a turn in each cycle; of more only those that got packets and a slice of the others.
+constexpr size_t kImagesPerCycle = 32;
+constexpr size_t kMaxTouched = 1024;
+constexpr int64_t kHousekeepingIntervalNs = 100 * kMilliNs;
+// A multi-destination receiver says that it is there until data comes (Aeron: once a second).
+constexpr int64_t kElicitIntervalNs = kSecondNs;
+// Refused SETUPs are counted each; the error log hears of one an endpoint this often.
+constexpr int64_t kRefusalEventIntervalNs = 100 * kMilliNs;
+
+}  // namespace
+
+struct Receiver::State {
+  std::vector<std::unique_ptr<ReceiverEndpoint>> endpoints;
+  std::vector<PublicationImage*> images;
+  std::vector<PublicationImage*> touched;  // got packets in this cycle
+  std::vector<AgentEvent> unanswered;      // releases that found the ring to the conductor full
+  size_t nextImage = 0;
+  int64_t lastHousekeepingNs = 0;
+  io::RxBurst burst;
+
+  State() { touched.reserve(kMaxTouched); }
+
+  ReceiverEndpoint* find(const ReceiveChannelEndpoint* endpoint) {
+    for (auto& each : endpoints) {
+      if (&each->channel() == endpoint) return each.get();
+    }
+    return nullptr;
+  }
+  void answer(ReceiverContext& context, const AgentEvent& event);
+  void onCommand(ReceiverContext& context, const ReceiverCommand& command, int64_t nowNs);
+  int32_t poll(ReceiverContext& context, int64_t nowNs);
+  void onTrain(ReceiverContext& context, ReceiverEndpoint& endpoint, const io::RxPacket& train, int64_t nowNs);
+  void onRun(ReceiverContext& context, ReceiverEndpoint& endpoint, const uint8_t* run, uint32_t length, uint32_t segment,
+             const io::SockAddr& source, int64_t nowNs);
+  void onControl(ReceiverContext& context, ReceiverEndpoint& endpoint, wire::PacketKind kind, const uint8_t* packet,
+                 const io::SockAddr& source, int64_t nowNs);
+  void onSetup(ReceiverContext& context, ReceiverEndpoint& endpoint, const wire::SetupFrame& setup, const io::SockAddr& source,
+               int64_t nowNs);
+  bool elicit(ReceiverContext& context, ReceiverEndpoint& endpoint, int32_t streamId, int32_t sessionId, const io::SockAddr& destination);
+  int32_t introduce(ReceiverContext& context, ReceiverEndpoint& endpoint, int64_t nowNs);
+  void housekeeping(ReceiverContext& context, int64_t nowNs);
+};
+
+Receiver::Receiver(io::DatagramIo& io, const DriverConfig& config, const DriverCounters& counters, SpscRing<ReceiverCommand>& commands,
+                   SpscRing<AgentEvent>& events, const cnc::Doorbells& doorbells)
+    : context_{io, config, counters, events, doorbells, Random(config.randomSeed ^ 0x4ECE17E4)},
+      commands_(commands),
+      state_(std::make_unique<State>()) {}
+
+Receiver::~Receiver() = default;
+
+// A release must arrive, or the conductor keeps the object for ever: one that finds the ring full waits.
+void Receiver::State::answer(ReceiverContext& context, const AgentEvent& event) {
+  if (unanswered.empty() && context.events.offer(event)) return;
+  context.counters.add(SystemCounter::kConductorProxyFails, 1);
+  unanswered.push_back(event);
+}
+
+void Receiver::State::onCommand(ReceiverContext& context, const ReceiverCommand& command, int64_t nowNs) {
+  AgentEvent event;
+  switch (command.type) {
+    case ReceiverCommand::Type::kAddEndpoint:
+      endpoints.push_back(std::make_unique<ReceiverEndpoint>(command.endpoint));
+      command.endpoint->socket->user = endpoints.back().get();
+      context.io.attach(*command.endpoint->socket);
+      break;
+    case ReceiverCommand::Type::kRemoveEndpoint:
+      context.io.detach(*command.endpoint->socket);
+      command.endpoint->socket->user = nullptr;
+      std::erase_if(endpoints, [&](const auto& each) { return &each->channel() == command.endpoint; });
+      event.type = AgentEvent::Type::kEndpointReleased;
+      event.receiveEndpoint = command.endpoint;
+      answer(context, event);
+      break;
+    case ReceiverCommand::Type::kAddStreamInterest:
+      if (ReceiverEndpoint* endpoint = find(command.endpoint)) {
+        endpoint->addInterest(command.streamId, command.sessionId, command.sessionSpecific);
+        introduce(context, *endpoint, nowNs);
+      }
+      break;
+    case ReceiverCommand::Type::kRemoveStreamInterest:
+      if (ReceiverEndpoint* endpoint = find(command.endpoint)) {
+        endpoint->removeInterest(command.streamId, command.sessionId, command.sessionSpecific);
+      }
+      break;
+    case ReceiverCommand::Type::kAddImage:
+      images.push_back(command.image);
+      if (ReceiverEndpoint* endpoint = find(command.image->endpoint())) endpoint->addImage(command.image);
+      break;
+    case ReceiverCommand::Type::kRemoveImage:
+      std::erase(images, command.image);
+      if (ReceiverEndpoint* endpoint = find(command.image->endpoint())) {
+        endpoint->removeImage(command.image, command.value == 1 ? nowNs + context.config.cooldownNs : 0);
+      }
+      event.type = AgentEvent::Type::kImageReleased;
+      event.image = command.image;
+      answer(context, event);
+      break;
+    case ReceiverCommand::Type::kAddSubscriber:
+      command.image->addSubscriber(command.counter, command.value == 1);
+      break;
+    case ReceiverCommand::Type::kRemoveSubscriber:
+      command.image->removeSubscriber(command.counter);
+      break;
+    case ReceiverCommand::Type::kSetupRefused:
+      if (ReceiverEndpoint* endpoint = find(command.endpoint)) {
+        Session* session = endpoint->sessions().find(command.streamId, command.sessionId);
+        if (session != nullptr && session->state == SessionState::kInitInProgress) {
+          // The sender goes on with its SETUPs; the next try may wait.
+          session->state = SessionState::kCoolDown;
+          session->refused = true;
+          session->deadlineNs = nowNs + context.config.cooldownNs;
+        }
+      }
+      break;
+    case ReceiverCommand::Type::kRejectImage:
+      command.image->reject(context, nowNs);
+      break;
+    case ReceiverCommand::Type::kTermBacked:
+      command.image->onTermBacked(command.value);
+      break;
+  }
+}
+
+bool Receiver::State::elicit(ReceiverContext& context, ReceiverEndpoint& endpoint, int32_t streamId, int32_t sessionId,
+                             const io::SockAddr& destination) {
+  wire::StatusMessageFrame sm{};
+  sm.header = {int32_t{sizeof(sm)}, 0, wire::kSmFlagSendSetup, static_cast<uint16_t>(wire::FrameType::kStatusMessage)};
+  sm.sessionId = sessionId;
+  sm.streamId = streamId;
+  sm.receiverId = endpoint.channel().receiverId;
+  io::Endpoint& socket = *endpoint.channel().socket;
+  io::TxSlot slot;
+  bool sent = context.io.reserve(socket, destination, sizeof(sm), slot) == io::TxStatus::kPending;
+  if (sent) {
+    wire::store(slot.data, sm);
+    sent = context.io.commit(socket, destination, slot, sizeof(sm)) == io::TxStatus::kSent;
+  }
+  if (!sent) {
+    context.counters.add(SystemCounter::kShortSends, 1);
+    return false;
+  }
+  context.counters.add(SystemCounter::kStatusMessagesSent, 1);
+  context.counters.add(SystemCounter::kBytesSent, sizeof(sm));
+  context.counters.add(OutriggerCounter::kDatagramsSent, 1);
+  return true;
+}
+
+int32_t Receiver::State::introduce(ReceiverContext& context, ReceiverEndpoint& endpoint, int64_t nowNs) {
+  if (!endpoint.channel().isMdcReceiver() || endpoint.hasImages() || !endpoint.wantsAnything()) return 0;
+  if (endpoint.lastElicitNs != 0 && nowNs - endpoint.lastElicitNs < kElicitIntervalNs) return 0;
+  endpoint.lastElicitNs = nowNs;
+  return elicit(context, endpoint, 0, 0, *endpoint.channel().channel.control) ? 1 : 0;
+}
+
+void Receiver::State::onSetup(ReceiverContext& context, ReceiverEndpoint& endpoint, const wire::SetupFrame& setup,
+                              const io::SockAddr& source, int64_t nowNs) {
+  if (PublicationImage* image = endpoint.image(setup.streamId, setup.sessionId)) {
+    image->onSetup(setup, source, nowNs);
+    return;
+  }
+  if (!endpoint.wants(setup.streamId, setup.sessionId)) {
+    context.counters.add(OutriggerCounter::kUnknownStreamDrops, 1);
+    return;
+  }
+  Session* session = endpoint.sessions().find(setup.streamId, setup.sessionId);
+  if (session == nullptr || session->state != SessionState::kPendingSetup) {
+    const bool inProgress = session != nullptr && session->state == SessionState::kInitInProgress;
+    if (inProgress) return;
+    session = endpoint.unknownSession(setup.streamId, setup.sessionId, nowNs);
+    if (session == nullptr) {
+      context.counters.add(OutriggerCounter::kUnknownStreamDrops, 1);
+      return;
+    }
+  }
+  AgentEvent event;
+  if (refuseSetup(setup, endpoint.channel().socket->receiveBufferBytes(), event.text, sizeof(event.text))[0] != '\0') {
+    context.counters.add(OutriggerCounter::kSetupRefused, 1);
+    session->state = SessionState::kCoolDown;
+    session->refused = true;
+    session->deadlineNs = nowNs + context.config.cooldownNs;
+    if (endpoint.lastRefusalNs != 0 && nowNs - endpoint.lastRefusalNs < kRefusalEventIntervalNs) return;
+    endpoint.lastRefusalNs = nowNs;
+    event.type = AgentEvent::Type::kError;
+    event.errorCode = static_cast<int32_t>(ErrorCode::kInvalidChannel);
+    event.receiveEndpoint = &endpoint.channel();
+    event.address = source;
+    if (!context.events.offer(event)) context.counters.add(SystemCounter::kConductorProxyFails, 1);
+    return;
+  }
+  event.type = AgentEvent::Type::kCreateImage;
+  event.receiveEndpoint = &endpoint.channel();
+  event.setup = setup;
+  event.address = source;
+  if (!context.events.offer(event)) {
+    context.counters.add(SystemCounter::kConductorProxyFails, 1);
+    return;  // the sender repeats its SETUP
+  }
+  session->state = SessionState::kInitInProgress;
+}
+
+void Receiver::State::onControl(ReceiverContext& context, ReceiverEndpoint& endpoint, wire::PacketKind kind, const uint8_t* packet,
+                                const io::SockAddr& source, int64_t nowNs) {
+  switch (kind) {
+    case wire::PacketKind::kSetup:
+      onSetup(context, endpoint, wire::load<wire::SetupFrame>(packet), source, nowNs);
+      break;
+    case wire::PacketKind::kRttMeasurement: {
+      const auto rttm = wire::load<wire::RttMeasurementFrame>(packet);
+      if (PublicationImage* image = endpoint.image(rttm.streamId, rttm.sessionId)) {
+        image->onRttMeasurement(context, rttm, source, nowNs);
+      } else {
+        context.counters.add(OutriggerCounter::kUnknownStreamDrops, 1);
+      }
+      break;
+    }
+    case wire::PacketKind::kInvalid:
+      context.counters.add(SystemCounter::kInvalidPackets, 1);
+      break;
+    case wire::PacketKind::kData:
+    case wire::PacketKind::kNak:
+    case wire::PacketKind::kStatusMessage:
+    case wire::PacketKind::kError:
+    case wire::PacketKind::kResolution:
+    case wire::PacketKind::kResponseSetup:
+    case wire::PacketKind::kUnsupported:
+      context.counters.add(OutriggerCounter::kUnknownStreamDrops, 1);
+      break;
+  }
+}
+
+// Datagrams of one stream that follow each other in the term, or a heartbeat.
+void Receiver::State::onRun(ReceiverContext& context, ReceiverEndpoint& endpoint, const uint8_t* run, uint32_t length, uint32_t segment,
+                            const io::SockAddr& source, int64_t nowNs) {
+  const auto header = wire::load<wire::DataHeader>(run);
+  if (PublicationImage* image = endpoint.image(header.streamId, header.sessionId)) {
+    image->onData(context, run, length, segment, source, nowNs);
+    if ((touched.empty() || touched.back() != image) && touched.size() < kMaxTouched) touched.push_back(image);
+    return;
+  }
+  context.counters.add(OutriggerCounter::kUnknownStreamDrops, (length + segment - 1) / segment);
+  const bool ends = wire::isHeartbeat(run, length) && (header.header.flags & wire::kFlagEos) != 0;
+  if (ends || !endpoint.wants(header.streamId, header.sessionId)) return;
+  Session* session = endpoint.unknownSession(header.streamId, header.sessionId, nowNs);
+  if (session == nullptr) return;
+  session->state = SessionState::kPendingSetup;
+  session->deadlineNs = nowNs + context.config.pendingSetupTimeoutNs;
+  const bool mdc = endpoint.channel().isMdcReceiver();
+  if (!elicit(context, endpoint, header.streamId, header.sessionId, mdc ? *endpoint.channel().channel.control : source)) {
+    session->deadlineNs = nowNs;  // the next datagram asks again
+  }
+}
+
+void Receiver::State::onTrain(ReceiverContext& context, ReceiverEndpoint& endpoint, const io::RxPacket& train, int64_t nowNs) {
+  const uint32_t segment = train.segmentLength == 0 ? train.length : train.segmentLength;
+  uint32_t runBegin = 0;
+  uint32_t runLength = 0;
+  wire::DataHeader first{};
+  const auto flush = [&] {
+    if (runLength > 0) onRun(context, endpoint, train.data + runBegin, runLength, segment, *train.source, nowNs);
+    runLength = 0;
+  };
+  for (uint32_t offset = 0; offset < train.length; offset += segment) {
+    const uint8_t* packet = train.data + offset;
+    const uint32_t length = std::min(segment, train.length - offset);
+    const wire::PacketKind kind = wire::classify(packet, length);
+    if (kind != wire::PacketKind::kData) {
+      flush();
+      onControl(context, endpoint, kind, packet, *train.source, nowNs);
+      continue;
+    }
+    const auto header = wire::load<wire::DataHeader>(packet);
+    const bool continues = runLength > 0 && !wire::isHeartbeat(packet, length) && header.streamId == first.streamId &&
+                           header.sessionId == first.sessionId && header.termId == first.termId &&
+                           header.termOffset == first.termOffset + static_cast<int32_t>(runLength);
+    if (!continues) {
+      flush();
+      runBegin = offset;
+      first = header;
+    }
+    runLength += length;
+    if (wire::isHeartbeat(packet, length)) flush();
+  }
+  flush();
+}
+
+int32_t Receiver::State::poll(ReceiverContext& context, int64_t nowNs) {
+  const auto received = static_cast<int32_t>(context.io.poll(burst, nowNs));
+  int64_t bytes = 0;
+  for (size_t i = 0; i < burst.count; ++i) {
+    const io::RxPacket& packet = burst.packets[i];
+    if (packet.endpoint == nullptr || packet.endpoint->user == nullptr) continue;
+    bytes += packet.length;
+    onTrain(context, *static_cast<ReceiverEndpoint*>(packet.endpoint->user), packet, nowNs);
+  }
+  if (received > 0) {
+    context.counters.add(OutriggerCounter::kDatagramsReceived, received);
+    context.counters.add(SystemCounter::kBytesReceived, bytes);
+  }
+  context.io.release(burst);
+  return received;
+}
+
+void Receiver::State::housekeeping(ReceiverContext& context, int64_t nowNs) {
+  lastHousekeepingNs = nowNs;
+  for (auto& endpoint : endpoints) {
+    endpoint->expire(nowNs);
+    introduce(context, *endpoint, nowNs);
+    const int64_t drops = endpoint->channel().socket->stats.receiveQueueDrops.load(std::memory_order_relaxed);
+    if (drops != endpoint->reportedQueueDrops) {
+      context.counters.add(OutriggerCounter::kReceiveQueueDrops, drops - endpoint->reportedQueueDrops);
+      endpoint->reportedQueueDrops = drops;
+    }
+  }
+}
+
+int32_t Receiver::doWork(int64_t nowNs) {
+  State& s = *state_;
+  int32_t work = 0;
+  while (!s.unanswered.empty() && context_.events.offer(s.unanswered.front())) s.unanswered.erase(s.unanswered.begin());
+  ReceiverCommand command;
+  while (work < kCommandsPerCycle && commands_.poll(command)) {
+    s.onCommand(context_, command, nowNs);
+    ++work;
+  }
+  if (!s.endpoints.empty()) work += s.poll(context_, nowNs);
+  bool advanced = false;
+  const auto ring = [&] {
+    if (!std::exchange(advanced, false)) return;
+    const int32_t rung = context_.doorbells.ringClients();
+    if (rung > 0) context_.counters.add(OutriggerCounter::kDoorbellsRung, rung);
+  };
+  // Readers first: what arrived can be read while this thread sends status messages.
+  for (PublicationImage* image : s.touched) advanced |= image->takeAdvanced();
+  ring();
+  const size_t count = s.images.size();
+  if (count > kImagesPerCycle) {
+    for (PublicationImage* image : s.touched) work += image->doWork(context_, nowNs);
+  }
+  for (size_t i = 0; i < std::min(count, kImagesPerCycle); ++i) {
+    if (s.nextImage >= count) s.nextImage = 0;
+    PublicationImage* image = s.images[s.nextImage++];
+    work += image->doWork(context_, nowNs);
+    advanced |= image->takeAdvanced();
+  }
+  ring();
+  s.touched.clear();
+  if (nowNs - s.lastHousekeepingNs >= kHousekeepingIntervalNs) s.housekeeping(context_, nowNs);
+  return work;
+}
+
+int64_t Receiver::nextDeadlineNs(int64_t nowNs) const {
+  int64_t deadline = nowNs + kSecondNs;
+  if (!state_->unanswered.empty()) deadline = nowNs + kMilliNs;
+  for (const PublicationImage* image : state_->images) deadline = std::min(deadline, image->nextDeadlineNs(nowNs));
+  return deadline;
+}
+
+}  // namespace outrigger::driver
