@@ -156,9 +156,15 @@ int64_t MediaClient::addSubscription(std::string_view channel, int32_t streamId,
 int64_t MediaClient::destination(cnc::Command command, bool closed, int64_t registrationId, std::string_view channel) {
   Pending pending;
   pending.channel = std::string(channel);
-  if (closed) fail(pending, CommandStatus::Failure::kClosed, ErrorCode::kGeneric, "the publication or subscription was closed");
+  if (closed) {
+    fail(pending, CommandStatus::Failure::kClosed, ErrorCode::kGeneric, "the publication or subscription was closed");
+  } else if (channel.size() > kMaxChannelLength) {
+    fail(pending, CommandStatus::Failure::kInvalid, ErrorCode::kInvalidChannel,
+         "destination of " + std::to_string(channel.size()) + " bytes; at most " + std::to_string(kMaxChannelLength) + " are allowed");
+  }
+  const bool invalid = pending.status.done();
   return issue(std::move(pending),
-               [&](int64_t correlationId) { return closed || commands_.destination(command, correlationId, registrationId, channel); });
+               [&](int64_t correlationId) { return invalid || commands_.destination(command, correlationId, registrationId, channel); });
 }
 
 int64_t MediaClient::addDestination(const PublicationBase& publication, std::string_view channel) {

@@ -16,6 +16,7 @@
 #include <string_view>
 #include <thread>
 #include <unordered_map>
+#include <unordered_set>
 #include <vector>
 
 #include "client/driver_commands.h"
@@ -72,9 +73,11 @@ class MediaClient {
 
   // The conductor step: answers, images, keepalive, liveness. Returns the number of messages handled.
   int32_t doWork(int64_t nowNs, int64_t nowMs);
+  // Conductor thread: an answer of the driver waits for doWork().
+  bool hasResponses() const { return responses_.hasNext(); }
   // An own thread for the conductor step, on the system clock.
   void start();
-  // Tells the driver, closes everything, ends the own thread. Idempotent; no handler is called afterwards.
+  // Tells the driver, closes everything, ends the own thread. Idempotent; no handler is called afterwards. Not from a handler.
   void close();
 
   // Commands: each returns the correlation id to ask status() with. An id < 0 (kNoCommand) never happens; when the command can't be issued
@@ -193,6 +196,8 @@ class MediaClient {
   std::unordered_map<int64_t, Pending> pending_;
   std::unordered_map<int64_t, std::shared_ptr<PublicationBase>> publications_;
   std::unordered_map<int64_t, SubscriptionEntry> subscriptions_;
+  // Commands that timed out and would make something: an answer that comes late is undone, or the driver would keep it for this client.
+  std::unordered_set<int64_t> abandoned_;
   int64_t nextKeepaliveNs_ = 0;
   int64_t nextHangUpCheckNs_ = 0;
   int32_t heartbeatCounterId_ = -1;

@@ -114,7 +114,12 @@ void MediaClient::onPublicationReady(const uint8_t* message, int32_t length, boo
   cnc::PublicationReady record{};
   if (!readRecord(message, length, record)) return;
   Pending* pending = findPending(record.correlationId, exclusive ? Kind::kExclusivePublication : Kind::kPublication);
-  if (pending == nullptr) return;
+  if (pending == nullptr) {
+    if (abandoned_.erase(record.correlationId) > 0) {
+      commands_.removePublication(commands_.nextCorrelationId(), record.correlationId, false);
+    }
+    return;
+  }
   const std::string path = textAt(message, length, sizeof(record), record.logFileLength);
   auto mapping = LogMapping::open(path, options_.directory);
   int64_t* limit = memory_->counterValue(record.positionLimitCounterId);
@@ -149,7 +154,12 @@ void MediaClient::onSubscriptionReady(const uint8_t* message, int32_t length) {
   cnc::SubscriptionReady record{};
   if (!readRecord(message, length, record)) return;
   Pending* pending = findPending(record.correlationId, Kind::kSubscription);
-  if (pending == nullptr) return;
+  if (pending == nullptr) {
+    if (abandoned_.erase(record.correlationId) > 0) {
+      commands_.removeSubscription(commands_.nextCorrelationId(), record.correlationId);
+    }
+    return;
+  }
   pending->subscription =
       std::make_shared<Subscription>(memory_, pending->channel, pending->streamId, record.correlationId, record.channelStatusCounterId);
   subscriptions_[record.correlationId] = {pending->subscription, std::move(pending->onAvailable), std::move(pending->onUnavailable)};
@@ -176,6 +186,10 @@ void MediaClient::onImageReady(const uint8_t* message, int32_t length, Calls& ca
   auto mapping = LogMapping::open(path, options_.directory);
   int64_t* position = memory_->counterValue(record.subscriberPositionId);
   if (!mapping || position == nullptr) {
+    // An image that can't be read would hold its publisher back for ever, and its messages would be missing without a word.
+    entry.subscription->closeAll(ImageEndReason::kClosed);
+    commands_.removeSubscription(commands_.nextCorrelationId(), record.subscriberRegistrationId);
+    subscriptions_.erase(found);
     return reportError(mapping ? makeError(ErrorCode::kGeneric, "the driver named subscriber position counter " +
                                                                     std::to_string(record.subscriberPositionId) + ", which does not exist")
                                : mapping.error(),
@@ -224,12 +238,12 @@ void MediaClient::onErrorResponse(const uint8_t* message, int32_t length, Calls&
   if (!readRecord(message, length, record)) return;
   std::string text = textAt(message, length, sizeof(record), record.messageLength);
   const auto code = static_cast<ErrorCode>(record.errorCode);
+  // For a channel that fails the driver names its status counter instead of a command.
+  if (code == ErrorCode::kChannelEndpointError) return reportError(makeError(code, std::move(text)), calls);
   const auto found = pending_.find(record.offendingCorrelationId);
   if (found != pending_.end() && !found->second.status.done()) {
-    return fail(found->second, CommandStatus::Failure::kRefused, code, std::move(text));
+    fail(found->second, CommandStatus::Failure::kRefused, code, std::move(text));
   }
-  // For a channel that fails later the driver names its status counter instead of a command; only those that use it are concerned.
-  if (code == ErrorCode::kChannelEndpointError) reportError(makeError(code, std::move(text)), calls);
 }
 
 void MediaClient::onPublicationError(const uint8_t* message, int32_t length, Calls& calls) {
@@ -303,6 +317,7 @@ void MediaClient::checkTimeouts(int64_t nowNs) {
     if (pending.deadlineNs == 0) {
       pending.deadlineNs = nowNs + options_.commandTimeoutNs;
     } else if (nowNs >= pending.deadlineNs) {
+      if (pending.kind != Kind::kOperation && pending.kind != Kind::kCounter) abandoned_.insert(correlationId);
       fail(pending, CommandStatus::Failure::kTimeout, ErrorCode::kGeneric,
            "the driver did not answer within " + std::to_string(options_.commandTimeoutNs / 1'000'000) + " ms" +
                (pending.channel.empty() ? std::string() : " (channel '" + pending.channel + "')"));

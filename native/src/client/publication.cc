@@ -11,7 +11,7 @@ namespace {
 struct FlatSource {
   const uint8_t* data;
   void copyTo(uint8_t* destination, int32_t length) {
-    std::memcpy(destination, data, static_cast<size_t>(length));
+    if (length > 0) std::memcpy(destination, data, static_cast<size_t>(length));
     data += length;
   }
 };
@@ -127,6 +127,8 @@ Publication::Room Publication::reserve(int32_t messageLength, int32_t required) 
   if (termCount < 0 || logbuffer::termDelta(logbuffer::tailTermId(seenTail), initialTermId_) != termCount) {
     return {kOfferAdminAction, nullptr, 0, 0};
   }
+  // A tail that no publisher wrote would put frames where readers do not look, and their lengths on unaligned words.
+  if (seenTail % wire::kFrameAlignment != 0) return {kOfferAdminAction, nullptr, 0, 0};
   const int64_t termBegin = static_cast<int64_t>(termCount) << log_.bits();
   const int64_t seenPosition = termBegin + (seenTail & 0xFFFFFFFFLL);
   if (seenPosition >= limit) return {refusal(seenPosition, messageLength), nullptr, 0, 0};
@@ -135,6 +137,7 @@ Publication::Room Publication::reserve(int32_t messageLength, int32_t required) 
   const int64_t offset = rawTail & 0xFFFFFFFFLL;
   const int32_t termId = logbuffer::tailTermId(rawTail);
   uint8_t* term = log_.term(index);
+  if (offset % wire::kFrameAlignment != 0) return {kOfferAdminAction, nullptr, 0, 0};
   if (offset + required <= termLength_) {
     const int64_t position = logbuffer::computePosition(termId, static_cast<int32_t>(offset), log_.bits(), initialTermId_);
     if (position < 0) return {kOfferAdminAction, nullptr, 0, 0};
@@ -274,6 +277,10 @@ ManyResult ExclusivePublication::offerMany(const MessagePart* messages, int32_t 
     const int64_t position = termBegin_ + termOffset_;
     const int64_t limit = loadAcquire<int64_t>(params_.positionLimit);
     const MessagePart* next = messages + many.accepted;
+    if (next->length < 0 || next->length > maxMessage_) {
+      many.result = kOfferMessageTooLong;
+      break;
+    }
     if (position >= limit) {
       many.result = refusal(position, next->length);
       break;
@@ -295,6 +302,7 @@ ManyResult ExclusivePublication::offerMany(const MessagePart* messages, int32_t 
       if (result == kOfferAdminAction) continue;
       many.result = result;
       if (result < 0) break;
+      many.position = result;
       moved = true;
       ++many.accepted;
       continue;
@@ -304,14 +312,16 @@ ManyResult ExclusivePublication::offerMany(const MessagePart* messages, int32_t 
     for (int32_t i = 0; i < run; ++i) {
       const int32_t frameLength = next[i].length + wire::kDataHeaderLength;
       writeHeader(frame, termOffset_, termId_, wire::kFlagUnfragmented, wire::FrameType::kData);
-      std::memcpy(frame + wire::kDataHeaderLength, next[i].data, static_cast<size_t>(next[i].length));
+      if (next[i].length > 0) {
+        std::memcpy(frame + wire::kDataHeaderLength, next[i].data, static_cast<size_t>(next[i].length));
+      }
       logbuffer::frameLengthRelease(frame, frameLength);
       const int32_t aligned = wire::alignedFrameLength(frameLength);
       frame += aligned;
       termOffset_ += aligned;
     }
     many.accepted += run;
-    many.result = termBegin_ + termOffset_;
+    many.position = many.result = termBegin_ + termOffset_;
     moved = true;
   }
   if (moved) ring();

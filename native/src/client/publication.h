@@ -28,7 +28,8 @@ struct MessagePart {
   int32_t length = 0;
 };
 
-// Room in the log for one unfragmented message: fill data(), then commit() or abort(). Until then the stream stands still there.
+// Room in the log for one unfragmented message: fill data(), then commit() or abort(), then ring() the publication. Until then the stream
+// stands still there.
 class BufferClaim {
  public:
   BufferClaim() = default;
@@ -164,6 +165,7 @@ class Publication final : public PublicationBase {
 struct ManyResult {
   int32_t accepted = 0;  // leading messages
   int64_t result = 0;    // position after the last accepted one, or why the next was not (< 0)
+  int64_t position = 0;  // after the last accepted one, 0 when none was
 };
 
 // One thread at a time.

@@ -29,6 +29,7 @@ void Subscription::synchronise() {
 
 void Subscription::addImage(std::shared_ptr<Image> image) {
   const std::lock_guard<std::mutex> lock(mutex_);
+  if (isClosed()) return image->close(ImageEndReason::kClosed);
   images_.push_back(std::move(image));
   imageCount_.store(static_cast<int32_t>(images_.size()), std::memory_order_release);
   version_.fetch_add(1, std::memory_order_release);

@@ -71,6 +71,8 @@ class BroadcastReceiver {
 
   enum class Status : uint8_t { kNothing, kMessage, kLapped };
 
+  bool hasNext() const { return next_ < loadAcquire<int64_t>(trailer(broadcast::kTail)); }
+
   // Copies the next message into `out` (capacity bytes). kLapped: the transmitter overtook this reader and messages are lost; the
   // client must treat its state as unknown (in practice: close and reconnect).
   Status receive(int32_t& type, uint8_t* out, int32_t outCapacity, int32_t& length) {
@@ -80,12 +82,14 @@ class BroadcastReceiver {
       if (next_ >= tail) return Status::kNothing;
       if (overtaken(next_)) return lapped();
       const int64_t index = next_ & (capacity_ - 1);
+      if (index % kAlignment != 0) return lapped();
       const auto recordLength = loadRelaxed<int32_t>(buffer_ + index);
       type = loadRelaxed<int32_t>(buffer_ + index + 4);
       const int64_t aligned = alignUp<int64_t>(recordLength, kAlignment);
       if (recordLength < kRecordHeaderLength || aligned > capacity_ - index) return lapped();
       if (type == kPaddingType) {
-        if (overtaken(next_)) return lapped();
+        // Padding only ever fills the end of the buffer; any other would let a damaged tail hold this loop for ever.
+        if (overtaken(next_) || aligned != capacity_ - index) return lapped();
         next_ += aligned;
         continue;
       }
