@@ -16,6 +16,28 @@ namespace outrigger::driver {
 
 class NetworkPublication;
 
+// Whom a socket's datagrams are for: what io::Endpoint::user points to while it is attached. Agents that share a thread share a DatagramIo,
+// and then each may poll what belongs to the other.
+class TrainSink {
+ public:
+  virtual void onTrain(const io::RxPacket& train, int64_t nowNs) = 0;
+
+ protected:
+  ~TrainSink() = default;
+};
+
+// Gives each train of a burst to its owner; returns their bytes.
+inline int64_t deliverBurst(const io::RxBurst& burst, int64_t nowNs) {
+  int64_t bytes = 0;
+  for (size_t i = 0; i < burst.count; ++i) {
+    const io::RxPacket& train = burst.packets[i];
+    if (train.endpoint == nullptr || train.endpoint->user == nullptr) continue;
+    static_cast<TrainSink*>(train.endpoint->user)->onTrain(train, nowNs);
+    bytes += train.length;
+  }
+  return bytes;
+}
+
 // A destination of a multi-destination publication's endpoint. Owned by the conductor, used by the sender in between add and release.
 struct MdcDestination {
   int64_t registrationId = 0;  // manual: of the ADD_DESTINATION command; dynamic: 0

@@ -15,7 +15,7 @@ struct Gap {
   int64_t begin = 0;  // positions
   int64_t end = 0;
   int64_t detectedNs = 0;
-  int64_t dueNs = 0;      // when the next NAK for it may go out
+  int64_t dueNs = 0;  // when the next NAK for it may go out
   int64_t lastNakNs = 0;
   int32_t naks = 0;       // sent for it so far
   bool answered = false;  // part of it came after a NAK: its time was taken

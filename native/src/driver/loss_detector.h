@@ -15,11 +15,11 @@
 namespace outrigger::driver {
 
 struct LossDetectorConfig {
-  bool group = false;                            // back-off of a group member
-  int64_t delayNs = kMicroNs;                    // before the first NAK, unicast
-  int64_t maxBackoffNs = 10 * kMilliNs;          // group; scaled down to a few round trips
+  bool group = false;                    // back-off of a group member
+  int64_t delayNs = kMicroNs;            // before the first NAK, unicast
+  int64_t maxBackoffNs = 10 * kMilliNs;  // group; scaled down to a few round trips
   int32_t groupSize = 10;
-  size_t capacity = 64;                          // holes at a time
+  size_t capacity = 64;  // holes at a time
   uint64_t seed = 0;
 };
 

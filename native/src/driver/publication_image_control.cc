@@ -213,8 +213,7 @@ void PublicationImage::onRttMeasurement(ReceiverContext& context, const wire::Rt
 
 void PublicationImage::onSetup(const wire::SetupFrame& setup, const io::SockAddr&, int64_t nowNs) {
   ReceiverState& s = *receiver_;
-  const bool same =
-      setup.initialTermId == params_.initialTermId && setup.termLength == params_.termLength && setup.mtu == params_.mtu;
+  const bool same = setup.initialTermId == params_.initialTermId && setup.termLength == params_.termLength && setup.mtu == params_.mtu;
   if (!same || s.rejected || nowNs - s.lastSetupAnswerNs < kSetupAnswerIntervalNs) return;
   s.lastSetupAnswerNs = nowNs;
   s.statusForced = true;
@@ -364,7 +363,8 @@ int64_t PublicationImage::nextDeadlineNs(int64_t nowNs) const {
       earlier(nowNs + kDrainCheckNs);
       [[fallthrough]];
     case ImageState::kLinger:
-      if (s.endMessages < kEndMessages && !s.rejected) earlier(s.endMessages == 0 ? nowNs : s.lastStatusNs + config_.statusMessageTimeoutNs);
+      if (s.endMessages < kEndMessages && !s.rejected)
+        earlier(s.endMessages == 0 ? nowNs : s.lastStatusNs + config_.statusMessageTimeoutNs);
       break;
     case ImageState::kDone:
       break;

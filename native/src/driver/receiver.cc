@@ -30,7 +30,18 @@ constexpr int64_t kRefusalEventIntervalNs = 100 * kMilliNs;
 }  // namespace
 
 struct Receiver::State {
-  std::vector<std::unique_ptr<ReceiverEndpoint>> endpoints;
+  class Sink final : public TrainSink {
+   public:
+    Sink(State& state, ReceiverContext& context, ReceiveChannelEndpoint* channel) : endpoint(channel), state_(state), context_(context) {}
+    void onTrain(const io::RxPacket& train, int64_t nowNs) override { state_.onTrain(context_, endpoint, train, nowNs); }
+    ReceiverEndpoint endpoint;
+
+   private:
+    State& state_;
+    ReceiverContext& context_;
+  };
+
+  std::vector<std::unique_ptr<Sink>> endpoints;
   std::vector<PublicationImage*> images;
   std::vector<PublicationImage*> touched;  // got packets in this cycle
   std::vector<AgentEvent> unanswered;      // releases that found the ring to the conductor full
@@ -42,7 +53,7 @@ struct Receiver::State {
 
   ReceiverEndpoint* find(const ReceiveChannelEndpoint* endpoint) {
     for (auto& each : endpoints) {
-      if (&each->channel() == endpoint) return each.get();
+      if (&each->endpoint.channel() == endpoint) return &each->endpoint;
     }
     return nullptr;
   }
@@ -80,14 +91,14 @@ void Receiver::State::onCommand(ReceiverContext& context, const ReceiverCommand&
   AgentEvent event;
   switch (command.type) {
     case ReceiverCommand::Type::kAddEndpoint:
-      endpoints.push_back(std::make_unique<ReceiverEndpoint>(command.endpoint));
-      command.endpoint->socket->user = endpoints.back().get();
+      endpoints.push_back(std::make_unique<Sink>(*this, context, command.endpoint));
+      command.endpoint->socket->user = static_cast<TrainSink*>(endpoints.back().get());
       context.io.attach(*command.endpoint->socket);
       break;
     case ReceiverCommand::Type::kRemoveEndpoint:
       context.io.detach(*command.endpoint->socket);
       command.endpoint->socket->user = nullptr;
-      std::erase_if(endpoints, [&](const auto& each) { return &each->channel() == command.endpoint; });
+      std::erase_if(endpoints, [&](const auto& each) { return &each->endpoint.channel() == command.endpoint; });
       event.type = AgentEvent::Type::kEndpointReleased;
       event.receiveEndpoint = command.endpoint;
       answer(context, event);
@@ -306,13 +317,7 @@ void Receiver::State::onTrain(ReceiverContext& context, ReceiverEndpoint& endpoi
 
 int32_t Receiver::State::poll(ReceiverContext& context, int64_t nowNs) {
   const auto received = static_cast<int32_t>(context.io.poll(burst, nowNs));
-  int64_t bytes = 0;
-  for (size_t i = 0; i < burst.count; ++i) {
-    const io::RxPacket& packet = burst.packets[i];
-    if (packet.endpoint == nullptr || packet.endpoint->user == nullptr) continue;
-    bytes += packet.length;
-    onTrain(context, *static_cast<ReceiverEndpoint*>(packet.endpoint->user), packet, nowNs);
-  }
+  const int64_t bytes = deliverBurst(burst, nowNs);
   if (received > 0) {
     context.counters.add(OutriggerCounter::kDatagramsReceived, received);
     context.counters.add(SystemCounter::kBytesReceived, bytes);
@@ -323,14 +328,9 @@ int32_t Receiver::State::poll(ReceiverContext& context, int64_t nowNs) {
 
 void Receiver::State::housekeeping(ReceiverContext& context, int64_t nowNs) {
   lastHousekeepingNs = nowNs;
-  for (auto& endpoint : endpoints) {
-    endpoint->expire(nowNs);
-    introduce(context, *endpoint, nowNs);
-    const int64_t drops = endpoint->channel().socket->stats.receiveQueueDrops.load(std::memory_order_relaxed);
-    if (drops != endpoint->reportedQueueDrops) {
-      context.counters.add(OutriggerCounter::kReceiveQueueDrops, drops - endpoint->reportedQueueDrops);
-      endpoint->reportedQueueDrops = drops;
-    }
+  for (auto& each : endpoints) {
+    each->endpoint.expire(nowNs);
+    introduce(context, each->endpoint, nowNs);
   }
 }
 

@@ -44,9 +44,8 @@ void ReceiverEndpoint::removeInterest(int32_t streamId, int32_t sessionId, bool 
     if (s.state == SessionState::kActive && unwanted(s)) s.image->setInterest(false);
   });
   // An image that is being made is answered for by the conductor.
-  sessions_.removeIf([&](const Session& s) {
-    return (s.state == SessionState::kPendingSetup || s.state == SessionState::kCoolDown) && unwanted(s);
-  });
+  sessions_.removeIf(
+      [&](const Session& s) { return (s.state == SessionState::kPendingSetup || s.state == SessionState::kCoolDown) && unwanted(s); });
 }
 
 bool ReceiverEndpoint::wants(int32_t streamId, int32_t sessionId) const {

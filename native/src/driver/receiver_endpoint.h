@@ -47,9 +47,8 @@ class ReceiverEndpoint {
   // Forgets pending set-ups and cool-downs whose time is over.
   void expire(int64_t nowNs);
 
-  int64_t lastElicitNs = 0;        // multi-destination receivers introduce themselves
-  int64_t lastRefusalNs = 0;       // of an entry in the error log
-  int64_t reportedQueueDrops = 0;
+  int64_t lastElicitNs = 0;   // multi-destination receivers introduce themselves
+  int64_t lastRefusalNs = 0;  // of an entry in the error log
 
  private:
   // Unknown sessions are a stranger's word; each costs an entry until its time is over.
@@ -68,7 +67,7 @@ class ReceiverEndpoint {
   int32_t cachedSessionId_ = 0;
 };
 
-// Why the image of this SETUP can't be made, as text for the error log; empty when it can. receiveBufferBytes: of the socket, 0 unknown.
+// Writes why the image of this SETUP can't be made, for the error log; an empty text when it can. receiveBufferBytes: of the socket, 0 unknown.
 const char* refuseSetup(const wire::SetupFrame& setup, int32_t receiveBufferBytes, char* text, size_t capacity);
 
 }  // namespace outrigger::driver

@@ -28,7 +28,24 @@ constexpr size_t kMaxUnresolved = 64;
 }  // namespace
 
 struct Sender::State {
-  std::vector<SendChannelEndpoint*> endpoints;
+  class Sink final : public TrainSink {
+   public:
+    Sink(State& state, SenderContext& context, SendChannelEndpoint& endpoint) : state_(state), context_(context), endpoint_(endpoint) {}
+    void onTrain(const io::RxPacket& train, int64_t nowNs) override {
+      const uint32_t segment = train.segmentLength == 0 ? train.length : train.segmentLength;
+      for (uint32_t offset = 0; offset < train.length; offset += segment) {
+        state_.onPacket(context_, endpoint_, train.data + offset, std::min(segment, train.length - offset), *train.source, nowNs);
+      }
+    }
+    SendChannelEndpoint& endpoint() const { return endpoint_; }
+
+   private:
+    State& state_;
+    SenderContext& context_;
+    SendChannelEndpoint& endpoint_;
+  };
+
+  std::vector<std::unique_ptr<Sink>> endpoints;
   std::vector<NetworkPublication*> publications;
   size_t roundRobin = 0;
   int32_t cyclesSincePoll = 0;
@@ -85,13 +102,14 @@ void Sender::State::onCommand(SenderContext& context, const SenderCommand& comma
   AgentEvent event;
   switch (command.type) {
     case SenderCommand::Type::kAddEndpoint:
-      command.endpoint->socket->user = command.endpoint;
-      endpoints.push_back(command.endpoint);
+      endpoints.push_back(std::make_unique<Sink>(*this, context, *command.endpoint));
+      command.endpoint->socket->user = static_cast<TrainSink*>(endpoints.back().get());
       context.io.attach(*command.endpoint->socket);
       break;
     case SenderCommand::Type::kRemoveEndpoint:
-      std::erase(endpoints, command.endpoint);
       context.io.detach(*command.endpoint->socket);
+      command.endpoint->socket->user = nullptr;
+      std::erase_if(endpoints, [&](const auto& each) { return &each->endpoint() == command.endpoint; });
       event.type = AgentEvent::Type::kEndpointReleased;
       event.sendEndpoint = command.endpoint;
       answer(context, unanswered, event);
@@ -233,15 +251,7 @@ void Sender::State::onPacket(SenderContext& context, SendChannelEndpoint& endpoi
 
 int32_t Sender::State::poll(SenderContext& context, int64_t nowNs) {
   const auto received = static_cast<int32_t>(context.io.poll(burst, nowNs));
-  for (size_t i = 0; i < burst.count; ++i) {
-    const io::RxPacket& packet = burst.packets[i];
-    if (packet.endpoint == nullptr || packet.endpoint->user == nullptr) continue;
-    auto& endpoint = *static_cast<SendChannelEndpoint*>(packet.endpoint->user);
-    const uint32_t segment = packet.segmentLength == 0 ? packet.length : packet.segmentLength;
-    for (uint32_t offset = 0; offset < packet.length; offset += segment) {
-      onPacket(context, endpoint, packet.data + offset, std::min(segment, packet.length - offset), *packet.source, nowNs);
-    }
-  }
+  deliverBurst(burst, nowNs);
   if (received > 0) context.counters.add(OutriggerCounter::kDatagramsReceived, received);
   context.io.release(burst);
   lastPollNs = nowNs;
@@ -252,7 +262,8 @@ int32_t Sender::State::poll(SenderContext& context, int64_t nowNs) {
 void Sender::State::checkDestinations(SenderContext& context, int64_t nowNs) {
   lastDestinationCheckNs = nowNs;
   unresolved.clear();  // an answer that never came is asked for again by the next status message
-  for (SendChannelEndpoint* endpoint : endpoints) {
+  for (const auto& sink : endpoints) {
+    SendChannelEndpoint* endpoint = &sink->endpoint();
     for (MdcDestination* destination : endpoint->destinations) {
       if (destination->manual) continue;
       if (destination->lastActivityNs == 0) destination->lastActivityNs = nowNs;

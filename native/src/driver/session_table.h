@@ -52,7 +52,8 @@ class SessionTable {
 
   void remove(int32_t streamId, int32_t sessionId) {
     size_t hole = home(streamId, sessionId);
-    while (slots_[hole].used && (slots_[hole].session.streamId != streamId || slots_[hole].session.sessionId != sessionId)) hole = next(hole);
+    while (slots_[hole].used && (slots_[hole].session.streamId != streamId || slots_[hole].session.sessionId != sessionId))
+      hole = next(hole);
     if (!slots_[hole].used) return;
     // Moves those behind back, so that no probe ends early at the hole.
     for (size_t at = next(hole); slots_[at].used; at = next(at)) {

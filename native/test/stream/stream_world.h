@@ -120,13 +120,13 @@ struct StreamOptions {
   int32_t mtu = 1408;
   int32_t window = 32 * 1024;
   int32_t startTermOffset = 0;
-  int32_t receivers = 1;        // hosts that subscribe
-  int32_t readers = 1;          // subscriptions on each
+  int32_t receivers = 1;  // hosts that subscribe
+  int32_t readers = 1;    // subscriptions on each
   bool coalescing = true;
   bool reliable = true;
-  bool mdc = false;             // dynamic multi-destination-cast
-  bool checked = true;          // readers compare with what was published; off where the network corrupts
-  int64_t backingDelayNs = 0;   // how long the resource agent takes to back a term; -1: the volume is full
+  bool mdc = false;            // dynamic multi-destination-cast
+  bool checked = true;         // readers compare with what was published; off where the network corrupts
+  int64_t backingDelayNs = 0;  // how long the resource agent takes to back a term; -1: the volume is full
   int64_t livenessNs = 10 * kSecondNs;
   CongestionControlKind congestionControl = CongestionControlKind::kStatic;
 };
@@ -181,11 +181,11 @@ class ReceiverHost {
   std::unique_ptr<PublicationImage> image;
   std::vector<Reader> readers;
   std::vector<Notice> notices;
-  int64_t lostBytes = 0;                      // kLossObserved
-  std::vector<std::string> errors;            // kError
-  int64_t acknowledged = INT64_MIN;           // highest position of a status message
-  int64_t windowEnd = INT64_MIN;              // highest position that one allowed
-  bool paused = false;                        // readers stand still
+  int64_t lostBytes = 0;             // kLossObserved
+  std::vector<std::string> errors;   // kError
+  int64_t acknowledged = INT64_MIN;  // highest position of a status message
+  int64_t windowEnd = INT64_MIN;     // highest position that one allowed
+  bool paused = false;               // readers stand still
 
  private:
   void onSent(const uint8_t* datagram, uint32_t length);
@@ -266,8 +266,9 @@ class StreamWorld {
           for (int32_t i = 0; i < 32 && stream.producer < target; ++i) {
             if (!offer(static_cast<int32_t>(random.below(5) == 0 ? random.below(64) : random.below(1300)))) break;
           }
-          return stream.producer >= target &&
-                 std::all_of(hosts.begin(), hosts.end(), [&](const auto& each) { return each->image && each->position() == stream.producer; });
+          return stream.producer >= target && std::all_of(hosts.begin(), hosts.end(), [&](const auto& each) {
+                   return each->image && each->position() == stream.producer;
+                 });
         },
         limitNs);
   }
@@ -343,8 +344,8 @@ class StreamWorld {
       *counter = memory.make();
     }
     if (options.mdc) endpoint.channel.flowControl.kind = net::FlowControlKind::kMin;
-    stream.publication = std::make_unique<NetworkPublication>(params, &endpoint, std::move(file), "pub", own,
-                                                              makeFlowControl(endpoint.channel, config, options.termLength), config, counters);
+    stream.publication = std::make_unique<NetworkPublication>(
+        params, &endpoint, std::move(file), "pub", own, makeFlowControl(endpoint.channel, config, options.termLength), config, counters);
     stream.producer = stream.publication->producerPosition();
     command = {};
     command.type = SenderCommand::Type::kAddPublication;
@@ -400,11 +401,7 @@ class StreamWorld {
 };
 
 inline ReceiverHost::ReceiverHost(StreamWorld& world, int32_t number)
-    : name("10.0.0." + std::to_string(number + 2)),
-      counters(memory.makeDriverCounters()),
-      commands(1024),
-      events(1024),
-      world_(world) {
+    : name("10.0.0." + std::to_string(number + 2)), counters(memory.makeDriverCounters()), commands(1024), events(1024), world_(world) {
   io = std::make_unique<TapIo>(world.network.createIo(name).take(), [this](const uint8_t* d, uint32_t n) { onSent(d, n); });
   receiver = std::make_unique<Receiver>(*io, world.config, counters, commands, events, doorbells);
   io::EndpointConfig bind;
@@ -449,8 +446,7 @@ inline void ReceiverHost::onSent(const uint8_t* datagram, uint32_t length) {
   if (wire::classify(datagram, length) != wire::PacketKind::kStatusMessage) return;
   const auto sm = wire::load<wire::StatusMessageFrame>(datagram);
   if ((sm.header.flags & wire::kSmFlagSendSetup) != 0) return;
-  const int64_t position =
-      logbuffer::computePosition(sm.consumptionTermId, sm.consumptionTermOffset, world_.log().bits(), kInitialTermId);
+  const int64_t position = logbuffer::computePosition(sm.consumptionTermId, sm.consumptionTermOffset, world_.log().bits(), kInitialTermId);
   EXPECT_GE(position, acknowledged) << "a status message goes back";
   acknowledged = position;
   windowEnd = std::max(windowEnd, position + sm.receiverWindow);
@@ -490,8 +486,7 @@ inline void ReceiverHost::onEvent(const AgentEvent& event, int64_t nowNs) {
       spec.mtu = setup.mtu;
       spec.type = logbuffer::LogType::kImage;
       MappedFile file = makeLog("image", spec, params.backedPosition);
-      logbuffer::LogBuffer(file.data(), setup.termLength, file.length())
-          .put<int64_t>(logbuffer::meta::kEndOfStreamPosition, INT64_MAX);
+      logbuffer::LogBuffer(file.data(), setup.termLength, file.length()).put<int64_t>(logbuffer::meta::kEndOfStreamPosition, INT64_MAX);
       const int64_t start = logbuffer::computePosition(setup.activeTermId, setup.termOffset,
                                                        logbuffer::positionBitsToShift(setup.termLength), setup.initialTermId);
       readers.clear();
