@@ -434,15 +434,19 @@ void flowControlOptions(Table& t) {
                              &DriverConfig::receiverGroupConsideration,
                              {{"infer", InferableBoolean::kInfer}, {"true", InferableBoolean::kTrue}, {"false", InferableBoolean::kFalse}},
                              "true, false or infer");
-  t.choice<CongestionControlKind>("AERON_CONGESTIONCONTROL_SUPPLIER", "Congestion control of images", &DriverConfig::congestionControl,
-                                  {{"static", CongestionControlKind::kStatic},
-                                   {"aeron_congestion_control_default_strategy_supplier", CongestionControlKind::kStatic},
-                                   {"aeron_static_window_congestion_control_strategy_supplier", CongestionControlKind::kStatic},
-                                   {"io.aeron.driver.defaultcongestioncontrolsupplier", CongestionControlKind::kStatic}},
-                                  "static; cubic is not supported by this version");
+  t.choice<CongestionControlKind>(
+      "AERON_CONGESTIONCONTROL_SUPPLIER", "Congestion control of images", &DriverConfig::congestionControl,
+      {{"static", CongestionControlKind::kStatic},
+       {"aeron_congestion_control_default_strategy_supplier", CongestionControlKind::kStatic},
+       {"aeron_static_window_congestion_control_strategy_supplier", CongestionControlKind::kStatic},
+       {"io.aeron.driver.defaultcongestioncontrolsupplier", CongestionControlKind::kStatic},
+       {"cubic", CongestionControlKind::kCubic},
+       {"aeron_cubic_congestion_control_strategy_supplier", CongestionControlKind::kCubic},
+       {"io.aeron.driver.ext.cubiccongestioncontrolsupplier", CongestionControlKind::kCubic}},
+      "static, cubic, or the supplier names of Aeron's drivers such as aeron_cubic_congestion_control_strategy_supplier");
   for (const char* name :
        {"AERON_CUBICCONGESTIONCONTROL_MEASURERTT", "AERON_CUBICCONGESTIONCONTROL_INITIALRTT", "AERON_CUBICCONGESTIONCONTROL_TCPMODE"}) {
-    t.ignored(name, "there is no cubic congestion control in this version");
+    t.ignored(name, "cubic follows the measured round trip");
   }
 }
 
