@@ -97,14 +97,21 @@ final class Collector implements AutoCloseable {
             .put("images", images);
     }
 
+    // An image can be polled before its handler has run.
+    private Seen seen(final Image image) {
+        return byImage.computeIfAbsent(image.correlationId(), id -> {
+            final Seen seen = new Seen(image);
+            inOrder.add(seen);
+            return seen;
+        });
+    }
+
     private void onAvailable(final Image image) {
-        final Seen seen = new Seen(image);
-        byImage.put(image.correlationId(), seen);
-        inOrder.add(seen);
+        seen(image);
     }
 
     private void onUnavailable(final Image image) {
-        final Seen seen = byImage.get(image.correlationId());
+        final Seen seen = seen(image);
         seen.endPosition = image.position();
         seen.endOfStream = image.isEndOfStream();
         seen.revoked = image.isPublicationRevoked();
@@ -112,7 +119,7 @@ final class Collector implements AutoCloseable {
     }
 
     private void onMessage(final DirectBuffer buffer, final int offset, final int length, final Header header) {
-        final Seen seen = byImage.get(((Image) header.context()).correlationId());
+        final Seen seen = seen((Image) header.context());
         final long sequence = Payload.sequence(buffer, offset, length);
         if (seen.first < 0) {
             seen.first = sequence;

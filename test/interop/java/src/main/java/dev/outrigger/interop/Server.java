@@ -186,6 +186,7 @@ final class Server {
         final Aeron.Context context = new Aeron.Context()
             .aeronDirectoryName(options.text("dir"))
             .errorHandler(error -> errors.add(String.valueOf(error)))
+            .publicationErrorFrameHandler(frame -> errors.add("publication error " + frame.errorCode() + ": " + frame.errorMessage()))
             .driverTimeoutMs(options.number("driver-timeout-ms", 10_000));
         final Aeron aeron = Aeron.connect(context);
         put(options, new Client(aeron, errors));
