@@ -55,7 +55,8 @@ final class Collector implements AutoCloseable {
 
     final Subscription subscription;
     volatile boolean paused;
-    private final Map<Long, Seen> byImage = new ConcurrentHashMap<>();
+    // By object: an untethered subscription gets the image of one publication again after its rest, under the same correlation id.
+    private final Map<Image, Seen> byImage = new ConcurrentHashMap<>();
     private final List<Seen> inOrder = new CopyOnWriteArrayList<>();
     private final FragmentAssembler assembler = new FragmentAssembler(this::onMessage);
     private volatile boolean closed;
@@ -99,7 +100,7 @@ final class Collector implements AutoCloseable {
 
     // An image can be polled before its handler has run.
     private Seen seen(final Image image) {
-        return byImage.computeIfAbsent(image.correlationId(), id -> {
+        return byImage.computeIfAbsent(image, key -> {
             final Seen seen = new Seen(image);
             inOrder.add(seen);
             return seen;
