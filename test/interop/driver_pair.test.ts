@@ -1,7 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 // Aeron's Java driver on one host, ours on another, over UDP, in both directions, with and without loss: every message arrives once, in
 // order and whole. How streams begin and end: driver_pair_lifecycle.test.ts.
-import { closeAll, endpoint, ends, exchange, kDirections, makeMachines, makePair, nextPort, type Machines, type Pair } from './support/pair';
+import {
+  closeAll,
+  endpoint,
+  ends,
+  exchange,
+  kDirections,
+  makeMachines,
+  makePair,
+  nextPort,
+  type Machines,
+  type Pair,
+} from './support/pair';
 
 jest.setTimeout(90_000);
 
@@ -34,11 +45,42 @@ describe.each(kNetworks)('with $network', ({ loss, scale }) => {
 
   describe.each(kDirections)('from %s', (direction) => {
     test.each([
-      { what: 'small messages of a concurrent publication', family: 'IPv4', exclusive: false, count: 20_000, size: 100 },
-      { what: 'full datagrams of an exclusive publication', family: 'IPv6', exclusive: true, count: 8_000, size: 'payload' },
-      { what: 'messages of many sizes, fragmented ones among them', family: 'IPv4', exclusive: true, count: 4_000, size: 'mix' },
-      { what: 'messages of many sizes of a concurrent publication', family: 'IPv6', exclusive: false, count: 4_000, size: 'mix' },
-      { what: 'claimed messages of many sizes', family: 'IPv4', exclusive: false, count: 4_000, size: 'mix', claim: true },
+      {
+        what: 'small messages of a concurrent publication',
+        family: 'IPv4',
+        exclusive: false,
+        count: 20_000,
+        size: 100,
+      },
+      {
+        what: 'full datagrams of an exclusive publication',
+        family: 'IPv6',
+        exclusive: true,
+        count: 8_000,
+        size: 'payload',
+      },
+      {
+        what: 'messages of many sizes, fragmented ones among them',
+        family: 'IPv4',
+        exclusive: true,
+        count: 4_000,
+        size: 'mix',
+      },
+      {
+        what: 'messages of many sizes of a concurrent publication',
+        family: 'IPv6',
+        exclusive: false,
+        count: 4_000,
+        size: 'mix',
+      },
+      {
+        what: 'claimed messages of many sizes',
+        family: 'IPv4',
+        exclusive: false,
+        count: 4_000,
+        size: 'mix',
+        claim: true,
+      },
       { what: 'messages of the maximum length', family: 'IPv6', exclusive: true, count: 100, size: 'max' },
     ] as const)('$what arrive over $family', async ({ family, exclusive, count, size, ...rest }) => {
       const { from, to } = ends(pair, direction);
@@ -53,11 +95,20 @@ describe.each(kNetworks)('with $network', ({ loss, scale }) => {
       const { from, to } = ends(pair, direction);
       const channel = `aeron:udp?endpoint=${endpoint(to, 'IPv4')}`;
       const subscription = await to.client.subscription(channel, 11);
-      const publication = await from.client.publication(`${channel}|term-length=64k|init-term-id=2147483645|term-id=2147483645|term-offset=64`, 11, {
-        exclusive: true,
-      });
+      const publication = await from.client.publication(
+        `${channel}|term-length=64k|init-term-id=2147483645|term-id=2147483645|term-offset=64`,
+        11,
+        {
+          exclusive: true,
+        },
+      );
       // 1000 bytes and a header take 1056: 62 a term and 64 bytes over. Term ids pass the largest integer.
-      const { position } = await exchange({ publication, subscriptions: [subscription], count: scaled(2_000), size: 1_000 });
+      const { position } = await exchange({
+        publication,
+        subscriptions: [subscription],
+        count: scaled(2_000),
+        size: 1_000,
+      });
       expect(position).toBeGreaterThan(7 * 65_536);
       await closeAll(publication, subscription);
     });
@@ -76,19 +127,31 @@ describe.each(kNetworks)('with $network', ({ loss, scale }) => {
       const { from, to } = ends(pair, direction);
       const channel = `aeron:udp?endpoint=${endpoint(to, 'IPv4')}`;
       const streams = [21, 22, 23];
-      const subscriptions = await Promise.all(streams.map((stream) => to.client.subscription(channel, stream)));
+      const subscriptions = await Promise.all(
+        streams.map((stream) => to.client.subscription(channel, stream)),
+      );
       const publications = await Promise.all(
-        streams.map((stream) => from.client.publication(`${channel}|term-length=128k`, stream, { exclusive: true })),
+        streams.map((stream) =>
+          from.client.publication(`${channel}|term-length=128k`, stream, { exclusive: true }),
+        ),
       );
       const second = await from.client.publication(`${channel}|term-length=128k`, 21, { exclusive: true });
       await subscriptions[0]?.until({ images: 2 });
       await Promise.all(subscriptions.slice(1).map((subscription) => subscription.until({ images: 1 })));
-      await Promise.all([...publications, second].map((publication) => publication.send(scaled(2_000), { size: 'mix' })));
+      await Promise.all(
+        [...publications, second].map((publication) => publication.send(scaled(2_000), { size: 'mix' })),
+      );
       for (const [i, subscription] of subscriptions.entries()) {
         const images = i === 0 ? 2 : 1;
         const seen = await subscription.until({ count: images * scaled(2_000) });
         for (const image of seen.images) {
-          expect(image).toMatchObject({ first: 0, count: scaled(2_000), next: scaled(2_000), outOfOrder: 0, corrupt: 0 });
+          expect(image).toMatchObject({
+            first: 0,
+            count: scaled(2_000),
+            next: scaled(2_000),
+            outOfOrder: 0,
+            corrupt: 0,
+          });
         }
       }
       await closeAll(...publications, second, ...subscriptions);
@@ -97,44 +160,67 @@ describe.each(kNetworks)('with $network', ({ loss, scale }) => {
     test.each([
       { fc: 'min', family: 'IPv4' },
       { fc: 'max', family: 'IPv6' },
-    ] as const)('subscribers join a dynamic multi-destination publication with $fc flow control over $family', async ({ fc, family }) => {
-      const { from, to } = ends(pair, direction);
-      const control = endpoint(from, family);
-      const publication = await from.client.publication(`aeron:udp?control-mode=dynamic|control=${control}|fc=${fc}|term-length=256k`, 30);
-      const near = await from.client.subscription(`aeron:udp?endpoint=${endpoint(from, family)}|control=${control}`, 30);
-      const far = await to.client.subscription(`aeron:udp?endpoint=${endpoint(to, family)}|control=${control}`, 30);
-      const farToo = await to.client.subscription(`aeron:udp?endpoint=${endpoint(to, family)}|control=${control}`, 30);
-      // With max the fastest decides how far the publisher goes: little enough is sent that nobody can be left behind a window.
-      const [count, size] = fc === 'min' ? [scaled(3_000), 'mix' as const] : [scaled(400), 200];
-      await exchange({ publication, subscriptions: [near, far, farToo], count, size });
-      await closeAll(publication, near, far, farToo);
-    });
+    ] as const)(
+      'subscribers join a dynamic multi-destination publication with $fc flow control over $family',
+      async ({ fc, family }) => {
+        const { from, to } = ends(pair, direction);
+        const control = endpoint(from, family);
+        const publication = await from.client.publication(
+          `aeron:udp?control-mode=dynamic|control=${control}|fc=${fc}|term-length=256k`,
+          30,
+        );
+        const near = await from.client.subscription(
+          `aeron:udp?endpoint=${endpoint(from, family)}|control=${control}`,
+          30,
+        );
+        const far = await to.client.subscription(
+          `aeron:udp?endpoint=${endpoint(to, family)}|control=${control}`,
+          30,
+        );
+        const farToo = await to.client.subscription(
+          `aeron:udp?endpoint=${endpoint(to, family)}|control=${control}`,
+          30,
+        );
+        // With max the fastest decides how far the publisher goes: little enough is sent that nobody can be left behind a window.
+        const [count, size] = fc === 'min' ? [scaled(3_000), 'mix' as const] : [scaled(400), 200];
+        await exchange({ publication, subscriptions: [near, far, farToo], count, size });
+        await closeAll(publication, near, far, farToo);
+      },
+    );
 
     test.each([
       { fc: 'min', family: 'IPv6' },
       { fc: 'max', family: 'IPv4' },
-    ] as const)('a manual multi-destination publication with $fc flow control reaches its destinations over $family', async ({ fc, family }) => {
-      const { from, to } = ends(pair, direction);
-      const channels = [endpoint(from, family), endpoint(to, family), endpoint(to, family)].map((address) => `aeron:udp?endpoint=${address}`);
-      const control = fc === 'min' ? `|control=${from.host.address(family)}:${nextPort()}` : '';
-      const publication = await from.client.publication(`aeron:udp?control-mode=manual${control}|fc=${fc}|term-length=256k`, 31);
-      const subscriptions = [
-        await from.client.subscription(channels[0] ?? '', 31),
-        await to.client.subscription(channels[1] ?? '', 31),
-        await to.client.subscription(channels[2] ?? '', 31),
-      ];
-      for (const channel of channels) {
-        await publication.addDestination(channel);
-      }
-      const [count, size] = fc === 'min' ? [scaled(3_000), 'mix' as const] : [scaled(400), 200];
-      await exchange({ publication, subscriptions, count, size });
-      // A destination that was removed hears nothing any more, the others go on.
-      await publication.removeDestination(channels[2] ?? '');
-      await subscriptions[2]?.close();
-      await publication.send(100, { size: 300 });
-      await subscriptions[1]?.until({ count: count + 100 });
-      await closeAll(publication, ...subscriptions.slice(0, 2));
-    });
+    ] as const)(
+      'a manual multi-destination publication with $fc flow control reaches its destinations over $family',
+      async ({ fc, family }) => {
+        const { from, to } = ends(pair, direction);
+        const channels = [endpoint(from, family), endpoint(to, family), endpoint(to, family)].map(
+          (address) => `aeron:udp?endpoint=${address}`,
+        );
+        const control = fc === 'min' ? `|control=${from.host.address(family)}:${nextPort()}` : '';
+        const publication = await from.client.publication(
+          `aeron:udp?control-mode=manual${control}|fc=${fc}|term-length=256k`,
+          31,
+        );
+        const subscriptions = [
+          await from.client.subscription(channels[0] ?? '', 31),
+          await to.client.subscription(channels[1] ?? '', 31),
+          await to.client.subscription(channels[2] ?? '', 31),
+        ];
+        for (const channel of channels) {
+          await publication.addDestination(channel);
+        }
+        const [count, size] = fc === 'min' ? [scaled(3_000), 'mix' as const] : [scaled(400), 200];
+        await exchange({ publication, subscriptions, count, size });
+        // A destination that was removed hears nothing any more, the others go on.
+        await publication.removeDestination(channels[2] ?? '');
+        await subscriptions[2]?.close();
+        await publication.send(100, { size: 300 });
+        await subscriptions[1]?.until({ count: count + 100 });
+        await closeAll(publication, ...subscriptions.slice(0, 2));
+      },
+    );
   });
 
   test('repairs happened where datagrams were lost, at both drivers', async () => {

@@ -7,7 +7,18 @@ import { kReference, startJava, startOurs, type DriverKind, type DriverOptions }
 import type { Host } from './support/hosts';
 import { Peer, type Client } from './support/peer';
 import { until, untilGone } from './support/until';
-import { closeAll, endpoint, ends, exchange, expectExactly, kDirections, makeMachines, makePair, type Machines, type Pair } from './support/pair';
+import {
+  closeAll,
+  endpoint,
+  ends,
+  exchange,
+  expectExactly,
+  kDirections,
+  makeMachines,
+  makePair,
+  type Machines,
+  type Pair,
+} from './support/pair';
 
 jest.setTimeout(60_000);
 
@@ -41,10 +52,20 @@ describe.each(kDirections)('from %s', (direction) => {
     const channel = `aeron:udp?endpoint=${endpoint(to, 'IPv4')}|term-length=64k`;
     const subscription = await to.client.subscription(channel, 40);
     const publication = await from.client.publication(channel, 40);
-    const { position } = await exchange({ publication, subscriptions: [subscription], count: 500, size: 'mix' });
+    const { position } = await exchange({
+      publication,
+      subscriptions: [subscription],
+      count: 500,
+      size: 'mix',
+    });
     await publication.close();
     const seen = await subscription.until({ ended: 1 });
-    expect(seen.images[0]).toMatchObject({ ended: true, endOfStream: true, endPosition: position, revoked: false });
+    expect(seen.images[0]).toMatchObject({
+      ended: true,
+      endOfStream: true,
+      endPosition: position,
+      revoked: false,
+    });
     await subscription.close();
   });
 
@@ -67,7 +88,9 @@ describe.each(kDirections)('from %s', (direction) => {
     const channel = `aeron:udp?endpoint=${endpoint(to, 'IPv4')}`;
     const subscription = await to.client.subscription(channel, 42);
     for (let round = 1; round <= 3; round++) {
-      const publication = await from.client.publication(`${channel}|session-id=4242|term-length=64k`, 42, { exclusive: true });
+      const publication = await from.client.publication(`${channel}|session-id=4242|term-length=64k`, 42, {
+        exclusive: true,
+      });
       await publication.until({ connected: true });
       await publication.send(200, { size: 200 });
       await subscription.until({ count: 200 * round });
@@ -75,7 +98,14 @@ describe.each(kDirections)('from %s', (direction) => {
       const { images } = await subscription.until({ ended: round });
       expect(images).toHaveLength(round);
       for (const image of images) {
-        expect(image).toMatchObject({ session: 4242, first: 0, count: 200, outOfOrder: 0, corrupt: 0, endOfStream: true });
+        expect(image).toMatchObject({
+          session: 4242,
+          first: 0,
+          count: 200,
+          outOfOrder: 0,
+          corrupt: 0,
+          endOfStream: true,
+        });
       }
       // While the old one lingers its session is taken; the sender's position counter goes when the lingering ends.
       await untilGone(from.client, `4242 42 ${channel}`);
@@ -90,7 +120,10 @@ describe.each(kDirections)('from %s', (direction) => {
     const publication = await from.client.publication(channel, 43);
     await exchange({ publication, subscriptions: [subscription], count: 10, size: 100 });
     const heartbeats = async (): Promise<number> =>
-      Number((await to.client.counters()).find((counter) => counter.label.startsWith('Heartbeats received'))?.value);
+      Number(
+        (await to.client.counters()).find((counter) => counter.label.startsWith('Heartbeats received'))
+          ?.value,
+      );
     const before = await heartbeats();
     // One each 100 ms: 15 are longer than the second of both timeouts.
     await until('15 heartbeats', async () => (await heartbeats()) >= before + 15);
@@ -117,7 +150,14 @@ describe.each(kDirections)('from %s', (direction) => {
     await publication.send(300, { size: 500 });
     const { images } = await second.until({ count: 300 });
     expect(images).toHaveLength(1);
-    expect(images[0]).toMatchObject({ joinPosition: position, first: 300, next: 600, count: 300, outOfOrder: 0, corrupt: 0 });
+    expect(images[0]).toMatchObject({
+      joinPosition: position,
+      first: 300,
+      next: 600,
+      count: 300,
+      outOfOrder: 0,
+      corrupt: 0,
+    });
     await closeAll(publication, second);
   });
 
@@ -169,7 +209,9 @@ describe.each(kDirections)('from %s', (direction) => {
     await exchange({ publication, subscriptions: [subscription], count: 10, size: 100 });
     await subscription.reject('no-room-here');
     await subscription.until({ ended: 1 });
-    await until('the publisher heard of it', async () => (await from.client.status()).errors.some((error) => error.includes('no-room-here')));
+    await until('the publisher heard of it', async () =>
+      (await from.client.status()).errors.some((error) => error.includes('no-room-here')),
+    );
     await closeAll(publication, subscription);
   });
 
@@ -203,10 +245,19 @@ describe.each(kDirections)('from %s', (direction) => {
   test('with min flow control a subscriber whose driver dies holds the others up only until it times out', async () => {
     const { from, to } = ends(pair, direction);
     const control = endpoint(from, 'IPv4');
-    const publication = await from.client.publication(`aeron:udp?control-mode=dynamic|control=${control}|fc=min|term-length=64k`, 50);
-    const survivor = await from.client.subscription(`aeron:udp?endpoint=${endpoint(from, 'IPv4')}|control=${control}`, 50);
+    const publication = await from.client.publication(
+      `aeron:udp?control-mode=dynamic|control=${control}|fc=min|term-length=64k`,
+      50,
+    );
+    const survivor = await from.client.subscription(
+      `aeron:udp?endpoint=${endpoint(from, 'IPv4')}|control=${control}`,
+      50,
+    );
     const victim = await startVictim(direction === 'java to ours' ? 'ours' : 'java', to.host);
-    const lost = await victim.client.subscription(`aeron:udp?endpoint=${endpoint(to, 'IPv4')}|control=${control}`, 50);
+    const lost = await victim.client.subscription(
+      `aeron:udp?endpoint=${endpoint(to, 'IPv4')}|control=${control}`,
+      50,
+    );
     await exchange({ publication, subscriptions: [survivor, lost], count: 100, size: 500 });
     await victim.kill();
     await publication.send(2_000, { size: 500 });
@@ -229,7 +280,14 @@ describe.each(kDirections)('from %s', (direction) => {
       await victim.kill();
       const { images } = await subscription.until({ ended: round });
       expect(images).toHaveLength(round);
-      expect(images[round - 1]).toMatchObject({ first: 0, count: 300, outOfOrder: 0, corrupt: 0, endPosition: position, endOfStream: false });
+      expect(images[round - 1]).toMatchObject({
+        first: 0,
+        count: 300,
+        outOfOrder: 0,
+        corrupt: 0,
+        endPosition: position,
+        endOfStream: false,
+      });
     }
     await subscription.close();
   });

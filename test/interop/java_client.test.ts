@@ -60,7 +60,9 @@ describe.each(['IPC', 'UDP'] as const)('over %s', (medium) => {
     for (const subscription of early) {
       expectExactly(await subscription.until({ count: 1_000 }), 1_000);
     }
-    expect((await late.until({ count: 500 })).images).toMatchObject([{ first: 500, next: 1_000, count: 500, outOfOrder: 0, corrupt: 0 }]);
+    expect((await late.until({ count: 500 })).images).toMatchObject([
+      { first: 500, next: 1_000, count: 500, outOfOrder: 0, corrupt: 0 },
+    ]);
     await closeAll(publication, ...early, late);
   });
 
@@ -71,12 +73,20 @@ describe.each(['IPC', 'UDP'] as const)('over %s', (medium) => {
     const subscription = await local.client.subscription(uri, 62);
     const shared = [await local.client.publication(uri, 62), await otherClient.publication(uri, 62)];
     expect(shared[0]?.opened.session).toBe(shared[1]?.opened.session);
-    const exclusive = [await local.client.publication(uri, 62, { exclusive: true }), await otherClient.publication(uri, 62, { exclusive: true })];
+    const exclusive = [
+      await local.client.publication(uri, 62, { exclusive: true }),
+      await otherClient.publication(uri, 62, { exclusive: true }),
+    ];
     await subscription.until({ images: 3 });
-    await Promise.all([...shared, ...exclusive].map((publication) => publication.send(2_000, { size: 'mix' })));
+    await Promise.all(
+      [...shared, ...exclusive].map((publication) => publication.send(2_000, { size: 'mix' })),
+    );
     const { images } = await subscription.until({ count: 8_000 });
     expect(images.map(({ count, corrupt }) => ({ count, corrupt }))).toEqual(
-      images.map(({ session }) => ({ count: session === shared[0]?.opened.session ? 4_000 : 2_000, corrupt: 0 })),
+      images.map(({ session }) => ({
+        count: session === shared[0]?.opened.session ? 4_000 : 2_000,
+        corrupt: 0,
+      })),
     );
     expect(images).toHaveLength(3);
     // The second client's objects go with it; the publication that both used stays.
@@ -91,7 +101,12 @@ describe.each(['IPC', 'UDP'] as const)('over %s', (medium) => {
     const uri = channel();
     const subscription = await local.client.subscription(uri, 63);
     const publication = await local.client.publication(uri, 63);
-    const { position } = await exchange({ publication, subscriptions: [subscription], count: 100, size: 'mix' });
+    const { position } = await exchange({
+      publication,
+      subscriptions: [subscription],
+      count: 100,
+      size: 'mix',
+    });
     await publication.close();
     const { images } = await subscription.until({ ended: 1 });
     expect(images[0]).toMatchObject({ endOfStream: true, endPosition: position });
@@ -110,7 +125,9 @@ describe.each(['IPC', 'UDP'] as const)('over %s', (medium) => {
     await untethered.until({ images: 1 });
     await untethered.pause(false);
     await publication.send(100, { size: 1_000 });
-    await until('it sees the newest', async () => (await untethered.status()).images.some((image) => image.next === 2_100));
+    await until('it sees the newest', async () =>
+      (await untethered.status()).images.some((image) => image.next === 2_100),
+    );
     await tethered.until({ count: 2_100 });
     expectExactly(await tethered.status(), 2_100);
     await closeAll(publication, tethered, untethered);
@@ -127,7 +144,9 @@ describe.each(['IPC', 'UDP'] as const)('over %s', (medium) => {
     await victim.kill();
     await publication.send(200, { size: 100 });
     expectExactly(await subscription.until({ count: 210 }), 210);
-    const unblocked = (await local.client.counters()).find((counter) => counter.label.toLowerCase().startsWith('unblocked publications'));
+    const unblocked = (await local.client.counters()).find((counter) =>
+      counter.label.toLowerCase().startsWith('unblocked publications'),
+    );
     expect(Number(unblocked?.value)).toBeGreaterThan(0);
     await closeAll(publication, subscription);
   });
@@ -187,9 +206,16 @@ describe("counters, through the client's CountersReader", () => {
     const uri = udp();
     const subscription = await local.client.subscription(uri, 80);
     const publication = await local.client.publication(uri, 80);
-    const { position } = await exchange({ publication, subscriptions: [subscription], count: 100, size: 100 });
+    const { position } = await exchange({
+      publication,
+      subscriptions: [subscription],
+      count: 100,
+      size: 100,
+    });
     const { session, registrationId } = publication.opened;
-    const bySession = (await local.client.counters()).filter((counter) => counter.label.includes(`${session} 80 ${uri}`));
+    const bySession = (await local.client.counters()).filter((counter) =>
+      counter.label.includes(`${session} 80 ${uri}`),
+    );
     const label = (name: string): string => `${name}: ${registrationId} ${session} 80 ${uri}`;
     const find = (type: number, name: string): { label: string; value: string } | undefined =>
       bySession.find((counter) => counter.type === type && counter.label.startsWith(name));
@@ -202,17 +228,35 @@ describe("counters, through the client's CountersReader", () => {
     expect(find(3, 'rcv-hwm')).toMatchObject({ value: String(position) });
     expect(find(5, 'rcv-pos')).toMatchObject({ value: String(position) });
     await until('the subscriber position is level', async () =>
-      (await local.client.counters()).some((counter) => counter.type === 4 && counter.label.includes(`${session} 80 ${uri} @0`) && counter.value === String(position)));
-    const channels = (await local.client.counters()).filter((counter) => counter.label.endsWith(uri) || counter.label.includes(`${uri} `));
-    expect(channels.some((counter) => counter.type === 6 && counter.label.startsWith('snd-channel: '))).toBe(true);
-    expect(channels.some((counter) => counter.type === 7 && counter.label.startsWith('rcv-channel: '))).toBe(true);
+      (await local.client.counters()).some(
+        (counter) =>
+          counter.type === 4 &&
+          counter.label.includes(`${session} 80 ${uri} @0`) &&
+          counter.value === String(position),
+      ),
+    );
+    const channels = (await local.client.counters()).filter(
+      (counter) => counter.label.endsWith(uri) || counter.label.includes(`${uri} `),
+    );
+    expect(channels.some((counter) => counter.type === 6 && counter.label.startsWith('snd-channel: '))).toBe(
+      true,
+    );
+    expect(channels.some((counter) => counter.type === 7 && counter.label.startsWith('rcv-channel: '))).toBe(
+      true,
+    );
     await closeAll(publication, subscription);
     await untilGone(local.client, `${session} 80 ${uri}`);
   });
 
   test('of a client are made, read back by another, and go with it', async () => {
     const other = await local.peer.client(local.driver.dir);
-    await local.peer.request('counter', { name: 'own', client: other.name, type: 1234, label: 'a-test-counter', value: 42 });
+    await local.peer.request('counter', {
+      name: 'own',
+      client: other.name,
+      type: 1234,
+      label: 'a-test-counter',
+      value: 42,
+    });
     const heartbeats = (await local.client.counters()).filter((counter) => counter.type === 11);
     expect(heartbeats.length).toBeGreaterThanOrEqual(2);
     const seen = (await local.client.counters()).find((counter) => counter.label === 'a-test-counter');

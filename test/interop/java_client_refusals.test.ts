@@ -14,7 +14,10 @@ let standing: { publication: Publication; subscription: Subscription };
 beforeAll(async () => {
   local = await makeLocal();
   const channel = `aeron:udp?endpoint=${local.host.ipv4}:${nextPort()}|term-length=256k`;
-  standing = { subscription: await local.client.subscription(channel, 1), publication: await local.client.publication(channel, 1) };
+  standing = {
+    subscription: await local.client.subscription(channel, 1),
+    publication: await local.client.publication(channel, 1),
+  };
   await exchange({ ...standing, subscriptions: [standing.subscription], count: 100, size: 'mix' });
 });
 afterAll(async () => {
@@ -46,21 +49,69 @@ describe('a publication is refused', () => {
     ['of another scheme', 'http://HERE:9', 'INVALID_CHANNEL', 'http'],
     ['with a broken parameter', 'aeron:udp?endpoint', 'INVALID_CHANNEL', 'endpoint'],
     ['without an endpoint', 'aeron:udp?term-length=64k', 'INVALID_CHANNEL', 'endpoint'],
-    ['with a term length that is no power of two', 'aeron:udp?endpoint=HERE:9999|term-length=100000', 'INVALID_CHANNEL', '100000'],
-    ['with a term length below the minimum', 'aeron:udp?endpoint=HERE:9999|term-length=32k', 'INVALID_CHANNEL', '32768'],
-    ['with a term length over the maximum', 'aeron:udp?endpoint=HERE:9999|term-length=2g', 'INVALID_CHANNEL', '2147483648'],
-    ['with a term length that is no number', 'aeron:udp?endpoint=HERE:9999|term-length=plenty', 'INVALID_CHANNEL', 'plenty'],
-    ['with an MTU that is no multiple of a frame', 'aeron:udp?endpoint=HERE:9999|mtu=1409', 'INVALID_CHANNEL', '1409'],
+    [
+      'with a term length that is no power of two',
+      'aeron:udp?endpoint=HERE:9999|term-length=100000',
+      'INVALID_CHANNEL',
+      '100000',
+    ],
+    [
+      'with a term length below the minimum',
+      'aeron:udp?endpoint=HERE:9999|term-length=32k',
+      'INVALID_CHANNEL',
+      '32768',
+    ],
+    [
+      'with a term length over the maximum',
+      'aeron:udp?endpoint=HERE:9999|term-length=2g',
+      'INVALID_CHANNEL',
+      '2147483648',
+    ],
+    [
+      'with a term length that is no number',
+      'aeron:udp?endpoint=HERE:9999|term-length=plenty',
+      'INVALID_CHANNEL',
+      'plenty',
+    ],
+    [
+      'with an MTU that is no multiple of a frame',
+      'aeron:udp?endpoint=HERE:9999|mtu=1409',
+      'INVALID_CHANNEL',
+      '1409',
+    ],
     ['with an MTU over a datagram', 'aeron:udp?endpoint=HERE:9999|mtu=65536', 'INVALID_CHANNEL', '65536'],
-    ['with a session id that is no number', 'aeron:udp?endpoint=HERE:9999|session-id=first', 'INVALID_CHANNEL', 'first'],
-    ['with a host that does not exist', 'aeron:udp?endpoint=no.such.host.invalid:9999', 'UNKNOWN_HOST', 'no.such.host.invalid'],
-    ['with a start position that lacks a part', 'aeron:udp?endpoint=HERE:9999|init-term-id=5|term-id=5', 'INVALID_CHANNEL', 'term-offset'],
-    ['with a start position before its beginning', 'aeron:udp?endpoint=HERE:9999|init-term-id=7|term-id=5|term-offset=0', 'INVALID_CHANNEL', 'term-id'],
+    [
+      'with a session id that is no number',
+      'aeron:udp?endpoint=HERE:9999|session-id=first',
+      'INVALID_CHANNEL',
+      'first',
+    ],
+    [
+      'with a host that does not exist',
+      'aeron:udp?endpoint=no.such.host.invalid:9999',
+      'UNKNOWN_HOST',
+      'no.such.host.invalid',
+    ],
+    [
+      'with a start position that lacks a part',
+      'aeron:udp?endpoint=HERE:9999|init-term-id=5|term-id=5',
+      'INVALID_CHANNEL',
+      'term-offset',
+    ],
+    [
+      'with a start position before its beginning',
+      'aeron:udp?endpoint=HERE:9999|init-term-id=7|term-id=5|term-offset=0',
+      'INVALID_CHANNEL',
+      'term-id',
+    ],
     ['with a port that is none', 'aeron:udp?endpoint=HERE:99999', 'INVALID_CHANNEL', '99999'],
   ])('%s', async (_, channel, code, names) => {
     const error = await refusal(local.client.publication(at(channel), 2, { exclusive: true }));
     if (!kReference) {
-      expect({ code: error.code, message: error.message }).toEqual({ code, message: expect.stringContaining(names) });
+      expect({ code: error.code, message: error.message }).toEqual({
+        code,
+        message: expect.stringContaining(names),
+      });
     }
     expect(error.kind).toBe('RegistrationException');
   });
@@ -93,8 +144,18 @@ describe('a publication is refused', () => {
 describe('a subscription is refused', () => {
   test.each([
     ['without an endpoint', 'aeron:udp?mtu=1408', 'INVALID_CHANNEL', 'endpoint'],
-    ['on an address that is not of this host', 'aeron:udp?endpoint=192.0.2.55:9999', 'CHANNEL_ENDPOINT_ERROR', '192.0.2.55'],
-    ['with a host that does not exist', 'aeron:udp?endpoint=no.such.host.invalid:9999', 'UNKNOWN_HOST', 'no.such.host.invalid'],
+    [
+      'on an address that is not of this host',
+      'aeron:udp?endpoint=192.0.2.55:9999',
+      'CHANNEL_ENDPOINT_ERROR',
+      '192.0.2.55',
+    ],
+    [
+      'with a host that does not exist',
+      'aeron:udp?endpoint=no.such.host.invalid:9999',
+      'UNKNOWN_HOST',
+      'no.such.host.invalid',
+    ],
     ['as a spy of nothing', 'aeron-spy:ipc', 'INVALID_CHANNEL', 'spy'],
   ])('%s', async (_, channel, code, names) => {
     const request = local.client.subscription(at(channel), 5);
@@ -103,12 +164,17 @@ describe('a subscription is refused', () => {
       return;
     }
     const error = await refusal(request);
-    expect({ code: error.code, message: error.message }).toEqual({ code, message: expect.stringContaining(names) });
+    expect({ code: error.code, message: error.message }).toEqual({
+      code,
+      message: expect.stringContaining(names),
+    });
   });
 
   test('on a port that another program holds, and works once it is free', async () => {
     // In the namespace of the driver.
-    const holder = local.host.spawn('python3', ['-c', holdPort, local.host.ipv4, '19999'], { stdio: ['pipe', 'pipe', 'inherit'] });
+    const holder = local.host.spawn('python3', ['-c', holdPort, local.host.ipv4, '19999'], {
+      stdio: ['pipe', 'pipe', 'inherit'],
+    });
     await new Promise((resolve) => holder.stdout?.once('data', resolve));
     const error = await refusal(local.client.subscription(at('aeron:udp?endpoint=HERE:19999'), 6));
     expect(error.message).toContain('19999');
@@ -129,7 +195,9 @@ sys.stdin.read()
 describe('destinations', () => {
   test('of a publication that takes none are refused', async () => {
     const publication = await local.client.publication(at(`aeron:udp?endpoint=HERE:${nextPort()}`), 7);
-    expect((await refusal(publication.addDestination(at('aeron:udp?endpoint=HERE:9999')))).kind).toBe('RegistrationException');
+    expect((await refusal(publication.addDestination(at('aeron:udp?endpoint=HERE:9999')))).kind).toBe(
+      'RegistrationException',
+    );
     await publication.close();
   });
 
@@ -138,7 +206,9 @@ describe('destinations', () => {
     const subscription = await local.client.subscription(endpoint, 8);
     const publication = await local.client.publication('aeron:udp?control-mode=manual|term-length=64k', 8);
     await publication.addDestination(endpoint);
-    expect((await refusal(publication.addDestination('aeron:udp?nonsense'))).kind).toBe('RegistrationException');
+    expect((await refusal(publication.addDestination('aeron:udp?nonsense'))).kind).toBe(
+      'RegistrationException',
+    );
     await exchange({ publication, subscriptions: [subscription], count: 100, size: 'mix' });
     await closeAll(publication, subscription);
   });
@@ -152,10 +222,13 @@ later('not supported yet, and said so:', () => {
     expect({ code: error.code, message: error.message }).toMatchObject({ code: 'NOT_SUPPORTED' });
   };
 
-  test.each(['aeron:udp?endpoint=224.20.30.39:40456', 'aeron:udp?endpoint=[ff02::99]:40456'])('multicast %s', async (channel) => {
-    await unsupported(local.client.publication(channel, 9));
-    await unsupported(local.client.subscription(channel, 9));
-  });
+  test.each(['aeron:udp?endpoint=224.20.30.39:40456', 'aeron:udp?endpoint=[ff02::99]:40456'])(
+    'multicast %s',
+    async (channel) => {
+      await unsupported(local.client.publication(channel, 9));
+      await unsupported(local.client.subscription(channel, 9));
+    },
+  );
 
   test('a multi-destination subscription', async () => {
     await unsupported(local.client.subscription('aeron:udp?control-mode=manual', 9));
@@ -170,7 +243,12 @@ later('not supported yet, and said so:', () => {
 
   test('response channels', async () => {
     await unsupported(local.client.subscription(at('aeron:udp?control-mode=response|control=HERE:9997'), 9));
-    await unsupported(local.client.publication(at('aeron:udp?control-mode=response|control=HERE:9997|response-correlation-id=5'), 9));
+    await unsupported(
+      local.client.publication(
+        at('aeron:udp?control-mode=response|control=HERE:9997|response-correlation-id=5'),
+        9,
+      ),
+    );
   });
 });
 

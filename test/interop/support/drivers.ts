@@ -47,7 +47,11 @@ function environmentName(property: string): string {
   return property.toUpperCase().replaceAll('.', '_');
 }
 
-export function startOurs(host: Host, options: DriverOptions = {}, dir = join(temporaryDirectory(options.under), 'driver')): OurDriver {
+export function startOurs(
+  host: Host,
+  options: DriverOptions = {},
+  dir = join(temporaryDirectory(options.under), 'driver'),
+): OurDriver {
   const env: Record<string, string> = {};
   for (const key of ['PATH', 'HOME', 'ASAN_OPTIONS', 'UBSAN_OPTIONS', 'TSAN_OPTIONS']) {
     const value = process.env[key];
@@ -66,7 +70,10 @@ export function startOurs(host: Host, options: DriverOptions = {}, dir = join(te
   if (impair.length > 0) {
     env['OUTRIGGER_IMPAIR'] = [...impair, 'seed=42'].join(',');
   }
-  const child = host.spawn(nativeProgram('outrigger-driver'), [], { ...options.spawn, env: { ...env, ...options.env } });
+  const child = host.spawn(nativeProgram('outrigger-driver'), [], {
+    ...options.spawn,
+    env: { ...env, ...options.env },
+  });
   let text = '';
   const collect = (data: Buffer): void => {
     text = (text + data.toString()).slice(-65536);
@@ -99,8 +106,12 @@ export async function startJava(peer: Peer, options: DriverOptions = {}): Promis
     name,
     dir,
     ...options.properties,
-    ...(options.receiveLoss === undefined ? {} : { 'rx-data-loss': options.receiveLoss, 'rx-control-loss': options.receiveLoss }),
-    ...(options.transmitLoss === undefined ? {} : { 'tx-data-loss': options.transmitLoss, 'tx-control-loss': options.transmitLoss }),
+    ...(options.receiveLoss === undefined
+      ? {}
+      : { 'rx-data-loss': options.receiveLoss, 'rx-control-loss': options.receiveLoss }),
+    ...(options.transmitLoss === undefined
+      ? {}
+      : { 'tx-data-loss': options.transmitLoss, 'tx-control-loss': options.transmitLoss }),
   });
   return {
     kind: 'java',
@@ -113,6 +124,11 @@ export async function startJava(peer: Peer, options: DriverOptions = {}): Promis
 }
 
 /** A driver of either kind; `peer` is a Java peer on the same host. */
-export async function startDriver(kind: DriverKind, host: Host, peer: Peer, options: DriverOptions = {}): Promise<Driver> {
+export async function startDriver(
+  kind: DriverKind,
+  host: Host,
+  peer: Peer,
+  options: DriverOptions = {},
+): Promise<Driver> {
   return kind === 'java' || kReference ? startJava(peer, options) : startOurs(host, options);
 }

@@ -55,7 +55,20 @@ export async function makeHosts(): Promise<HostPair> {
       await run('ip', ['netns', 'add', name]);
       await run('ip', ['-n', name, 'link', 'set', 'lo', 'up']);
     }
-    await run('ip', ['-n', names[0], 'link', 'add', 'eth0', 'type', 'veth', 'peer', 'name', 'eth0', 'netns', names[1]]);
+    await run('ip', [
+      '-n',
+      names[0],
+      'link',
+      'add',
+      'eth0',
+      'type',
+      'veth',
+      'peer',
+      'name',
+      'eth0',
+      'netns',
+      names[1],
+    ]);
     for (const [i, name] of names.entries()) {
       await run('ip', ['-n', name, 'address', 'add', `10.91.0.${i + 1}/24`, 'dev', 'eth0']);
       // nodad: the address is usable at once.

@@ -2,7 +2,16 @@
 // Builds the Java peer (test/interop/java) with Maven, once for each state of its sources, and says how to run it.
 import { execFile } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, renameSync, rmSync } from 'node:fs';
+import {
+  cpSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  readdirSync,
+  renameSync,
+  rmSync,
+} from 'node:fs';
 import { join, resolve } from 'node:path';
 import { promisify } from 'node:util';
 
@@ -12,7 +21,9 @@ const kProject = join(kRoot, 'test/interop/java');
 
 function hashOfSources(): string {
   const hash = createHash('sha256');
-  const names = readdirSync(join(kProject, 'src'), { recursive: true, encoding: 'utf8' }).filter((name) => name.endsWith('.java'));
+  const names = readdirSync(join(kProject, 'src'), { recursive: true, encoding: 'utf8' }).filter((name) =>
+    name.endsWith('.java'),
+  );
   for (const path of ['pom.xml', ...names.sort().map((name) => join('src', name))]) {
     hash.update(path).update(readFileSync(join(kProject, path)));
   }

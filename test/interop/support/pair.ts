@@ -2,7 +2,14 @@
 // The world of a test over the network: Aeron's Java driver on host A, ours on host B, an unmodified Java client on each.
 import { startDriver, startJava, type Driver, type DriverOptions } from './drivers';
 import { makeHosts, type Family, type Host, type HostPair } from './hosts';
-import { Peer, type Client, type Publication, type SendResult, type Subscription, type SubscriptionSeen } from './peer';
+import {
+  Peer,
+  type Client,
+  type Publication,
+  type SendResult,
+  type Subscription,
+  type SubscriptionSeen,
+} from './peer';
 
 export interface Side {
   readonly name: string;
@@ -55,8 +62,20 @@ export async function makePair(machines: Machines, options: PairOptions = {}): P
   const { hosts, a, b } = machines;
   const javaDriver = await startJava(a, options.java);
   const oursDriver = await startDriver('ours', hosts.b, b, options.ours);
-  const java = { name: 'java', host: hosts.a, peer: a, driver: javaDriver, client: await a.client(javaDriver.dir) };
-  const ours = { name: 'ours', host: hosts.b, peer: b, driver: oursDriver, client: await b.client(oursDriver.dir) };
+  const java = {
+    name: 'java',
+    host: hosts.a,
+    peer: a,
+    driver: javaDriver,
+    client: await a.client(javaDriver.dir),
+  };
+  const ours = {
+    name: 'ours',
+    host: hosts.b,
+    peer: b,
+    driver: oursDriver,
+    client: await b.client(oursDriver.dir),
+  };
   return {
     hosts,
     java,
@@ -71,7 +90,9 @@ export async function makePair(machines: Machines, options: PairOptions = {}): P
 }
 
 export function ends(pair: Pair, direction: Direction): { from: Side; to: Side } {
-  return direction === 'java to ours' ? { from: pair.java, to: pair.ours } : { from: pair.ours, to: pair.java };
+  return direction === 'java to ours'
+    ? { from: pair.java, to: pair.ours }
+    : { from: pair.ours, to: pair.java };
 }
 
 let lastPort = 20000;
@@ -83,9 +104,15 @@ export function endpoint(to: Side, family: Family, port = nextPort()): string {
 
 /** Exactly the messages 0 to count - 1 arrived, in order, each byte of each as it was sent, from one publisher. */
 export function expectExactly(seen: SubscriptionSeen, count: number): void {
-  expect(seen.images.map(({ first, next, count: messages, outOfOrder, corrupt }) => ({ first, next, messages, outOfOrder, corrupt }))).toEqual([
-    { first: 0, next: count, messages: count, outOfOrder: 0, corrupt: 0 },
-  ]);
+  expect(
+    seen.images.map(({ first, next, count: messages, outOfOrder, corrupt }) => ({
+      first,
+      next,
+      messages,
+      outOfOrder,
+      corrupt,
+    })),
+  ).toEqual([{ first: 0, next: count, messages: count, outOfOrder: 0, corrupt: 0 }]);
 }
 
 export interface Exchange {
@@ -97,7 +124,13 @@ export interface Exchange {
 }
 
 /** Sends and waits until every subscription has it all; says how the sending went. */
-export async function exchange({ publication, subscriptions, count, size, claim = false }: Exchange): Promise<SendResult> {
+export async function exchange({
+  publication,
+  subscriptions,
+  count,
+  size,
+  claim = false,
+}: Exchange): Promise<SendResult> {
   await publication.until({ connected: true });
   for (const subscription of subscriptions) {
     await subscription.until({ images: 1 });

@@ -89,8 +89,8 @@ interface Answer {
 
 interface Waiting {
   readonly request: string;
-  resolve(value: unknown): void;
-  reject(error: Error): void;
+  readonly resolve: (value: unknown) => void;
+  readonly reject: (error: Error) => void;
 }
 
 let names = 0;
@@ -108,7 +108,9 @@ export class Peer {
     this.child = child;
     this.exited = once(child, 'close').then(() => {
       for (const { request, reject } of this.waiting.values()) {
-        reject(new Error(`${request}: the peer ended (${child.exitCode ?? child.signalCode}): ${this.stderr}`));
+        reject(
+          new Error(`${request}: the peer ended (${child.exitCode ?? child.signalCode}): ${this.stderr}`),
+        );
       }
       this.waiting.clear();
     });
@@ -122,7 +124,9 @@ export class Peer {
 
   static async java(host: Host, options: SpawnOptions = {}, folder?: string): Promise<Peer> {
     const jars = folder ?? (await javaPeerFolder());
-    return new Peer(host.spawn('java', [...javaArguments(jars), 'dev.outrigger.interop.Peer', 'serve'], options));
+    return new Peer(
+      host.spawn('java', [...javaArguments(jars), 'dev.outrigger.interop.Peer', 'serve'], options),
+    );
   }
 
   static native(host: Host, options: SpawnOptions = {}): Peer {
@@ -188,12 +192,20 @@ export class Client {
 
   async publication(channel: string, stream: number, args: Arguments = {}): Promise<Publication> {
     const name = unique('p');
-    return new Publication(this.peer, name, await this.peer.request('pub', { name, client: this.name, channel, stream, ...args }));
+    return new Publication(
+      this.peer,
+      name,
+      await this.peer.request('pub', { name, client: this.name, channel, stream, ...args }),
+    );
   }
 
   async subscription(channel: string, stream: number, args: Arguments = {}): Promise<Subscription> {
     const name = unique('s');
-    return new Subscription(this.peer, name, await this.peer.request('sub', { name, client: this.name, channel, stream, ...args }));
+    return new Subscription(
+      this.peer,
+      name,
+      await this.peer.request('sub', { name, client: this.name, channel, stream, ...args }),
+    );
   }
 
   async counters(): Promise<readonly CounterSeen[]> {

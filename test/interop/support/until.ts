@@ -4,7 +4,11 @@ import { setTimeout as delay } from 'node:timers/promises';
 import type { Client } from './peer';
 
 /** Asks until it is so; throws naming it after the time limit. */
-export async function until(what: string, holds: () => Promise<boolean> | boolean, timeoutMs = 20_000): Promise<void> {
+export async function until(
+  what: string,
+  holds: () => Promise<boolean> | boolean,
+  timeoutMs = 20_000,
+): Promise<void> {
   const deadline = performance.now() + timeoutMs;
   while (!(await holds())) {
     if (performance.now() > deadline) {
@@ -16,5 +20,8 @@ export async function until(what: string, holds: () => Promise<boolean> | boolea
 
 /** No counter of the driver has this in its label any more. */
 export function untilGone(client: Client, text: string): Promise<void> {
-  return until(`no counter with '${text}'`, async () => !(await client.counters()).some((counter) => counter.label.includes(text)));
+  return until(
+    `no counter with '${text}'`,
+    async () => !(await client.counters()).some((counter) => counter.label.includes(text)),
+  );
 }
