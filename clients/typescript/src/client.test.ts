@@ -13,7 +13,6 @@ import {
   SlowSubscriberError,
   UnknownTopicError,
   type Message,
-  type MessageBatch,
   type Publisher,
   type Subscription,
   type SubscriptionItem,
@@ -221,7 +220,7 @@ describe('subscription', () => {
     const { publisher, subscription } = await pair();
     await publisher.publishAll(['a', 'b']);
     for await (const batch of subscription.batches()) {
-      expect((batch as MessageBatch).messages[0]?.toString()).toBe('a');
+      expect(batch.messages[0]?.toString()).toBe('a');
       break;
     }
     while (fixture.driver.subscriptions.size > 0) {
@@ -291,7 +290,11 @@ describe('a sidecar that restarts', () => {
     const next = await startFixture({ grpcSocket: socket }, driver);
     await reopened;
     await until(items, 'reopened');
-    expect(await until(items, 'gap')).toMatchObject({ sessionId, fromPosition: position, reason: 'REJOINED' });
+    expect(await until(items, 'gap')).toMatchObject({
+      sessionId,
+      fromPosition: position,
+      reason: 'REJOINED',
+    });
     expect((await until(items, 'batch')).messages[0]?.toString()).toBe('queued while away');
     expect((await queued).accepted).toBe(1);
     expect(publisher.stats.unknown).toBe(1);

@@ -12,7 +12,12 @@ import {
 } from './codec';
 import { UnknownTopicError } from './errors';
 import { errorOf, readStatusDetails } from './status_details';
-import { invalidArgument, encodeStatus, RpcError as ServerError } from '../../../sidecar/src/grpc/rpc_error';
+import {
+  invalidArgument,
+  encodeStatus,
+  RpcCode,
+  RpcError as ServerError,
+} from '../../../sidecar/src/grpc/rpc_error';
 
 const root = new Root();
 root.resolvePath = (_origin, target) => join(__dirname, '../../../proto', target);
@@ -104,7 +109,10 @@ describe('answers', () => {
   const info = { sessionId: -5, streamId: 7, maxMessageBytes: 1 << 21, maxPayloadBytes: 1376 };
 
   it('of a publisher are read', () => {
-    expect(decodePublishAnswer(encode('PublishResponse', { opened: info }))).toEqual({ kind: 'opened', info });
+    expect(decodePublishAnswer(encode('PublishResponse', { opened: info }))).toEqual({
+      kind: 'opened',
+      info,
+    });
     expect(decodePublishAnswer(encode('PublishResponse', { event: { reopened: info } }))).toEqual({
       kind: 'reopened',
       info,
@@ -186,7 +194,7 @@ describe('errors', () => {
       metadata: {},
       violations: [{ field: 'open.target', description: 'is missing' }],
     });
-    const unknown = new ServerError(5, 'topic "qoutes" does not exist', {
+    const unknown = new ServerError(RpcCode.NOT_FOUND, 'topic "qoutes" does not exist', {
       reason: 'UNKNOWN_TOPIC',
       metadata: { topic: 'qoutes', nearest: 'quotes' },
     });

@@ -5,8 +5,7 @@ import type { RefusedStatus } from './errors';
 import { ByteReader, ByteWriter, varintLength, writeVarint } from './wire';
 
 /** A topic of the sidecar by name, or an Aeron channel where the sidecar allows it. */
-export type Target =
-  { readonly topic: string } | { readonly channel: string; readonly streamId: number };
+export type Target = { readonly topic: string } | { readonly channel: string; readonly streamId: number };
 
 export const kBackPressure = { fail: 1, wait: 2, drop: 3 } as const;
 export type BackPressure = keyof typeof kBackPressure;

@@ -2,22 +2,22 @@
 // Every error that this library throws or rejects with. Each has a class to catch by, a stable `reason`, and says whether trying again can help.
 
 /** google.rpc.Code, as far as a sidecar uses it. */
-export enum RpcCode {
-  OK = 0,
-  CANCELLED = 1,
-  UNKNOWN = 2,
-  INVALID_ARGUMENT = 3,
-  DEADLINE_EXCEEDED = 4,
-  NOT_FOUND = 5,
-  PERMISSION_DENIED = 7,
-  RESOURCE_EXHAUSTED = 8,
-  FAILED_PRECONDITION = 9,
-  ABORTED = 10,
-  UNIMPLEMENTED = 12,
-  INTERNAL = 13,
-  UNAVAILABLE = 14,
-  UNAUTHENTICATED = 16,
-}
+export const RpcCode = {
+  OK: 0,
+  CANCELLED: 1,
+  UNKNOWN: 2,
+  INVALID_ARGUMENT: 3,
+  DEADLINE_EXCEEDED: 4,
+  NOT_FOUND: 5,
+  PERMISSION_DENIED: 7,
+  RESOURCE_EXHAUSTED: 8,
+  FAILED_PRECONDITION: 9,
+  ABORTED: 10,
+  UNIMPLEMENTED: 12,
+  INTERNAL: 13,
+  UNAVAILABLE: 14,
+  UNAUTHENTICATED: 16,
+} as const;
 
 export interface FieldViolation {
   readonly field: string;
@@ -85,11 +85,7 @@ export class InternalError extends RpcError {}
 
 /** How a message was refused; the names of outrigger.v1.PublishStatus. */
 export type RefusedStatus =
-  | 'BACK_PRESSURED'
-  | 'NOT_CONNECTED'
-  | 'CLOSED'
-  | 'MAX_POSITION_EXCEEDED'
-  | 'MESSAGE_TOO_LONG';
+  'BACK_PRESSURED' | 'NOT_CONNECTED' | 'CLOSED' | 'MAX_POSITION_EXCEEDED' | 'MESSAGE_TOO_LONG';
 
 /** A message, or the rest of several, was not taken by the transport. It was not sent. */
 export class PublishError extends OutriggerError {

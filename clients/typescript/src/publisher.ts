@@ -2,7 +2,7 @@
 // One publisher: puts messages into batches, keeps several in flight, matches results, and opens its stream again when it breaks.
 import { EventEmitter } from 'node:events';
 import { Backoff, type ReconnectOptions } from './backoff';
-import { Batch, BatchPool, Ticket, type Receipt } from './batches';
+import { BatchPool, Ticket, type Batch, type Receipt } from './batches';
 import {
   decodePublishAnswer,
   encodePublishOpen,
@@ -345,7 +345,7 @@ export class Publisher extends EventEmitter<PublisherEvents> {
 
   private onResult(result: PublishResult): void {
     const batch = this.inFlight.shift();
-    if (batch === undefined || batch.sequence !== result.sequence) {
+    if (batch?.sequence !== result.sequence) {
       this.protocolFault(
         `result of batch ${result.sequence} where ${batch === undefined ? 'none' : `that of batch ${batch.sequence}`} was due`,
       );

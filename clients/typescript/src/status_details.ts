@@ -113,12 +113,16 @@ export function readStatusDetails(status: Buffer): Partial<ErrorDetails> {
   return found;
 }
 
+function codeName(code: number): string {
+  return Object.entries(RpcCode).find(([, value]) => value === code)?.[0] ?? `CODE_${code}`;
+}
+
 /** An error for a call that ended badly. Without details of the sidecar it was the connection, or something between. */
 export function errorOf(status: CallStatus): RpcError {
   const found = status.details === undefined ? {} : readStatusDetails(status.details);
   const fromSidecar = found.reason !== undefined;
   const details: ErrorDetails = {
-    reason: found.reason ?? RpcCode[status.code] ?? `CODE_${status.code}`,
+    reason: found.reason ?? codeName(status.code),
     metadata: found.metadata ?? {},
     violations: found.violations ?? [],
   };

@@ -210,7 +210,9 @@ export class Subscription extends EventEmitter<SubscriptionEvents> implements As
     this.giveBack();
     return this.over
       ? Promise.resolve(undefined)
-      : new Promise((resolve) => this.waiting.push((item) => resolve(item === undefined ? undefined : this.lend(item))));
+      : new Promise((resolve) =>
+          this.waiting.push((item) => resolve(item === undefined ? undefined : this.lend(item))),
+        );
   }
 
   private take(): SubscriptionItem {
@@ -404,7 +406,8 @@ export class Subscription extends EventEmitter<SubscriptionEvents> implements As
     this.call = undefined;
     this.images.clear();
     const closed =
-      error ?? new UnavailableError(RpcCode.CANCELLED, 'the subscription is closed', { reason: 'CLIENT_CLOSED' });
+      error ??
+      new UnavailableError(RpcCode.CANCELLED, 'the subscription is closed', { reason: 'CLIENT_CLOSED' });
     this.openWaiters.splice(0).forEach(({ reject }) => reject(closed));
     this.waiting.splice(0).forEach((waiter) => waiter(undefined));
     this.onClosed(this);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The one file that knows grpc-js: a channel to a sidecar, and a bidirectional call on it as bytes in and bytes out.
 import { Client, credentials, Metadata, type ServiceError } from '@grpc/grpc-js';
-import type { RpcError } from './errors';
+import { RpcCode, type RpcError } from './errors';
 import { errorOf } from './status_details';
 
 export interface CallHandlers {
@@ -59,12 +59,13 @@ export class Channel {
         handlers.onAnswer(answer);
       }
     });
-    call.on('error', (error: ServiceError) => {
+    // Besides statuses, Node's own stream errors come here: they have no metadata, and a code that is no number.
+    call.on('error', (error: Error & Partial<ServiceError>) => {
       const details = error.metadata?.get('grpc-status-details-bin')[0];
       end(
         errorOf({
-          code: error.code,
-          message: error.details,
+          code: typeof error.code === 'number' ? error.code : RpcCode.UNKNOWN,
+          message: error.details ?? error.message,
           details: Buffer.isBuffer(details) ? details : undefined,
         }),
       );
