@@ -114,7 +114,7 @@ struct MediaDriver::State {
   cnc::ErrorLog errorLog;
   cnc::LossReport lossReport;
   std::unique_ptr<io::DatagramIo> senderIo;
-  std::unique_ptr<io::DatagramIo> ownReceiverIo;  // only in dedicated mode
+  std::unique_ptr<io::DatagramIo> ownReceiverIo;
   io::DatagramIo* receiverIo = nullptr;
   std::unique_ptr<IoStatistics> senderStatistics;
   std::unique_ptr<IoStatistics> receiverStatistics;
@@ -207,14 +207,12 @@ Result<void> MediaDriver::State::openIo(const MediaDriverParts& parts) {
   auto first = make();
   if (!first) return first.error();
   senderIo = first.take();
-  receiverIo = senderIo.get();
-  if (config.threadingMode == ThreadingMode::kDedicated) {
-    auto second = make();
-    if (!second) return second.error();
-    ownReceiverIo = second.take();
-    receiverIo = ownReceiverIo.get();
-    receiverStatistics = std::make_unique<IoStatistics>(*ownReceiverIo, counters);
-  }
+  // One instance an agent in every threading mode: a poll hands over what came for its own endpoints, and each agent knows only those.
+  auto second = make();
+  if (!second) return second.error();
+  ownReceiverIo = second.take();
+  receiverIo = ownReceiverIo.get();
+  receiverStatistics = std::make_unique<IoStatistics>(*ownReceiverIo, counters);
   senderStatistics = std::make_unique<IoStatistics>(*senderIo, counters);
   config.backend = backend;
   appendReason(reasons, senderIo->caps().reason);

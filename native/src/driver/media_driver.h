@@ -18,7 +18,7 @@
 
 namespace outrigger::driver {
 
-// Replaceable parts; empty ones are the real thing. `makeIo` is called once an agent that owns one (once when sender and receiver share).
+// Replaceable parts; empty ones are the real thing. `makeIo` is called twice: sender and receiver each own one.
 struct MediaDriverParts {
   std::function<Result<std::unique_ptr<io::DatagramIo>>()> makeIo;
   FileAllocator allocator;
