@@ -139,30 +139,49 @@ DecodedCommand decodeCommand(int32_t type, const uint8_t* message, int32_t lengt
     decoded.status = DecodeStatus::kDecoded;
     return decoded;
   }
-  decoded.problem = std::string("command ") + commandName(decoded.command.type) + " of " + std::to_string(length) + " bytes " + in.problem();
+  decoded.problem =
+      std::string("command ") + commandName(decoded.command.type) + " of " + std::to_string(length) + " bytes " + in.problem();
   return decoded;
 }
 
 const char* commandName(Command command) {
   switch (command) {
-    case Command::kAddPublication: return "ADD_PUBLICATION";
-    case Command::kRemovePublication: return "REMOVE_PUBLICATION";
-    case Command::kAddExclusivePublication: return "ADD_EXCLUSIVE_PUBLICATION";
-    case Command::kAddSubscription: return "ADD_SUBSCRIPTION";
-    case Command::kRemoveSubscription: return "REMOVE_SUBSCRIPTION";
-    case Command::kClientKeepalive: return "CLIENT_KEEPALIVE";
-    case Command::kAddDestination: return "ADD_DESTINATION";
-    case Command::kRemoveDestination: return "REMOVE_DESTINATION";
-    case Command::kAddCounter: return "ADD_COUNTER";
-    case Command::kRemoveCounter: return "REMOVE_COUNTER";
-    case Command::kClientClose: return "CLIENT_CLOSE";
-    case Command::kAddRcvDestination: return "ADD_RCV_DESTINATION";
-    case Command::kRemoveRcvDestination: return "REMOVE_RCV_DESTINATION";
-    case Command::kTerminateDriver: return "TERMINATE_DRIVER";
-    case Command::kAddStaticCounter: return "ADD_STATIC_COUNTER";
-    case Command::kRejectImage: return "REJECT_IMAGE";
-    case Command::kRemoveDestinationById: return "REMOVE_DESTINATION_BY_ID";
-    case Command::kGetNextAvailableSessionId: return "GET_NEXT_AVAILABLE_SESSION_ID";
+    case Command::kAddPublication:
+      return "ADD_PUBLICATION";
+    case Command::kRemovePublication:
+      return "REMOVE_PUBLICATION";
+    case Command::kAddExclusivePublication:
+      return "ADD_EXCLUSIVE_PUBLICATION";
+    case Command::kAddSubscription:
+      return "ADD_SUBSCRIPTION";
+    case Command::kRemoveSubscription:
+      return "REMOVE_SUBSCRIPTION";
+    case Command::kClientKeepalive:
+      return "CLIENT_KEEPALIVE";
+    case Command::kAddDestination:
+      return "ADD_DESTINATION";
+    case Command::kRemoveDestination:
+      return "REMOVE_DESTINATION";
+    case Command::kAddCounter:
+      return "ADD_COUNTER";
+    case Command::kRemoveCounter:
+      return "REMOVE_COUNTER";
+    case Command::kClientClose:
+      return "CLIENT_CLOSE";
+    case Command::kAddRcvDestination:
+      return "ADD_RCV_DESTINATION";
+    case Command::kRemoveRcvDestination:
+      return "REMOVE_RCV_DESTINATION";
+    case Command::kTerminateDriver:
+      return "TERMINATE_DRIVER";
+    case Command::kAddStaticCounter:
+      return "ADD_STATIC_COUNTER";
+    case Command::kRejectImage:
+      return "REJECT_IMAGE";
+    case Command::kRemoveDestinationById:
+      return "REMOVE_DESTINATION_BY_ID";
+    case Command::kGetNextAvailableSessionId:
+      return "GET_NEXT_AVAILABLE_SESSION_ID";
   }
   return "UNKNOWN";
 }

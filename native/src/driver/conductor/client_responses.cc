@@ -30,8 +30,8 @@ void ClientResponses::error(int64_t correlationId, ErrorCode code, std::string_v
 }
 
 void ClientResponses::publicationReady(const PublicationReadyFields& fields, std::string_view logFileName) {
-  begin(cnc::PublicationReady{fields.correlationId, fields.registrationId, fields.sessionId, fields.streamId,
-                              fields.positionLimitCounterId, fields.channelStatusCounterId, static_cast<int32_t>(logFileName.size())});
+  begin(cnc::PublicationReady{fields.correlationId, fields.registrationId, fields.sessionId, fields.streamId, fields.positionLimitCounterId,
+                              fields.channelStatusCounterId, static_cast<int32_t>(logFileName.size())});
   append(logFileName);
   send(fields.exclusive ? cnc::Response::kExclusivePublicationReady : cnc::Response::kPublicationReady);
 }

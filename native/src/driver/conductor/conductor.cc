@@ -182,8 +182,7 @@ void ConductorState::onTimer() {
     if (entry->state == StreamState::kActive) entry->publication->checkForBlockedPublisher(nowNs_);
   }
   for (const auto& entry : ipcs_) {
-    if (entry->state == StreamState::kActive &&
-        entry->publication->checkForBlockedPublisher(nowNs_, config_.publicationUnblockTimeoutNs)) {
+    if (entry->state == StreamState::kActive && entry->publication->checkForBlockedPublisher(nowNs_, config_.publicationUnblockTimeoutNs)) {
       parts_.counters.add(SystemCounter::kUnblockedPublications, 1);
     }
   }
@@ -191,10 +190,12 @@ void ConductorState::onTimer() {
 }
 
 bool ConductorState::inTransition() const {
-  const auto ending = [](const auto& entry) { return entry->state != StreamState::kActive || entry->backing.wantedPosition > entry->backing.backedPosition; };
+  const auto ending = [](const auto& entry) {
+    return entry->state != StreamState::kActive || entry->backing.wantedPosition > entry->backing.backedPosition;
+  };
   return std::any_of(networks_.begin(), networks_.end(), ending) || std::any_of(ipcs_.begin(), ipcs_.end(), ending) ||
          std::any_of(images_.begin(), images_.end(), [](const auto& entry) {
-           return entry->removing || entry->image->state() != ImageState::kActive ||
+           return entry->told || entry->image->state() != ImageState::kActive ||
                   entry->backing.wantedPosition > entry->backing.backedPosition;
          });
 }

@@ -17,8 +17,7 @@ Error noCounterLeft() {
 
 void ConductorState::onAddCounter(const ClientCommand& command, ClientSession& session) {
   cnc::CountersManager& manager = parts_.counterFactory.manager();
-  const cnc::Counter counter =
-      manager.allocate(command.typeId, command.key, command.text, nowMs_, command.correlationId, command.clientId);
+  const cnc::Counter counter = manager.allocate(command.typeId, command.key, command.text, nowMs_, command.correlationId, command.clientId);
   if (!counter.valid()) return refuse(command.correlationId, noCounterLeft());
   session.counters.push_back({command.correlationId, counter.id, command.typeId});
   responses_.counterReady(command.correlationId, counter.id);
@@ -41,8 +40,7 @@ void ConductorState::onAddStaticCounter(const ClientCommand& command, const Clie
     }
   }
   cnc::CountersManager& manager = parts_.counterFactory.manager();
-  const cnc::Counter counter =
-      manager.allocate(command.typeId, command.key, command.text, nowMs_, command.registrationId, kNoOwner);
+  const cnc::Counter counter = manager.allocate(command.typeId, command.key, command.text, nowMs_, command.registrationId, kNoOwner);
   if (!counter.valid()) return refuse(command.correlationId, noCounterLeft());
   staticCounters_.push_back({command.typeId, command.registrationId, counter.id});
   responses_.staticCounter(command.correlationId, counter.id);
@@ -52,8 +50,8 @@ void ConductorState::onRemoveCounter(const ClientCommand& command, ClientSession
   const auto found = std::find_if(session.counters.begin(), session.counters.end(),
                                   [&](const CounterLink& link) { return link.registrationId == command.registrationId; });
   if (found == session.counters.end()) {
-    return refuse(command.correlationId, makeError(ErrorCode::kUnknownCounter,
-                                                   "unknown counter: registrationId=" + std::to_string(command.registrationId)));
+    return refuse(command.correlationId,
+                  makeError(ErrorCode::kUnknownCounter, "unknown counter: registrationId=" + std::to_string(command.registrationId)));
   }
   responses_.operationSucceeded(command.correlationId);
   responses_.unavailableCounter(found->registrationId, found->counterId);

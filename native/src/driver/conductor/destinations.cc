@@ -48,8 +48,8 @@ ConductorState::LaneStep ConductorState::addDestination(const std::shared_ptr<Pe
       refuse(asked.correlationId, job->nextHop->error());
     } else if (entry->removing) {
       if (findSession(asked.clientId) != nullptr) {
-        refuse(asked.correlationId, makeError(ErrorCode::kUnknownPublication, "publication " + std::to_string(asked.registrationId) +
-                                                                                  " was closed meanwhile"));
+        refuse(asked.correlationId,
+               makeError(ErrorCode::kUnknownPublication, "publication " + std::to_string(asked.registrationId) + " was closed meanwhile"));
       }
     } else {
       auto destination = std::make_unique<MdcDestination>();
@@ -81,8 +81,8 @@ void ConductorState::onRemoveDestination(const ClientCommand& command, ClientSes
   if (command.type == cnc::Command::kRemoveDestinationById) {
     found = std::find_if(known.begin(), known.end(), [&](const auto& each) { return each.registrationId == command.destinationId; });
     if (found == known.end()) {
-      return refuse(command.correlationId, makeError(ErrorCode::kGeneric, "unknown destination: registrationId=" +
-                                                                              std::to_string(command.destinationId)));
+      return refuse(command.correlationId,
+                    makeError(ErrorCode::kGeneric, "unknown destination: registrationId=" + std::to_string(command.destinationId)));
     }
   } else {
     auto uri = net::ChannelUri::parse(command.channel);

@@ -15,8 +15,7 @@ void ConductorState::onMessage(int32_t type, const uint8_t* message, int32_t len
   DecodedCommand decoded = decodeCommand(type, scratch_.data(), length);
   if (decoded.status == DecodeStatus::kDecoded) return execute(std::move(decoded.command));
   parts_.counters.add(OutriggerCounter::kCommandsRejected, 1);
-  const ErrorCode code =
-      decoded.status == DecodeStatus::kUnknownType ? ErrorCode::kUnknownCommandTypeId : ErrorCode::kMalformedCommand;
+  const ErrorCode code = decoded.status == DecodeStatus::kUnknownType ? ErrorCode::kUnknownCommandTypeId : ErrorCode::kMalformedCommand;
   if (decoded.correlationKnown) responses_.error(decoded.command.correlationId, code, decoded.problem);
   recordError(decoded.problem);
 }

@@ -11,6 +11,13 @@ using cnc::OutriggerCounter;
 using cnc::SystemCounter;
 namespace counter_type = cnc::counter_type;
 
+namespace {
+
+// How often the receiver says that it is gone: a status message may get lost as any other.
+constexpr int64_t kEndMessages = 5;
+
+}  // namespace
+
 struct ConductorState::ImageJob {
   AgentEvent event;
   ImageParams params;
@@ -208,9 +215,9 @@ void ConductorState::installImage(ImageJob& job) {
   command.image = installed.image.get();
   sendToReceiver(command);
   for (const SubscriberPosition& position : installed.subscribers) {
-    responses_.availableImage({params.correlationId, params.sessionId, params.streamId, position.subscription->registrationId,
-                               position.counter.id},
-                              installed.image->logFileName(), installed.source);
+    responses_.availableImage(
+        {params.correlationId, params.sessionId, params.streamId, position.subscription->registrationId, position.counter.id},
+        installed.image->logFileName(), installed.source);
   }
   // The reference of the job is now the image's: given back when the receiver has released it.
 }
@@ -247,19 +254,19 @@ void ConductorState::dropImageSubscriber(ImageEntry& entry, const Subscription& 
   }
   parts_.counterFactory.release(found->counter, nowMs_);
   entry.subscribers.erase(found);
-  // Nobody reads it: no client needs its file any longer either.
-  if (entry.subscribers.empty()) makeImageUnavailable(entry, 0);
+  // Nobody wants it any more: the receiver says so to the sender, then announces that the image lingers.
 }
 
-void ConductorState::makeImageUnavailable(ImageEntry& entry, int64_t lingerNs) {
-  nextTransitionNs_ = nowNs_;
-  if (entry.removing) {
-    entry.lingerEndNs = std::min(entry.lingerEndNs, nowNs_ + lingerNs);
-    return;
-  }
-  entry.removing = true;
-  entry.lingerEndNs = nowNs_ + lingerNs;
+void ConductorState::makeImageUnavailable(ImageEntry& entry) {
+  entry.told = true;
   for (const SubscriberPosition& position : entry.subscribers) tellUnavailable(entry.image->params().correlationId, position);
+  const bool unread = entry.subscribers.empty();
+  entry.removeAtNs = nowNs_ + (unread ? 1 : kEndMessages) * config_.statusMessageTimeoutNs;
+  entry.lingerEndNs = nowNs_ + (unread ? 0 : config_.imageLivenessTimeoutNs);
+}
+
+void ConductorState::removeImage(ImageEntry& entry) {
+  entry.removing = true;
   ReceiverCommand command;
   command.type = ReceiverCommand::Type::kRemoveImage;
   command.image = entry.image.get();
@@ -272,20 +279,12 @@ void ConductorState::makeImageUnavailable(ImageEntry& entry, int64_t lingerNs) {
 
 bool ConductorState::stepImage(ImageEntry& entry) {
   PublicationImage& image = *entry.image;
-  if (!entry.removing) {
-    const auto drained = [&] {
-      const int64_t end = image.rebuildPosition();
-      return std::all_of(entry.subscribers.begin(), entry.subscribers.end(), [&](const SubscriberPosition& position) {
-        return position.state != PositionState::kActive || position.counter.get() >= end;
-      });
-    };
+  if (!entry.told) {
     const ImageState state = image.state();
-    if (state == ImageState::kDraining && drained()) image.setState(ImageState::kLinger);
-    if (image.state() == ImageState::kLinger || image.state() == ImageState::kDone) {
-      makeImageUnavailable(entry, config_.imageLivenessTimeoutNs);
-    }
-    return false;
+    if (state != ImageState::kLinger && state != ImageState::kDone) return false;
+    makeImageUnavailable(entry);
   }
+  if (!entry.removing && (nowNs_ >= entry.removeAtNs || closing_)) removeImage(entry);
   if (!entry.released || entry.backing.busy || (nowNs_ < entry.lingerEndNs && !closing_)) return false;
   const std::string path = image.logFileName();
   retireLog(std::shared_ptr<PublicationImage>(std::move(entry.image)), path, entry.logLength);
@@ -318,14 +317,12 @@ void ConductorState::onLoss(const AgentEvent& event) {
   if (entry == nullptr) return;
   if (entry->lossOffset >= 0) return parts_.lossReport.update(entry->lossOffset, event.value, nowMs_);
   const ImageParams& params = entry->image->params();
-  entry->lossOffset =
-      parts_.lossReport.create(event.value, nowMs_, params.sessionId, params.streamId, entry->channel, entry->source);
+  entry->lossOffset = parts_.lossReport.create(event.value, nowMs_, params.sessionId, params.streamId, entry->channel, entry->source);
 }
 
 void ConductorState::onRejectImage(const ClientCommand& command) {
   for (const auto& entry : images_) {
-    if (entry->removing || entry->image->params().correlationId != command.registrationId) continue;
-    parts_.counters.add(SystemCounter::kImagesRejected, 1);
+    if (entry->told || entry->image->params().correlationId != command.registrationId) continue;
     entry->image->setRejectReason(command.text.substr(0, wire::kMaxErrorTextLength));
     ReceiverCommand out;
     out.type = ReceiverCommand::Type::kRejectImage;
@@ -339,8 +336,8 @@ void ConductorState::onRejectImage(const ClientCommand& command) {
       return rejectIpc(*entry, command);
     }
   }
-  refuse(command.correlationId, makeError(ErrorCode::kGeneric, "unable to resolve image for correlationId=" +
-                                                                   std::to_string(command.registrationId)));
+  refuse(command.correlationId,
+         makeError(ErrorCode::kGeneric, "unable to resolve image for correlationId=" + std::to_string(command.registrationId)));
 }
 
 }  // namespace outrigger::driver

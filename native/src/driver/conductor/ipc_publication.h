@@ -74,10 +74,10 @@ class IpcPublication {
   cnc::Counter publisherPosition_;
   std::vector<cnc::Counter> subscribers_;
   int64_t startPosition_ = 0;
-  int64_t consumerPosition_ = 0;      // of the fastest subscriber so far
-  int64_t cleanPosition_ = 0;         // consumed bytes below are zero again
+  int64_t consumerPosition_ = 0;  // of the fastest subscriber so far
+  int64_t cleanPosition_ = 0;     // consumed bytes below are zero again
   int64_t limit_ = 0;
-  int64_t tripLimit_ = 0;             // the limit moves in steps: a proposal must pass this
+  int64_t tripLimit_ = 0;  // the limit moves in steps: a proposal must pass this
   int64_t backedPosition_ = 0;
   int64_t wantedMemory_ = 0;
   int64_t lastConsumerPosition_ = 0;

@@ -33,18 +33,19 @@ void ConductorState::stepBacking(Entry& entry) {
   const int64_t target = backing.wantedPosition;
   backing.busy = true;
   ResourceTask task;
-  task.run = [job, fd = backing.fd, termLength = backing.termLength, from = backing.backedPosition, target,
-              allocator = parts_.allocator] { job->error = backTerms(fd, termLength, from, target, allocator); };
+  task.run = [job, fd = backing.fd, termLength = backing.termLength, from = backing.backedPosition, target, allocator = parts_.allocator] {
+    job->error = backTerms(fd, termLength, from, target, allocator);
+  };
   // The entry outlives the task: it is not destroyed while busy.
   task.complete = [this, job, target, owner = &entry] {
     owner->backing.busy = false;
     if (job->error != 0) {
       owner->backing.retryAtNs = nowNs_ + kRetryNs;
-      onStorageFull(makeError(ErrorCode::kStorageSpace,
-                              "no memory for the next term of stream " + owner->channel +
-                                  ", it waits; enlarge the volume of the driver directory",
-                              job->error)
-                        .message);
+      onStorageFull(
+          makeError(ErrorCode::kStorageSpace,
+                    "no memory for the next term of stream " + owner->channel + ", it waits; enlarge the volume of the driver directory",
+                    job->error)
+              .message);
       return;
     }
     owner->backing.backedPosition = std::max(owner->backing.backedPosition, target);

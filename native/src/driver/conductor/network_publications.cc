@@ -75,13 +75,12 @@ int32_t ConductorState::nextSessionId() {
 bool ConductorState::isSessionTaken(int32_t sessionId, int32_t streamId, const SendEndpointEntry* endpoint, bool ipc) const {
   const auto uses = [&](const auto& params) { return params.sessionId == sessionId && params.streamId == streamId; };
   if (ipc) return std::any_of(ipcs_.begin(), ipcs_.end(), [&](const auto& entry) { return uses(entry->publication->params()); });
-  return std::any_of(networks_.begin(), networks_.end(), [&](const auto& entry) {
-    return entry->endpoint == endpoint && uses(entry->publication->params());
-  });
+  return std::any_of(networks_.begin(), networks_.end(),
+                     [&](const auto& entry) { return entry->endpoint == endpoint && uses(entry->publication->params()); });
 }
 
-Result<int32_t> ConductorState::chooseSessionId(const PublicationStreamParams& stream, int32_t streamId,
-                                                const SendEndpointEntry* endpoint, bool ipc) {
+Result<int32_t> ConductorState::chooseSessionId(const PublicationStreamParams& stream, int32_t streamId, const SendEndpointEntry* endpoint,
+                                                bool ipc) {
   std::optional<int32_t> wanted = stream.sessionId;
   if (stream.sessionIdTag) {
     for (const auto& entry : networks_) {
@@ -219,8 +218,8 @@ ConductorState::LaneStep ConductorState::addNetworkPublication(const std::shared
   SendEndpointEntry* existing = findSendEndpoint(udp);
   if (existing != nullptr && existing->removing) return LaneStep::kWait;  // its port is free in a moment
   if (existing == nullptr && udp.tag && !udp.endpoint && !udp.control && udp.controlMode != net::ControlMode::kManual) {
-    return fail(makeError(ErrorCode::kInvalidChannel, "channel '" + command.channel.substr(0, 160) + "': tag " +
-                                                          std::to_string(*udp.tag) + " names no channel of this driver, and there is no "
+    return fail(makeError(ErrorCode::kInvalidChannel, "channel '" + command.channel.substr(0, 160) + "': tag " + std::to_string(*udp.tag) +
+                                                          " names no channel of this driver, and there is no "
                                                           "endpoint or control to make one"));
   }
   if (existing != nullptr && !exclusive) {
@@ -428,7 +427,9 @@ bool ConductorState::stepNetworkPublication(NetworkEntry& entry) {
         }
         if (publication.isConnected()) return false;
       }
-      const auto behind = [&](const SubscriberPosition& spy) { return spy.state == PositionState::kActive && spy.counter.get() < producer; };
+      const auto behind = [&](const SubscriberPosition& spy) {
+        return spy.state == PositionState::kActive && spy.counter.get() < producer;
+      };
       if (!entry.revoked && std::any_of(entry.spies.begin(), entry.spies.end(), behind)) return false;
       unlinkSpies(entry);
       entry.state = StreamState::kLinger;

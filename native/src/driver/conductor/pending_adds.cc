@@ -9,9 +9,9 @@ using cnc::Command;
 
 void ConductorState::startAdd(ClientCommand command) {
   if (isRegistrationInUse(command.correlationId)) {
-    return refuse(command.correlationId, makeError(ErrorCode::kGeneric, std::string(commandName(command.type)) + " with correlation id " +
-                                                                            std::to_string(command.correlationId) +
-                                                                            ", which is in use already"));
+    return refuse(command.correlationId,
+                  makeError(ErrorCode::kGeneric, std::string(commandName(command.type)) + " with correlation id " +
+                                                     std::to_string(command.correlationId) + ", which is in use already"));
   }
   auto uri = net::ChannelUri::parse(command.channel);
   if (!uri) return refuse(command.correlationId, uri.error());
@@ -46,9 +46,9 @@ void ConductorState::startAdd(ClientCommand command) {
 
 void ConductorState::startDestination(ClientCommand command) {
   if (isRegistrationInUse(command.correlationId)) {
-    return refuse(command.correlationId, makeError(ErrorCode::kGeneric, "ADD_DESTINATION with correlation id " +
-                                                                            std::to_string(command.correlationId) +
-                                                                            ", which is in use already"));
+    return refuse(command.correlationId,
+                  makeError(ErrorCode::kGeneric,
+                            "ADD_DESTINATION with correlation id " + std::to_string(command.correlationId) + ", which is in use already"));
   }
   const ClientSession* session = findSession(command.clientId);
   auto endpoint = destinationEndpoint(command, *session);

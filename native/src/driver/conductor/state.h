@@ -126,9 +126,11 @@ struct IpcEntry {
 struct ImageEntry {
   std::unique_ptr<PublicationImage> image;
   ReceiveEndpointEntry* endpoint = nullptr;
-  bool removing = false;   // kRemoveImage was sent: the clients know that it is gone
+  bool told = false;      // the clients know that it is gone
+  bool removing = false;  // kRemoveImage was sent
   bool released = false;
-  int64_t lingerEndNs = 0;
+  int64_t removeAtNs = 0;   // told: until then the receiver repeats to the sender that it has gone
+  int64_t lingerEndNs = 0;  // told: until then its file stays, for clients that were slow to open it
   std::string channel;
   std::string source;
   UntetheredTimeouts untethered;
@@ -275,7 +277,8 @@ class ConductorState {
   void installImage(ImageJob& job);
   void refuseSetup(ReceiveChannelEndpoint* endpoint, int32_t streamId, int32_t sessionId);
   void linkImage(ImageEntry& entry, Subscription& subscription);
-  void makeImageUnavailable(ImageEntry& entry, int64_t lingerNs);
+  void makeImageUnavailable(ImageEntry& entry);
+  void removeImage(ImageEntry& entry);
   void dropImageSubscriber(ImageEntry& entry, const Subscription& subscription);
   bool stepImage(ImageEntry& entry);
   void onImageReleased(PublicationImage* image);
@@ -324,7 +327,7 @@ class ConductorState {
   bool limitMoved_ = false;
   int32_t nextSessionId_;
 
-  std::deque<SenderCommand> toSender_;      // found the ring full; in order
+  std::deque<SenderCommand> toSender_;  // found the ring full; in order
   std::deque<ReceiverCommand> toReceiver_;
   bool senderRung_ = false;
   bool receiverRung_ = false;

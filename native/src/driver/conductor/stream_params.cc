@@ -96,9 +96,8 @@ Result<void> parseLengths(const net::ChannelUri& uri, const DriverConfig& config
   auto mtu = uri.getSizeBytes("mtu", ipc ? config.ipcMtuLength : config.mtuLength, 0, kInt32Max);
   if (!mtu) return mtu.error();
   if (!logbuffer::isValidMtu(*mtu)) {
-    return invalid(uri, "mtu=" + std::to_string(*mtu) + " must be a multiple of " + std::to_string(wire::kFrameAlignment) +
-                            " over " + std::to_string(wire::kDataHeaderLength) + " and at most " +
-                            std::to_string(wire::kMaxUdpPayloadLength));
+    return invalid(uri, "mtu=" + std::to_string(*mtu) + " must be a multiple of " + std::to_string(wire::kFrameAlignment) + " over " +
+                            std::to_string(wire::kDataHeaderLength) + " and at most " + std::to_string(wire::kMaxUdpPayloadLength));
   }
   params.mtu = static_cast<int32_t>(*mtu);
   if (params.mtu > logbuffer::maxMessageLength(params.termLength)) {
@@ -177,9 +176,9 @@ Result<void> confirmSameStream(const net::ChannelUri& uri, const PublicationStre
   // Aeron's drivers answer a mismatch with a generic error: the channel is fine, the publication that exists is another one.
   const auto check = [&](const char* key, int64_t existingValue, int64_t askedValue) -> Result<void> {
     if (!uri.has(key) || existingValue == askedValue) return {};
-    return makeError(ErrorCode::kGeneric, "existing publication has different '" + std::string(key) + "': existing=" +
-                                              std::to_string(existingValue) + " requested=" + std::to_string(askedValue) + " channel=" +
-                                              uri.text().substr(0, 160));
+    return makeError(ErrorCode::kGeneric, "existing publication has different '" + std::string(key) +
+                                              "': existing=" + std::to_string(existingValue) + " requested=" + std::to_string(askedValue) +
+                                              " channel=" + uri.text().substr(0, 160));
   };
   if (auto r = check("mtu", existing.mtu, asked.mtu); !r) return r;
   if (auto r = check("term-length", existing.termLength, asked.termLength); !r) return r;

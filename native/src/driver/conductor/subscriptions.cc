@@ -92,7 +92,9 @@ ConductorState::LaneStep ConductorState::addSubscription(const std::shared_ptr<P
   if (existing != nullptr) {
     for (const auto& [id, other] : subscriptions_) {
       if (other->endpoint != existing || other->streamId != command.streamId) continue;
-      const char* clash = other->params.reliable != params.reliable ? "reliable" : other->params.rejoin != params.rejoin ? "rejoin" : nullptr;
+      const char* clash = other->params.reliable != params.reliable ? "reliable"
+                          : other->params.rejoin != params.rejoin   ? "rejoin"
+                                                                    : nullptr;
       if (clash != nullptr) {
         return fail(makeError(ErrorCode::kInvalidChannel, std::string("option conflicts with existing subscription: ") + clash +
                                                               " of channel '" + command.channel.substr(0, 160) + "', existing channel '" +
@@ -135,8 +137,8 @@ ConductorState::LaneStep ConductorState::addSubscription(const std::shared_ptr<P
     CounterFactory& factory = parts_.counterFactory;
     endpoint.status = factory.channelStatus(counter_type::kReceiveChannelStatus, "rcv-channel", asked.channel, asked.correlationId, nowMs_);
     const int32_t statusId = endpoint.status.id;
-    endpoint.localAddress = factory.localAddress("rcv-local-sockaddr", statusId, endpoint.socket->localAddress().toString(),
-                                                 asked.correlationId, nowMs_);
+    endpoint.localAddress =
+        factory.localAddress("rcv-local-sockaddr", statusId, endpoint.socket->localAddress().toString(), asked.correlationId, nowMs_);
     if (endpoint.status.valid()) endpoint.status.set(cnc::kChannelStatusActive);
     if (endpoint.localAddress.valid()) endpoint.localAddress.set(cnc::kChannelStatusActive);
     ReceiveEndpointEntry& installed = *entry;
@@ -170,9 +172,12 @@ void ConductorState::installSubscription(const std::shared_ptr<PendingAdd>& add,
   changeInterest(subscription, 1);
   responses_.subscriptionReady(subscription.registrationId, entry.endpoint.status.id);
   for (const auto& image : images_) {
-    if (image->endpoint == &entry && !image->removing && image->image->state() == ImageState::kActive &&
-        image->image->params().streamId == subscription.streamId && subscription.matchesSession(image->image->params().sessionId)) {
+    const ImageParams& of = image->image->params();
+    if (image->endpoint != &entry || of.streamId != subscription.streamId || !subscription.matchesSession(of.sessionId)) continue;
+    if (!image->told && image->image->state() == ImageState::kActive) {
       linkImage(*image, subscription);
+    } else if (image->subscribers.empty()) {
+      image->removeAtNs = nowNs_;  // left and wanted again: make room for its successor
     }
   }
 }
@@ -197,8 +202,8 @@ std::optional<SubscriberPosition> ConductorState::makePosition(Subscription& sub
   const StreamIdentity identity{subscription.registrationId, sessionId, subscription.streamId, subscription.channel};
   SubscriberPosition position;
   position.subscription = &subscription;
-  position.counter = parts_.counterFactory.stream(counter_type::kSubscriberPosition, "sub-pos", identity, subscription.clientId, nowMs_,
-                                                  joinPosition);
+  position.counter =
+      parts_.counterFactory.stream(counter_type::kSubscriberPosition, "sub-pos", identity, subscription.clientId, nowMs_, joinPosition);
   if (!position.counter.valid()) {
     recordError("no counter is left for a subscriber's position, subscription " + std::to_string(subscription.registrationId) +
                 " misses a stream: enlarge the counters buffer of the driver");
@@ -384,15 +389,16 @@ void ConductorState::checkUntethered() {
     IpcPublication& publication = *entry->publication;
     const auto& params = publication.params();
     for (SubscriberPosition& each : entry->subscribers) {
-      step(each, limitOf(publication.consumerPosition(), params.windowLength), params.registrationId,
-           [&](SubscriberPosition& position) { publication.removeSubscriber(position.counter); },
-           [&](SubscriberPosition& position) {
-             position.counter.set(publication.joinPosition());
-             publication.addSubscriber(position.counter);
-             responses_.availableImage({params.registrationId, params.sessionId, params.streamId, position.subscription->registrationId,
-                                        position.counter.id},
-                                       publication.logFileName(), kIpcSource);
-           });
+      step(
+          each, limitOf(publication.consumerPosition(), params.windowLength), params.registrationId,
+          [&](SubscriberPosition& position) { publication.removeSubscriber(position.counter); },
+          [&](SubscriberPosition& position) {
+            position.counter.set(publication.joinPosition());
+            publication.addSubscriber(position.counter);
+            responses_.availableImage(
+                {params.registrationId, params.sessionId, params.streamId, position.subscription->registrationId, position.counter.id},
+                publication.logFileName(), kIpcSource);
+          });
     }
   }
   for (const auto& entry : networks_) {
@@ -407,19 +413,20 @@ void ConductorState::checkUntethered() {
       sendToSender(out);
     };
     for (SubscriberPosition& each : entry->spies) {
-      step(each, limitOf(publication.senderPosition(), params.windowLength), params.registrationId,
-           [&](SubscriberPosition& position) { command(SenderCommand::Type::kRemoveSpy, position); },
-           [&](SubscriberPosition& position) {
-             position.counter.set(publication.senderPosition());
-             command(SenderCommand::Type::kAddSpy, position);
-             responses_.availableImage({params.registrationId, params.sessionId, params.streamId, position.subscription->registrationId,
-                                        position.counter.id},
-                                       publication.logFileName(), kIpcSource);
-           });
+      step(
+          each, limitOf(publication.senderPosition(), params.windowLength), params.registrationId,
+          [&](SubscriberPosition& position) { command(SenderCommand::Type::kRemoveSpy, position); },
+          [&](SubscriberPosition& position) {
+            position.counter.set(publication.senderPosition());
+            command(SenderCommand::Type::kAddSpy, position);
+            responses_.availableImage(
+                {params.registrationId, params.sessionId, params.streamId, position.subscription->registrationId, position.counter.id},
+                publication.logFileName(), kIpcSource);
+          });
     }
   }
   for (const auto& entry : images_) {
-    if (entry->removing || entry->image->state() != ImageState::kActive) continue;
+    if (entry->told || entry->image->state() != ImageState::kActive) continue;
     PublicationImage& image = *entry->image;
     const ImageParams& params = image.params();
     int64_t lead = 0;
@@ -436,15 +443,16 @@ void ConductorState::checkUntethered() {
     for (SubscriberPosition& each : entry->subscribers) {
       // A subscriber alone is its own lead: then what it has not read of the rebuilt stream counts.
       const int64_t ahead = std::max(lead, image.rebuildPosition());
-      step(each, limitOf(ahead, params.windowLength), params.correlationId,
-           [&](SubscriberPosition& position) { command(ReceiverCommand::Type::kRemoveSubscriber, position); },
-           [&](SubscriberPosition& position) {
-             position.counter.set(image.joinPosition());
-             command(ReceiverCommand::Type::kAddSubscriber, position);
-             responses_.availableImage({params.correlationId, params.sessionId, params.streamId, position.subscription->registrationId,
-                                        position.counter.id},
-                                       image.logFileName(), entry->source);
-           });
+      step(
+          each, limitOf(ahead, params.windowLength), params.correlationId,
+          [&](SubscriberPosition& position) { command(ReceiverCommand::Type::kRemoveSubscriber, position); },
+          [&](SubscriberPosition& position) {
+            position.counter.set(image.joinPosition());
+            command(ReceiverCommand::Type::kAddSubscriber, position);
+            responses_.availableImage(
+                {params.correlationId, params.sessionId, params.streamId, position.subscription->registrationId, position.counter.id},
+                image.logFileName(), entry->source);
+          });
     }
   }
 }
