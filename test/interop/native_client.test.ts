@@ -64,7 +64,12 @@ describe.each(['IPC', 'UDP over IPv4', 'UDP over IPv6'] as const)('over %s', (me
       const uri = channel();
       const subscription = await to().subscription(uri, 10);
       const publication = await from().publication(uri, 10);
-      const { position } = await exchange({ publication, subscriptions: [subscription], count: 100, size: 'mix' });
+      const { position } = await exchange({
+        publication,
+        subscriptions: [subscription],
+        count: 100,
+        size: 'mix',
+      });
       await publication.close();
       const { images } = await subscription.until({ ended: 1 });
       expect(images[0]).toMatchObject({ endOfStream: true, endPosition: position });
