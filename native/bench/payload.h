@@ -18,6 +18,7 @@ namespace outrigger::bench {
 constexpr int32_t kMinMessageLength = 32;
 constexpr int32_t kMaxMessageLength = 64 * 1024;
 constexpr int64_t kBodyCheckInterval = 16;
+constexpr int64_t kMixMeanLength = 498;  // what the results give as the size of a mix
 
 class Payload {
  public:
