@@ -83,17 +83,11 @@ class InitProcess {
     return "";
   }
 
-  // Awaits both scripts to be ready for signals, in any order.
+  // Awaits both scripts to be ready for signals, in any order, also among the lines of before.
   void awaitBothReady() {
-    bool driver = false;
-    bool sidecar = false;
-    while (!driver || !sidecar) {
-      const auto line = nextLine();
-      if (!line) break;
-      driver = driver || *line == "driver-ready";
-      sidecar = sidecar || *line == "sidecar-ready";
+    while (count("driver-ready\n") == 0 || count("sidecar-ready\n") == 0) {
+      ASSERT_TRUE(nextLine()) << all_;
     }
-    ASSERT_TRUE(driver && sidecar) << all_;
   }
 
   // Until it and all that holds its output ended; the exit status, or 128 + the signal.
