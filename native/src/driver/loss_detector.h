@@ -5,6 +5,7 @@
 // stock one forgets a repair that lingers as soon as another hole is asked for. Receiver thread only; no allocation after construction.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 
 #include "base/random.h"
@@ -47,10 +48,10 @@ class LossDetector {
   // When poll has something to do, INT64_MAX when never.
   int64_t nextDueNs() const { return gaps_.empty() ? INT64_MAX : nextDueNs_; }
 
-  // Calls ask(begin, end, first) for what is due, at most `budgetBytes` a round trip; `ask` answers false when it could not send. Returns the
-  // number asked; `suppressed` is set when the budget held something back.
+  // Calls ask(begin, end, first) for what is due and lies below `limit`, at most `budgetBytes` a round trip; `ask` answers false when it could
+  // not send. Returns the number asked; `suppressed` is set when the budget held something back.
   template <typename Ask>
-  int32_t poll(int64_t nowNs, int64_t budgetBytes, Ask&& ask, bool& suppressed);
+  int32_t poll(int64_t nowNs, int64_t limit, int64_t budgetBytes, Ask&& ask, bool& suppressed);
   // Unreliable: calls give(begin, end) for holes that are due; they are gone afterwards. Returns how many.
   template <typename Give>
   int32_t giveUp(int64_t nowNs, Give&& give);
@@ -76,7 +77,7 @@ class LossDetector {
 };
 
 template <typename Ask>
-int32_t LossDetector::poll(int64_t nowNs, int64_t budgetBytes, Ask&& ask, bool& suppressed) {
+int32_t LossDetector::poll(int64_t nowNs, int64_t limit, int64_t budgetBytes, Ask&& ask, bool& suppressed) {
   suppressed = false;
   if (nowNs < nextDueNs()) return 0;
   if (nowNs - budgetResetNs_ >= rtt_.retryNs() || budgetResetNs_ == 0) {
@@ -91,13 +92,18 @@ int32_t LossDetector::poll(int64_t nowNs, int64_t budgetBytes, Ask&& ask, bool& 
       next = std::min(next, gap.dueNs);
       continue;
     }
+    if (gap.begin >= limit) {  // it would not be taken yet
+      gap.dueNs = nowNs + rtt_.retryNs();
+      next = std::min(next, gap.dueNs);
+      continue;
+    }
     const int64_t budget = (budgetBytes - askedBytes_) & ~int64_t{31};
     if (budget <= 0) {
       suppressed = true;
       next = std::min(next, budgetResetNs_ + rtt_.retryNs());
       break;
     }
-    const int64_t end = std::min(gap.end, gap.begin + budget);
+    const int64_t end = std::min({gap.end, gap.begin + budget, limit});
     if (asked == kMaxAsksPerPoll || !ask(gap.begin, end, gap.naks == 0)) {
       next = std::min(next, asked == kMaxAsksPerPoll ? nowNs : nowNs + kSocketRetryNs);
       break;

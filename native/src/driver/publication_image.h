@@ -112,6 +112,7 @@ class PublicationImage {
   void updatePositions();
   void enter(ReceiverContext& context, ImageState state, int64_t nowNs);
   int32_t recoverLoss(ReceiverContext& context, int64_t nowNs);
+  bool isBeyondRepair(ReceiverContext& context, int64_t nowNs);
   void reportLoss(ReceiverContext& context, int64_t nowNs);
   int32_t askForMemory(ReceiverContext& context, int64_t windowEnd, int64_t nowNs);
   int32_t requestRtt(ReceiverContext& context, int64_t nowNs);

@@ -106,7 +106,7 @@ int32_t PublicationImage::recoverLoss(ReceiverContext& context, int64_t nowNs) {
   if (params_.reliable) {
     bool suppressed = false;
     work = detector.poll(
-        nowNs, s.congestionControl->maxWindowLength(),
+        nowNs, s.statusPosition + params_.termLength / 2, s.congestionControl->maxWindowLength(),
         [&](int64_t begin, int64_t end, bool first) {
           if (!sendNak(context, begin, end)) return false;
           if (first) s.lostBytes += end - begin;
@@ -130,6 +130,33 @@ int32_t PublicationImage::recoverLoss(ReceiverContext& context, int64_t nowNs) {
     if (work > 0) updatePositions();
   }
   return work;
+}
+
+// A receiver that joined late, or was cut off, may miss what no sender can send again: better an end and a new beginning, both of which the
+// subscribers see, than a stream that stands still for ever, and with it, under min flow control, those of all other receivers.
+bool PublicationImage::isBeyondRepair(ReceiverContext& context, int64_t nowNs) {
+  ReceiverState& s = *receiver_;
+  const GapList& gaps = s.detector.gaps();
+  if (gaps.empty() || !params_.reliable) return false;
+  const int64_t missing = gaps.front().begin;
+  if (missing != s.stuckPosition) {
+    s.stuckPosition = missing;
+    s.stuckSinceNs = nowNs;
+  }
+  // Senders, stock ones too, reach back half a term and one message.
+  const int64_t reach = params_.termLength / 2 + logbuffer::maxMessageLength(params_.termLength);
+  const bool tooOld = s.highWaterMark - missing > reach;
+  if (!tooOld && nowNs - s.stuckSinceNs <= config_.imageLivenessTimeoutNs) return false;
+  AgentEvent event;
+  event.type = AgentEvent::Type::kError;
+  event.errorCode = static_cast<int32_t>(ErrorCode::kGeneric);
+  event.image = this;
+  std::snprintf(event.text, sizeof(event.text),
+                "image session=%d stream=%d ends at position %lld: what follows was lost and the sender, now at %lld, %s",
+                params_.sessionId, params_.streamId, static_cast<long long>(missing), static_cast<long long>(s.highWaterMark),
+                tooOld ? "no longer has it" : "did not send it again");
+  if (!context.events.offer(event)) driverCounters_.add(SystemCounter::kConductorProxyFails, 1);
+  return true;
 }
 
 void PublicationImage::reportLoss(ReceiverContext& context, int64_t nowNs) {
@@ -284,7 +311,7 @@ int32_t PublicationImage::work(ReceiverContext& context, int64_t nowNs) {
   const bool unwanted = !s.interested && subscribers_.empty();
   const bool silent = nowNs - lastPacketNs_.load(std::memory_order_relaxed) > config_.imageLivenessTimeoutNs;
   const bool complete = s.rebuildPosition >= s.endOfStreamPosition;
-  if (unwanted || silent || complete) {
+  if (unwanted || silent || complete || isBeyondRepair(context, nowNs)) {
     enter(context, ImageState::kDraining, nowNs);
     work += 1;
   }

@@ -43,6 +43,8 @@ struct PublicationImage::ReceiverState {
   std::unique_ptr<CongestionControl> congestionControl;
   bool interested = true;
   bool rejected = false;
+  int64_t stuckPosition = -1;  // of the first hole, and since when it is the first
+  int64_t stuckSinceNs = 0;
   bool lossFound = false;  // a hole since the last cycle
   bool statusForced = false;
   bool stateAnnounced = true;  // the conductor was told of the state it is in

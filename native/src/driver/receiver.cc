@@ -22,8 +22,11 @@ constexpr int32_t kCommandsPerCycle = 64;
 constexpr size_t kImagesPerCycle = 32;
 constexpr size_t kMaxTouched = 1024;
 constexpr int64_t kHousekeepingIntervalNs = 100 * kMilliNs;
-// A multi-destination receiver says that it is there until data comes (Aeron: once a second).
+// A multi-destination receiver says that it is there until data comes: as Aeron's once a second, but for the first few, since each may be lost
+// and so may the SETUP that answers it.
 constexpr int64_t kElicitIntervalNs = kSecondNs;
+constexpr int64_t kFirstElicitIntervalNs = 100 * kMilliNs;
+constexpr int32_t kFirstElicits = 5;
 // Refused SETUPs are counted each; the error log hears of one an endpoint this often.
 constexpr int64_t kRefusalEventIntervalNs = 100 * kMilliNs;
 
@@ -68,8 +71,9 @@ struct Receiver::State {
   void onSetup(ReceiverContext& context, ReceiverEndpoint& endpoint, const wire::SetupFrame& setup, const io::SockAddr& source,
                int64_t nowNs);
   bool elicit(ReceiverContext& context, ReceiverEndpoint& endpoint, int32_t streamId, int32_t sessionId, const io::SockAddr& destination);
+  static int64_t introductionDueNs(const ReceiverEndpoint& endpoint);
   int32_t introduce(ReceiverContext& context, ReceiverEndpoint& endpoint, int64_t nowNs);
-  void housekeeping(ReceiverContext& context, int64_t nowNs);
+  void housekeeping(int64_t nowNs);
 };
 
 Receiver::Receiver(io::DatagramIo& io, const DriverConfig& config, const DriverCounters& counters, SpscRing<ReceiverCommand>& commands,
@@ -106,7 +110,6 @@ void Receiver::State::onCommand(ReceiverContext& context, const ReceiverCommand&
     case ReceiverCommand::Type::kAddStreamInterest:
       if (ReceiverEndpoint* endpoint = find(command.endpoint)) {
         endpoint->addInterest(command.streamId, command.sessionId, command.sessionSpecific);
-        introduce(context, *endpoint, nowNs);
       }
       break;
     case ReceiverCommand::Type::kRemoveStreamInterest:
@@ -177,10 +180,17 @@ bool Receiver::State::elicit(ReceiverContext& context, ReceiverEndpoint& endpoin
   return true;
 }
 
+int64_t Receiver::State::introductionDueNs(const ReceiverEndpoint& endpoint) {
+  if (!endpoint.channel().isMdcReceiver() || endpoint.hasImages() || !endpoint.wantsAnything()) return INT64_MAX;
+  if (endpoint.elicits == 0) return 0;
+  return endpoint.lastElicitNs + (endpoint.elicits < kFirstElicits ? kFirstElicitIntervalNs : kElicitIntervalNs);
+}
+
 int32_t Receiver::State::introduce(ReceiverContext& context, ReceiverEndpoint& endpoint, int64_t nowNs) {
-  if (!endpoint.channel().isMdcReceiver() || endpoint.hasImages() || !endpoint.wantsAnything()) return 0;
-  if (endpoint.lastElicitNs != 0 && nowNs - endpoint.lastElicitNs < kElicitIntervalNs) return 0;
+  if (endpoint.hasImages()) endpoint.elicits = 0;
+  if (nowNs < introductionDueNs(endpoint)) return 0;
   endpoint.lastElicitNs = nowNs;
+  if (endpoint.elicits < kFirstElicits) ++endpoint.elicits;
   return elicit(context, endpoint, 0, 0, *endpoint.channel().channel.control) ? 1 : 0;
 }
 
@@ -326,12 +336,9 @@ int32_t Receiver::State::poll(ReceiverContext& context, int64_t nowNs) {
   return received;
 }
 
-void Receiver::State::housekeeping(ReceiverContext& context, int64_t nowNs) {
+void Receiver::State::housekeeping(int64_t nowNs) {
   lastHousekeepingNs = nowNs;
-  for (auto& each : endpoints) {
-    each->endpoint.expire(nowNs);
-    introduce(context, each->endpoint, nowNs);
-  }
+  for (const auto& each : endpoints) each->endpoint.expire(nowNs);
 }
 
 int32_t Receiver::doWork(int64_t nowNs) {
@@ -365,7 +372,8 @@ int32_t Receiver::doWork(int64_t nowNs) {
   }
   ring();
   s.touched.clear();
-  if (nowNs - s.lastHousekeepingNs >= kHousekeepingIntervalNs) s.housekeeping(context_, nowNs);
+  for (const auto& each : s.endpoints) work += s.introduce(context_, each->endpoint, nowNs);
+  if (nowNs - s.lastHousekeepingNs >= kHousekeepingIntervalNs) s.housekeeping(nowNs);
   return work;
 }
 
@@ -373,7 +381,8 @@ int64_t Receiver::nextDeadlineNs(int64_t nowNs) const {
   int64_t deadline = nowNs + kSecondNs;
   if (!state_->unanswered.empty()) deadline = nowNs + kMilliNs;
   for (const PublicationImage* image : state_->images) deadline = std::min(deadline, image->nextDeadlineNs(nowNs));
-  return deadline;
+  for (const auto& each : state_->endpoints) deadline = std::min(deadline, State::introductionDueNs(each->endpoint));
+  return std::max(deadline, nowNs);
 }
 
 }  // namespace outrigger::driver

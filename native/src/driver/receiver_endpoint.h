@@ -48,6 +48,7 @@ class ReceiverEndpoint {
   void expire(int64_t nowNs);
 
   int64_t lastElicitNs = 0;   // multi-destination receivers introduce themselves
+  int32_t elicits = 0;        // introductions since there was an image
   int64_t lastRefusalNs = 0;  // of an entry in the error log
 
  private:

@@ -392,7 +392,7 @@ class StreamWorld {
     for (const auto& each : hosts) {
       if (each->windowEnd != INT64_MIN) allowed = std::min(allowed, each->windowEnd);
     }
-    if (!options.mdc) {
+    if (!options.mdc && options.checked) {  // a flipped bit in a status message promises what nobody meant
       EXPECT_LE(position + length, allowed) << "the window was exceeded";
     }
   }
