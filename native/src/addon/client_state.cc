@@ -23,8 +23,12 @@ const char* reasonOf(client::SubscriberEnd end) {
 // Callbacks of the facade do not throw. Should one, the rest of the burst must still be told.
 void call(Napi::Env env, const Napi::FunctionReference& function, const std::initializer_list<napi_value>& arguments) {
   if (function.IsEmpty()) return;
-  function.Call(arguments);
-  if (env.IsExceptionPending()) env.GetAndClearPendingException();
+  napi_value receiver = nullptr;
+  napi_value result = nullptr;
+  if (napi_get_undefined(env, &receiver) != napi_ok) return;
+  if (napi_call_function(env, receiver, function.Value(), arguments.size(), arguments.begin(), &result) == napi_pending_exception) {
+    napi_get_and_clear_last_exception(env, &result);
+  }
 }
 
 }  // namespace
