@@ -45,6 +45,8 @@ class ClientState : public std::enable_shared_from_this<ClientState> {
   bool isClosed() const { return closing_; }
   void submit(std::shared_ptr<JsOperation> operation) { service_->submit(std::move(operation)); }
   Napi::Promise close(Napi::Env env);
+  // The process or worker ends: tells the driver, waits for the thread. Nothing is delivered and no promise settled any more.
+  void closeNow();
 
   void addSubscription(const std::shared_ptr<SubscriptionRecord>& record) { subscriptions_[record->task.get()] = record; }
   void removeSubscription(const client::SubscriberTask* task) { subscriptions_.erase(task); }
@@ -93,6 +95,7 @@ class ClientBinding : public Napi::ObjectWrap<ClientBinding> {
   Napi::Value losses(const Napi::CallbackInfo& info);
   Napi::Value driver(const Napi::CallbackInfo& info);
   Napi::Value close(const Napi::CallbackInfo& info);
+  Napi::Value closeNow(const Napi::CallbackInfo& info);
 
   std::shared_ptr<ClientState> state_;
 };

@@ -83,7 +83,8 @@ Napi::Function ClientBinding::define(Napi::Env env) {
       {InstanceMethod<&ClientBinding::clientId>("clientId"), InstanceMethod<&ClientBinding::addPublication>("addPublication"),
        InstanceMethod<&ClientBinding::addSubscription>("addSubscription"), InstanceMethod<&ClientBinding::counters>("counters"),
        InstanceMethod<&ClientBinding::errors>("errors"), InstanceMethod<&ClientBinding::losses>("losses"),
-       InstanceMethod<&ClientBinding::driver>("driver"), InstanceMethod<&ClientBinding::close>("close")});
+       InstanceMethod<&ClientBinding::driver>("driver"), InstanceMethod<&ClientBinding::close>("close"),
+       InstanceMethod<&ClientBinding::closeNow>("closeNow")});
 }
 
 // (directory, driverTimeoutMs, onLost)
@@ -174,5 +175,10 @@ Napi::Value ClientBinding::driver(const Napi::CallbackInfo& info) {
 }
 
 Napi::Value ClientBinding::close(const Napi::CallbackInfo& info) { return state_->close(info.Env()); }
+
+Napi::Value ClientBinding::closeNow(const Napi::CallbackInfo& info) {
+  state_->closeNow();
+  return info.Env().Undefined();
+}
 
 }  // namespace outrigger::addon

@@ -82,6 +82,14 @@ Napi::Promise ClientState::close(Napi::Env env) {
   return deferred.Promise();
 }
 
+void ClientState::closeNow() {
+  if (released_) return;
+  closing_ = true;
+  subscriptions_.clear();
+  onLost_.Reset();
+  service_->stopNow();
+}
+
 void ClientState::release() {
   released_ = true;
   closing_ = true;

@@ -69,6 +69,7 @@ interface ClientBinding {
   losses(): LossEntry[];
   driver(): DriverInfo;
   close(): Promise<void>;
+  closeNow(): void;
 }
 
 interface Addon {
@@ -318,11 +319,16 @@ function responsesOf(bytes: Buffer, bounds: readonly number[] | undefined): Buff
 
 // ---- clients ----
 
+/** Clients that are open. A process that exits tells the driver, which would else keep its streams until the client's liveness timeout. */
+const open = new Set<ClientBinding>();
+process.once('exit', () => open.forEach((binding) => binding.closeNow()));
+
 class Client implements NativeClient {
   readonly clientId: bigint;
 
   constructor(private readonly binding: ClientBinding) {
     this.clientId = binding.clientId();
+    open.add(binding);
   }
 
   async addPublication(options: PublicationOptions): Promise<NativePublication> {
@@ -366,8 +372,9 @@ class Client implements NativeClient {
     return sync(() => this.binding.driver());
   }
 
-  close(): Promise<void> {
-    return settled(() => this.binding.close());
+  async close(): Promise<void> {
+    await settled(() => this.binding.close());
+    open.delete(this.binding);
   }
 }
 
