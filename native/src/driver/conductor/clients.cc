@@ -31,7 +31,7 @@ void ConductorState::checkSessions() {
   for (const auto& [id, session] : sessions_) {
     const int64_t heartbeatMs = session->heartbeat.get();
     if (heartbeatMs > nowMs_ + timeoutMs) session->heartbeat.set(nowMs_);  // a heartbeat from the future would last for ever
-    if (nowMs_ - heartbeatMs > timeoutMs) dead.push_back(session.get());
+    if (heartbeatMs < nowMs_ - timeoutMs) dead.push_back(session.get());   // in this form, since the client writes the value
   }
   for (ClientSession* session : dead) endSession(*session, true);
 }

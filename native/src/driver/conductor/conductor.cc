@@ -252,7 +252,10 @@ void ConductorState::recordError(const std::string& text) {
 }
 
 void ConductorState::refuse(int64_t correlationId, const Error& error) {
-  responses_.error(correlationId, error.code, error.message);
+  // With CHANNEL_ENDPOINT_ERROR Aeron's clients take the id for that of a channel status counter, and the command would wait for its
+  // time-out. Its drivers answer a socket that does not open with a generic error, too.
+  const ErrorCode code = error.code == ErrorCode::kChannelEndpointError ? ErrorCode::kGeneric : error.code;
+  responses_.error(correlationId, code, error.message);
   recordError(error.message);
 }
 

@@ -429,9 +429,10 @@ void ConductorState::checkUntethered() {
     if (entry->told || entry->image->state() != ImageState::kActive) continue;
     PublicationImage& image = *entry->image;
     const ImageParams& params = image.params();
+    // The fastest of the subscribers leads; a client can't claim to have read what has not arrived.
     int64_t lead = 0;
     for (const SubscriberPosition& each : entry->subscribers) {
-      if (each.state == PositionState::kActive) lead = std::max(lead, each.counter.get());
+      if (each.state == PositionState::kActive) lead = std::max(lead, std::min(each.counter.get(), image.rebuildPosition()));
     }
     const auto command = [&](ReceiverCommand::Type type, const SubscriberPosition& position) {
       ReceiverCommand out;
@@ -441,10 +442,8 @@ void ConductorState::checkUntethered() {
       sendToReceiver(out);
     };
     for (SubscriberPosition& each : entry->subscribers) {
-      // A subscriber alone is its own lead: then what it has not read of the rebuilt stream counts.
-      const int64_t ahead = std::max(lead, image.rebuildPosition());
       step(
-          each, limitOf(ahead, params.windowLength), params.correlationId,
+          each, limitOf(lead, params.windowLength), params.correlationId,
           [&](SubscriberPosition& position) { command(ReceiverCommand::Type::kRemoveSubscriber, position); },
           [&](SubscriberPosition& position) {
             position.counter.set(image.joinPosition());
