@@ -38,6 +38,7 @@ const kForeignPrefixes = [
 const kForeignNames = new Set([
   'OUTRIGGER_CONFIG',
   'OUTRIGGER_ADDON',
+  'OUTRIGGER_ADDRESS',
   'OUTRIGGER_BACKEND',
   'OUTRIGGER_BUSY_POLL_US',
   'OUTRIGGER_IMPAIR',

@@ -1,0 +1,200 @@
+// SPDX-License-Identifier: Apache-2.0
+// The command line: subcommands, their options and what --help teaches. What they do is in the files beside this.
+import { Command, CommanderError, Option } from 'commander';
+import { join } from 'node:path';
+import { kBackPressure, kSlowPolicies } from '../../../clients/typescript/src/codec';
+import type { Native } from '../native/types';
+import { sidecarVersion } from '../server';
+import { kExit, kExitHelp, statusOf } from './exit';
+import { duration, number, sizeIn, wholeNumber, withConnection, withDirectory, withJson } from './options';
+import { terminal } from './output';
+import { pub, type PubOptions } from './pub';
+import { run } from './run_command';
+import { kFormats, sub, type SubOptions } from './sub';
+import { errors, loss, stat, type DirectoryOptions, type StatOptions } from './tools';
+
+export function loadNative(): Native {
+  // eslint-disable-next-line @typescript-eslint/no-require-imports -- only when a command needs it: help and usage errors work without the addon
+  return (require(join(__dirname, '..', 'native', 'index')) as { native: Native }).native;
+}
+
+const kLongestMessage = 128 * 1024 * 1024; // an eighth of the longest term
+
+function examples(...lines: readonly string[]): string {
+  return `\nExamples:\n${lines.map((line) => `  ${line}`).join('\n')}\n${kExitHelp}`;
+}
+
+export function buildProgram(report: (status: number) => void): Command {
+  const program = new Command('outrigger')
+    .description('Messaging beside your app: a driver that speaks Aeron, a sidecar that speaks gRPC.')
+    .version(sidecarVersion())
+    .enablePositionalOptions()
+    .exitOverride()
+    .showHelpAfterError('(see --help)')
+    .addHelpText(
+      'after',
+      examples(
+        'outrigger demo                                     two hosts on this machine, real messages between them',
+        'outrigger run --driver --topics-file topics.yaml   a driver and a sidecar here',
+        'echo hello | outrigger pub greetings               publish a line',
+        'outrigger sub greetings                            print what comes',
+        'outrigger stat                                     counters and streams of the driver, live',
+      ),
+    );
+
+  program
+    .command('run')
+    .description('run a sidecar, and with --driver also a driver, with -- also an app')
+    .helpOption(false)
+    .allowUnknownOption()
+    .passThroughOptions()
+    .argument('[settings...]')
+    .action(async (_settings: string[], _options: object, command: Command) => {
+      report(await run(command.args, process.env, loadNative));
+    });
+
+  withJson(
+    withConnection(program.command('pub'))
+      .description('publish lines of standard input, or generated messages, to a topic')
+      .argument('[topic]', 'name of the topic')
+      .option('-n, --count <n>', 'generate this many messages', wholeNumber(1))
+      .option('-s, --size <bytes>', 'bytes of a generated message (default 288)', sizeIn(0, kLongestMessage))
+      .option(
+        '-r, --rate <n>',
+        'generated messages a second, open loop; 0: as fast as they are taken',
+        number(0, 1e8),
+      )
+      .option('-t, --duration <time>', 'generate for this long', duration)
+      .addOption(
+        new Option('--back-pressure <policy>', 'what happens to a message that can not be taken now')
+          .choices(Object.keys(kBackPressure))
+          .default('wait'),
+      )
+      .option(
+        '--exclusive',
+        'a session of its own, not shared with other publishers of the topic in the sidecar',
+      )
+      .option('--linger <ms>', 'let messages wait this long to travel together', number(0, 60_000), 0)
+      .option(
+        '--wait <time>',
+        'wait this long for a subscriber before the first message; 0: not at all',
+        (text) => (text === '0' ? 0 : duration(text)),
+        10_000,
+      ),
+    'a summary',
+  )
+    .addHelpText(
+      'after',
+      examples(
+        'tail -f app.log | outrigger pub logs',
+        'outrigger pub quotes --count 1000000 --size 288        as fast as it goes; see `sub --check`',
+        'outrigger pub quotes --rate 5000 --duration 10s --json',
+        'outrigger pub --channel aeron:ipc --stream 1001 -n 10  a channel, where the sidecar allows it',
+      ),
+    )
+    .action(async (topic: string | undefined, options: PubOptions) => {
+      report(await pub(topic, options, terminal()));
+    });
+
+  withJson(
+    withConnection(program.command('sub'))
+      .description('print the messages of a topic')
+      .argument('[topic]', 'name of the topic')
+      .option('-n, --count <n>', 'end after this many messages', wholeNumber(1))
+      .option('-t, --duration <time>', 'end after this long', duration)
+      .addOption(
+        new Option('-f, --format <format>', 'how a message is printed').choices(kFormats).default('text'),
+      )
+      .addOption(
+        new Option('--slow-policy <policy>', 'what happens when this end does not keep up')
+          .choices(Object.keys(kSlowPolicies))
+          .default('block'),
+      )
+      .option('--check', 'check numbers and checksums of messages that `pub` generated')
+      .option('-q, --quiet', 'no events on standard error'),
+    'a line for each message and event, and a summary,',
+  )
+    .addHelpText(
+      'after',
+      examples(
+        'outrigger sub quotes',
+        'outrigger sub quotes --count 1000000 --check --format none   exit status 1 when one is missing',
+        'outrigger sub quotes --json | jq .payload',
+        'outrigger sub quotes --slow-policy skip                      never slow a publisher down',
+      ),
+    )
+    .action(async (topic: string | undefined, options: SubOptions) => {
+      report(await sub(topic, options));
+    });
+
+  withJson(
+    withDirectory(program.command('stat'))
+      .description("show a driver's counters and streams, live on a terminal")
+      .option('-i, --interval <time>', 'time between two looks', duration, 1000)
+      .option(
+        '-n, --count <n>',
+        'look this often (default: on a terminal until Ctrl-C, else once)',
+        wholeNumber(1),
+      )
+      .option('--all', 'every counter, also those at 0'),
+    'a line for each look',
+  )
+    .addHelpText(
+      'after',
+      examples(
+        'outrigger stat                          the driver of AERON_DIR',
+        'outrigger stat -d /dev/shm/aeron-app    of another directory; also of a stock Aeron driver',
+        'outrigger stat --json -n 2 -i 5         two looks five seconds apart, with rates in the second',
+      ),
+    )
+    .action(async (options: StatOptions) => {
+      report(await stat(options, loadNative(), terminal()));
+    });
+
+  withJson(
+    withDirectory(program.command('errors')).description("show a driver's log of distinct errors"),
+    'them',
+  )
+    .addHelpText('after', examples('outrigger errors', 'outrigger errors --json | jq ".errors[].text"'))
+    .action((options: DirectoryOptions) => {
+      report(errors(options, loadNative(), terminal()));
+    });
+
+  withJson(
+    withDirectory(program.command('loss')).description(
+      "show a driver's loss report: gaps by stream and source",
+    ),
+    'it',
+  )
+    .addHelpText('after', examples('outrigger loss', 'outrigger loss --json'))
+    .action((options: DirectoryOptions) => {
+      report(loss(options, loadNative(), terminal()));
+    });
+
+  program.commands.forEach((command) => command.exitOverride().showHelpAfterError('(see --help)'));
+  return program;
+}
+
+/** Runs one command line; resolves to the exit status. */
+export async function runCli(argv: readonly string[]): Promise<number> {
+  let status: number = kExit.ok;
+  const program = buildProgram((value) => (status = value));
+  if (argv.length === 0) {
+    program.outputHelp({ error: true });
+    return kExit.usage;
+  }
+  try {
+    await program.parseAsync(argv, { from: 'user' });
+    return status;
+  } catch (error) {
+    if (error instanceof CommanderError) {
+      return error.exitCode === 0 ? kExit.ok : kExit.usage;
+    }
+    const known = statusOf(error);
+    if (known === undefined) {
+      throw error;
+    }
+    process.stderr.write(`outrigger: ${(error as Error).message}\n`);
+    return known;
+  }
+}
