@@ -9,10 +9,12 @@ import { type Build, Fleet, ours } from './contenders';
 import type { Window } from './engine';
 import type { Hosts } from './hosts';
 import type { Plan } from './plan';
-import { type JsonLine, type Measured, run, sleep, start } from './shell';
+import { type JsonLine, type Measured, runIn, sleep, start } from './shell';
 
 const kNatsPort = 24222;
 const kTopicPort = 24300;
+const kTopics = 256;
+const kFirstStream = 7000;
 const kStartMs = 20_000;
 // Batches of about 64 KiB: what the client libraries form under load.
 const kBatchBytes = 64 * 1024;
@@ -28,16 +30,8 @@ interface Way {
 function goProgram(root: string): string {
   const source = join(root, 'test/bench/go');
   const program = join(root, 'build/bench/app');
-  run(
-    join(root, 'node_modules/.bin/buf'),
-    'generate',
-    '--template',
-    join(source, 'buf.gen.yaml'),
-    '-o',
-    source,
-    join(root, 'proto'),
-  );
-  run('go', 'build', '-C', source, '-o', program, '.');
+  runIn(source, join(root, 'node_modules/.bin/buf'), 'generate'); // its plugins are tools of the module there
+  runIn(source, 'go', 'build', '-o', program, '.');
   return program;
 }
 
@@ -66,7 +60,12 @@ class Sidecars {
   ) {
     const endpoint = `${hosts.b.address}:${kTopicPort}`;
     const topics = join(folder, 'topics.yaml');
-    writeFileSync(topics, `topics:\n  - name: bench\n    streamId: 77\n    subscribers: ["${endpoint}"]\n`);
+    // A topic a run: what a run leaves in flight can then never be taken for the next one's.
+    const entries = Array.from(
+      { length: kTopics },
+      (_, i) => `  - { name: bench-${i}, streamId: ${kFirstStream + i}, subscribers: ["${endpoint}"] }`,
+    );
+    writeFileSync(topics, `topics:\n${entries.join('\n')}\n`);
     const launch = (side: 'a' | 'b'): Measured =>
       start(
         {
@@ -140,39 +139,33 @@ export async function appSuite(
     };
     const socketOf = (side: 'a' | 'b'): string => `unix:${(sidecars as Sidecars).socket(side)}`;
 
+    let topic = 0;
     const outrigger = (way: Way, size: number) => (): Promise<Values> => {
-      const app = (side: 'a' | 'b', role: 'pub' | 'sub', cpu: string): Measured =>
-        way.language === 'go'
-          ? start(
-              { name: `go ${role}`, namespace: hosts[side].namespace },
-              program,
-              ...goArguments(role, 'outrigger', socketOf(side), size, way.batch, plan.window, cpu),
-            )
-          : start(
-              { name: `typescript ${role}`, namespace: hosts[side].namespace },
-              process.execPath,
-              join(build.root, 'build/ts/test/bench/apps/messaging_app.js'),
-              role,
-              ...['--address', socketOf(side), '--size', `${size}`, '--batch', `${way.batch}`],
-              ...[
-                '--warmup-ms',
-                `${plan.window.warmupMs}`,
-                '--measure-ms',
-                `${plan.window.measureMs}`,
-                '--cpu',
-                cpu,
-              ],
-            );
-      return exchange(app, shared, plan.window);
+      const run: Run = {
+        system: 'outrigger',
+        topic: `bench-${topic++ % kTopics}`,
+        size,
+        batch: way.batch,
+        window: plan.window,
+      };
+      const app = (side: 'a' | 'b', role: 'pub' | 'sub', cpu: string): Measured => {
+        const options = { name: `${way.language} ${role}`, namespace: hosts[side].namespace };
+        const script = join(build.root, 'build/ts/test/bench/apps/messaging_app.js');
+        return way.language === 'go'
+          ? start(options, program, ...goArguments(role, socketOf(side), run, cpu))
+          : start(options, process.execPath, script, ...typescriptArguments(role, socketOf(side), run, cpu));
+      };
+      return exchange(app, shared, plan.window, log);
     };
     const peer = (size: number) => (): Promise<Values> => {
+      const run: Run = { system: 'nats', topic: `bench-${topic++}`, size, batch: 1, window: plan.window };
       const app = (side: 'a' | 'b', role: 'pub' | 'sub', cpu: string): Measured =>
         start(
           { name: `nats ${role}`, namespace: hosts[side].namespace },
           program,
-          ...goArguments(role, 'nats', natsAddress, size, 1, plan.window, cpu),
+          ...goArguments(role, natsAddress, run, cpu),
         );
-      return exchange(app, { server: (nats as Measured).pid }, plan.window);
+      return exchange(app, { server: (nats as Measured).pid }, plan.window, log);
     };
 
     for (const size of plan.sizes) {
@@ -220,20 +213,29 @@ export async function appSuite(
   return total;
 }
 
-function goArguments(
-  role: string,
-  system: string,
-  address: string,
-  size: number,
-  batch: number,
-  window: Window,
-  cpu: string,
-): string[] {
+interface Run {
+  system: 'outrigger' | 'nats';
+  topic: string;
+  size: number;
+  batch: number;
+  window: Window;
+}
+
+function goArguments(role: string, address: string, run: Run, cpu: string): string[] {
   return [
     role,
-    ...['-system', system, '-address', address, '-size', `${size}`, '-batch', `${batch}`],
-    ...['-in-flight', batch === 1 ? '1024' : '32'],
-    ...['-warmup', `${window.warmupMs}ms`, '-measure', `${window.measureMs}ms`, '-cpu', cpu],
+    ...['-system', run.system, '-address', address, '-topic', run.topic],
+    ...['-size', `${run.size}`, '-batch', `${run.batch}`],
+    ...['-in-flight', run.batch === 1 ? '1024' : '32'],
+    ...['-warmup', `${run.window.warmupMs}ms`, '-measure', `${run.window.measureMs}ms`, '-cpu', cpu],
+  ];
+}
+
+function typescriptArguments(role: string, address: string, run: Run, cpu: string): string[] {
+  return [
+    role,
+    ...['--address', address, '--topic', run.topic, '--size', `${run.size}`, '--batch', `${run.batch}`],
+    ...['--warmup-ms', `${run.window.warmupMs}`, '--measure-ms', `${run.window.measureMs}`, '--cpu', cpu],
   ];
 }
 
@@ -242,6 +244,7 @@ async function exchange(
   app: (side: 'a' | 'b', role: 'pub' | 'sub', cpu: string) => Measured,
   shared: Record<string, number>,
   window: Window,
+  log: (text: string) => void,
 ): Promise<Values> {
   const publisher = app('a', 'pub', '');
   let subscriber: Measured | undefined;
@@ -260,7 +263,12 @@ async function exchange(
         throw new Error(`${publisher.name} ended early: ${publisher.errors}`);
       }),
     ]);
-    return valuesOf(subscriber.name, line);
+    const values = valuesOf(subscriber.name, line);
+    const used = Object.entries(line['cpuSeconds'] as Record<string, number>);
+    log(
+      `${subscriber.name}: CPU seconds ${used.map(([name, seconds]) => `${name} ${seconds.toFixed(2)}`).join(', ')}`,
+    );
+    return values;
   } finally {
     await publisher.stop();
     await subscriber?.stop();
