@@ -24,13 +24,16 @@ namespace outrigger::init {
 // Only for a test that would otherwise hang: nothing asserts on it.
 constexpr int kGuardMs = 60'000;
 
-// Shell scripts that stand for driver and sidecar. `wait` lets the shell run its traps at once.
-inline std::string untilTerm(const std::string& name) {
-  return "trap 'echo " + name + "-term >&2; kill $!; exit 0' TERM; echo " + name + "-ready >&2; while :; do sleep 1000 & wait $!; done";
+// Shell scripts that stand for driver and sidecar (see stand_in.cc): one that ends on SIGTERM, with what else it handles, and one that
+// ignores it. A shell's own traps would not do: they lose a signal that comes just before the shell waits.
+inline std::string standIn(const std::string& name, const std::string& handles) {
+  char self[4096];
+  const ssize_t length = ::readlink("/proc/self/exe", self, sizeof(self));
+  return "exec env OUTRIGGER_TEST_STAND_IN=" + name + ":" + handles + " " + std::string(self, static_cast<size_t>(length));
 }
-inline std::string deafToTerm(const std::string& name) {
-  return "trap '' TERM; echo " + name + "-ready >&2; while :; do sleep 1000 & wait $!; done";
-}
+inline std::string untilTerm(const std::string& name) { return standIn(name, "term"); }
+inline std::string untilTermWithHup(const std::string& name) { return standIn(name, "term+hup"); }
+inline std::string deafToTerm(const std::string& name) { return standIn(name, ""); }
 
 class InitProcess {
  public:

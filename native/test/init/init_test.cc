@@ -109,8 +109,7 @@ TEST_F(InitTest, killsBothAtOnceOnASecondSigint) {
 }
 
 TEST_F(InitTest, forwardsSighupToTheChildThatHandlesItAndKeepsItFromTheOther) {
-  const std::string handles = "trap 'echo sidecar-hup >&2' HUP; " + untilTerm("sidecar");
-  InitProcess init(Commands{.sidecar = handles});
+  InitProcess init(Commands{.sidecar = untilTermWithHup("sidecar")});
   init.awaitBothReady();
   init.signal(SIGHUP);
   init.await({"kept a signal", "\"child\":\"driver\"", "SIGHUP"});
