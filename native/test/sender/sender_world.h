@@ -65,6 +65,7 @@ class FakeIo final : public io::DatagramIo {
     FakeEndpoint* endpoint;
     io::SockAddr source;
     std::vector<uint8_t> bytes;
+    uint32_t segment = 0;  // a train cut that often; 0: one datagram
   };
   std::deque<Incoming> inbox;
 
@@ -86,7 +87,8 @@ class FakeIo final : public io::DatagramIo {
       inbox.pop_front();
       const Incoming& packet = held_.back();
       const auto length = static_cast<uint32_t>(packet.bytes.size());
-      burst.packets[burst.count++] = {packet.bytes.data(), length, length, packet.endpoint, &packet.source, nullptr};
+      burst.packets[burst.count++] = {packet.bytes.data(), length,         packet.segment == 0 ? length : packet.segment,
+                                      packet.endpoint,     &packet.source, nullptr};
     }
     return static_cast<uint32_t>(burst.count);
   }
