@@ -71,6 +71,10 @@ tidy: setup-test native ## clang-tidy over the native sources (minutes)
 fuzz: setup-test ## each fuzzer for FUZZ_SECONDS (60)
 	@FUZZ_SECONDS=$${FUZZ_SECONDS:-60} scripts/test fuzz
 
+.PHONY: docs
+docs: build ## the generated parts of docs/
+	@node scripts/docs.mts
+
 .PHONY: format
 format: setup-test ## rewrites C, C++ and TypeScript in the project's format
 	@clang-format-14 -i $$(git ls-files -co --exclude-standard 'native/*.cc' 'native/*.h' 'bpf/*.c')

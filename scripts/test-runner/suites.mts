@@ -80,6 +80,12 @@ async function buildAll(context: Context): Promise<Outcome[]> {
       outcome(`make ${target}`, await step(context, target, ['make', target], kBuildTimeoutSeconds)),
     );
   }
+  if (outcomes.every((each) => each.status === 'passed')) {
+    const command = ['node', 'scripts/docs.mts', '--check'];
+    outcomes.push(
+      outcome('docs are what the programs say', await step(context, 'docs', command, kTestTimeoutSeconds)),
+    );
+  }
   return outcomes;
 }
 

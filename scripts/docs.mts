@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: Apache-2.0
+// Writes the generated parts of docs/configuration.md from the programs' own help; with --check it only says whether they are current.
+// Needs the build.
+import { execFileSync } from 'node:child_process';
+import { readFileSync, writeFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
+
+const kPage = 'docs/configuration.md';
+
+function helpOf(program: string, ...args: string[]): string {
+  const text = execFileSync(program, [...args, '--help'], { encoding: 'utf8' });
+  return text.replaceAll(/\/dev\/shm\/aeron-\w+/g, '/dev/shm/aeron-<user>');
+}
+
+function sidecarTable(): string {
+  const docs = createRequire(import.meta.url)('../build/ts/sidecar/src/config/docs.js') as {
+    renderConfigTable: () => string;
+  };
+  return docs.renderConfigTable().trimEnd();
+}
+
+/** Name, meaning and the line of allowed values of each option in the driver's help. */
+function driverOptions(): { name: string; meaning: string; allowed: string }[] {
+  const found = helpOf('build/outrigger-driver').matchAll(
+    /^ {2}((?:AERON|OUTRIGGER)_\w+)\n {6}(.+)\n {6}Allowed: (.+)\.$/gm,
+  );
+  return [...found].map(([, name = '', meaning = '', allowed = '']) => ({ name, meaning, allowed }));
+}
+
+const kNoEffect = 'anything: it has no effect';
+
+function driverTable(): string {
+  const rows = driverOptions()
+    .filter(({ allowed }) => allowed !== kNoEffect)
+    .map(({ name, meaning, allowed }) => {
+      const [values = '', byDefault = ''] = allowed.split('. Default: ');
+      return `| \`${name}\` | ${cell(meaning)} | ${cell(values)} | ${byDefault === '' ? '' : `\`${byDefault}\``} |`;
+    });
+  return ['| variable | meaning | allowed | default |', '|---|---|---|---|', ...rows].join('\n');
+}
+
+function driverIgnored(): string {
+  const rows = driverOptions()
+    .filter(({ allowed }) => allowed === kNoEffect)
+    .map(({ name, meaning }) => `| \`${name}\` | ${cell(meaning)} |`);
+  return ['| variable | why |', '|---|---|', ...rows].join('\n');
+}
+
+function cell(text: string): string {
+  return text.replaceAll('|', '\\|');
+}
+
+function block(text: string): string {
+  return `\`\`\`\n${text.trimEnd()}\n\`\`\``;
+}
+
+function replaced(page: string, name: string, text: string): string {
+  const begin = `<!-- generated: ${name} -->`;
+  const end = `<!-- end of generated: ${name} -->`;
+  const from = page.indexOf(begin);
+  const to = page.indexOf(end);
+  if (from < 0 || to < from) throw new Error(`${kPage} lacks the markers ${begin} and ${end}`);
+  return `${page.slice(0, from + begin.length)}\n${text}\n${page.slice(to)}`;
+}
+
+const before = readFileSync(kPage, 'utf8');
+const parts: Record<string, () => string> = {
+  sidecar: sidecarTable,
+  driver: driverTable,
+  'driver-ignored': driverIgnored,
+  init: () => block(helpOf('build/outrigger-init')),
+  command: () => block(helpOf('bin/outrigger')),
+};
+let page = before;
+for (const [name, make] of Object.entries(parts)) page = replaced(page, name, make());
+
+if (process.argv.includes('--check')) {
+  if (page !== before) {
+    console.error(`${kPage} is not what the programs say: run make docs`);
+    process.exitCode = 1;
+  }
+} else {
+  writeFileSync(kPage, page);
+}
