@@ -7,6 +7,8 @@
 // instead. Every member function may be called from any thread. Handlers are called from the conductor step, without locks held.
 #pragma once
 
+#include <sched.h>
+
 #include <atomic>
 #include <cstdint>
 #include <functional>
@@ -220,7 +222,8 @@ class ClientIdle {
       return;
     }
     if (nowNs - lastWorkNs_ < kSpinNs) {
-      cpuRelax();
+      // On a core of one's own a yield costs next to nothing; on a shared one it lets the driver answer instead of waiting for this slice to end.
+      ::sched_yield();
       return;
     }
     client_.prepareWait();

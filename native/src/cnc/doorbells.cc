@@ -26,6 +26,9 @@ constexpr int64_t kMaxWaitNs = 1'000'000'000;
 
 std::string fifoPath(const std::string& directory, int32_t index) { return directory + "/doorbell-" + std::to_string(index); }
 
+// What a slot holds: 0 is free, and 0 is also the id of a driver's first client (ids come from a counter that starts there).
+constexpr int64_t slotOwner(int64_t clientId) { return clientId + 1; }
+
 long futex(const void* word, int operation, int32_t value, const timespec* timeout) {
   return ::syscall(SYS_futex, word, operation, value, timeout, nullptr, 0);
 }
@@ -104,9 +107,10 @@ void Doorbells::awake(int32_t fifo) const {
 }
 
 int32_t Doorbells::claimSlot(int64_t clientId) const {
+  const int64_t owner = slotOwner(clientId);
   for (int32_t slot = 0; slot < kSlotCount; ++slot) {
     uint8_t* entry = slotAt(slot);
-    if (loadAcquire<int64_t>(entry) == 0 && compareAndSet<int64_t>(entry, 0, clientId)) {
+    if (loadAcquire<int64_t>(entry) == 0 && compareAndSet<int64_t>(entry, 0, owner)) {
       storeRelease<int32_t>(entry + 8, 0);
       uint8_t* used = file_.data() + kUsedSlots;
       for (int32_t seen = loadAcquire<int32_t>(used); seen < slot + 1; seen = loadAcquire<int32_t>(used)) {
@@ -125,17 +129,19 @@ void Doorbells::releaseSlot(int32_t slot) const {
 }
 
 void Doorbells::releaseSlotsOf(int64_t clientId) const {
-  if (!valid() || clientId == 0) return;
+  if (!valid()) return;
+  const int64_t owner = slotOwner(clientId);
   for (int32_t slot = 0; slot < kSlotCount; ++slot) {
-    if (loadAcquire<int64_t>(slotAt(slot)) == clientId) releaseSlot(slot);
+    if (loadAcquire<int64_t>(slotAt(slot)) == owner) releaseSlot(slot);
   }
 }
 
 bool Doorbells::hasSlot(int64_t clientId) const {
-  if (!valid() || clientId == 0) return false;
+  if (!valid()) return false;
+  const int64_t owner = slotOwner(clientId);
   const int32_t used = std::clamp(loadAcquire<int32_t>(file_.data() + kUsedSlots), 0, kSlotCount);
   for (int32_t slot = 0; slot < used; ++slot) {
-    if (loadAcquire<int64_t>(slotAt(slot)) == clientId) return true;
+    if (loadAcquire<int64_t>(slotAt(slot)) == owner) return true;
   }
   return false;
 }
