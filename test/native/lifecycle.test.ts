@@ -6,6 +6,7 @@ import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { ModuleKind, ScriptTarget, transpileModule } from 'typescript';
 import { native } from '../../sidecar/src/native/index';
+import type { NativeClient } from '../../sidecar/src/native/types';
 import { Collector, Driver, encodeBatch, kRepository, numbered, until } from './support';
 
 let driver: Driver;
@@ -30,6 +31,16 @@ beforeAll(async () => {
   facade = compileFacade(join(driver.folder, 'facade'));
 });
 afterAll(() => driver.stop());
+
+/** Clients of the test that runs; a failed one must not keep the process. */
+const clients: NativeClient[] = [];
+afterEach(() => Promise.all(clients.splice(0).map((each) => each.close())));
+
+async function connect(onDriverLost: (reason: string) => void): Promise<NativeClient> {
+  const client = await native.connect({ directory: driver.directory, onDriverLost });
+  clients.push(client);
+  return client;
+}
 
 interface Ended {
   readonly status: number | null;
@@ -83,10 +94,7 @@ test('the driver is killed at random moments: typed errors, one event each, and 
   for (let round = 0; round < 8; round++) {
     const label = `seed ${seed}, round ${round}`;
     const lost: string[] = [];
-    const client = await native.connect({
-      directory: driver.directory,
-      onDriverLost: (reason) => lost.push(reason),
-    });
+    const client = await connect((reason) => lost.push(reason));
     const collector = new Collector();
     const idle = new Collector();
     const streamId = 9000 + round;
@@ -154,10 +162,7 @@ test('the driver is killed at random moments: typed errors, one event each, and 
 
 test('a driver that ends in order is lost all the same', async () => {
   const lost: string[] = [];
-  const client = await native.connect({
-    directory: driver.directory,
-    onDriverLost: (reason) => lost.push(reason),
-  });
+  const client = await connect((reason) => lost.push(reason));
   const collector = new Collector();
   await collector.open(client, 'aeron:ipc', 77);
   await driver.kill('SIGTERM');

@@ -150,7 +150,9 @@ export class Driver {
         throw new Error(`the driver ended: ${this.output}`);
       }
       try {
-        return native.readDriver(this.directory).heartbeatAgeMs < 1000;
+        // One that was killed leaves a young heartbeat behind.
+        const found = native.readDriver(this.directory);
+        return found.pid === child.pid && found.heartbeatAgeMs < 1000;
       } catch {
         return false;
       }
