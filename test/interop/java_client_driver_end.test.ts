@@ -186,7 +186,10 @@ describe('on a volume that fills up', () => {
   });
 
   test('streams are refused or held up with a reason, the JVM lives, and all goes on when there is room', async () => {
-    const { driver, client } = await started({ under: volume });
+    // A JVM of its own: one that was there before the volume does not see it from its namespace.
+    const victim = await Peer.java(hosts.b);
+    const driver = startOurs(hosts.b, { under: volume });
+    const client = await victim.client(driver.dir);
     const roomy = udp();
     const subscription = await client.subscription(roomy, 8);
     const publication = await client.publication(roomy.replace('64k', '1m'), 8);
@@ -207,7 +210,7 @@ describe('on a volume that fills up', () => {
     expect(rest.sent).toBe(5_000);
     const total = 50 + some.sent + rest.sent;
     expectExactly(await subscription.until({ count: total }), total);
-    await closeAll(client, driver);
+    await closeAll(client, victim, driver);
   });
 
   test('a volume with no room for the driver itself is refused with the sizes', async () => {

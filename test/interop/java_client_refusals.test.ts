@@ -65,7 +65,7 @@ describe('a publication is refused', () => {
       'with a term length over the maximum',
       'aeron:udp?endpoint=HERE:9999|term-length=2g',
       'INVALID_CHANNEL',
-      '2147483648',
+      '2g',
     ],
     [
       'with a term length that is no number',
@@ -126,17 +126,16 @@ describe('a publication is refused', () => {
   });
 
   test.each([
-    ['MTU', 'mtu=1408', 'mtu=4096'],
-    ['term length', 'term-length=64k', 'term-length=128k'],
-    ['session', 'session-id=10', 'session-id=11'],
-  ])('that shall be one with another of a different %s', async (_, one, another) => {
+    ['MTU', 'mtu=1408', 'mtu=4096', '1408.*4096'],
+    ['term length', 'term-length=64k', 'term-length=128k', '65536.*131072'],
+    ['session', 'session-id=10', 'session-id=11', '10.*11'],
+  ])('that shall be one with another of a different %s', async (_, one, another, values) => {
     const base = at(`aeron:udp?endpoint=HERE:${nextPort()}`);
     const first = await local.client.publication(`${base}|${one}`, 4);
     const error = await refusal(local.client.publication(`${base}|${another}`, 4));
     expect(error.kind).toBe('RegistrationException');
-    if (!kReference) {
-      expect(error.code).toBe('INVALID_CHANNEL');
-    }
+    expect(error.code).toBe('GENERIC_ERROR'); // as Aeron's driver answers
+    expect(error.message).toMatch(new RegExp(values));
     await first.close();
   });
 });
@@ -147,7 +146,7 @@ describe('a subscription is refused', () => {
     [
       'on an address that is not of this host',
       'aeron:udp?endpoint=192.0.2.55:9999',
-      'CHANNEL_ENDPOINT_ERROR',
+      'GENERIC_ERROR',
       '192.0.2.55',
     ],
     [

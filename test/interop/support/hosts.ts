@@ -24,12 +24,17 @@ export interface HostPair {
 
 let pairs = 0;
 
-function host(namespace: string, ipv4: string, ipv6: string): Host {
+function host(namespace: string, ipv4: string, ipv6: string, children: Set<ChildProcess>): Host {
   return {
     ipv4,
     ipv6,
     address: (family) => (family === 'IPv4' ? ipv4 : `[${ipv6}]`),
-    spawn: (command, args, options) => spawn('ip', ['netns', 'exec', namespace, command, ...args], options),
+    spawn: (command, args, options) => {
+      const child = spawn('ip', ['netns', 'exec', namespace, command, ...args], options);
+      children.add(child);
+      child.once('close', () => children.delete(child));
+      return child;
+    },
   };
 }
 
@@ -41,11 +46,15 @@ export const localHost: Host = {
   spawn: (command, args, options) => spawn(command, args, options),
 };
 
-/** Needs root. Both hosts are gone, with all that is in them, after close(). */
+/** Needs root. Both hosts are gone, with all that is in them, after close(): also what a test that failed left running. */
 export async function makeHosts(): Promise<HostPair> {
   const base = `ogi${process.pid}${String.fromCharCode(97 + pairs++)}`;
   const names = [`${base}0`, `${base}1`] as const;
+  const children = new Set<ChildProcess>();
   const close = async (): Promise<void> => {
+    for (const child of children) {
+      child.kill('SIGKILL');
+    }
     for (const name of names) {
       await run('ip', ['netns', 'del', name]).catch(() => undefined);
     }
@@ -79,5 +88,9 @@ export async function makeHosts(): Promise<HostPair> {
     await close();
     throw error;
   }
-  return { a: host(names[0], '10.91.0.1', 'fd91::1'), b: host(names[1], '10.91.0.2', 'fd91::2'), close };
+  return {
+    a: host(names[0], '10.91.0.1', 'fd91::1', children),
+    b: host(names[1], '10.91.0.2', 'fd91::2', children),
+    close,
+  };
 }

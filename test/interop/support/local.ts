@@ -4,6 +4,7 @@ import { rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { startDriver, type Driver, type DriverOptions } from './drivers';
 import { makeHosts, type Host } from './hosts';
+import { closeAll } from './pair';
 import { Peer, type Client } from './peer';
 
 export interface Local {
@@ -26,10 +27,7 @@ export async function makeLocal(options: DriverOptions = {}): Promise<Local> {
     driver,
     client,
     close: async () => {
-      await client.close();
-      await driver.close();
-      await peer.close();
-      await hosts.close();
+      await closeAll(client, driver, peer, hosts);
       rmSync(join(driver.dir, '..'), { recursive: true, force: true });
     },
   };

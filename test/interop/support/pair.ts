@@ -52,8 +52,7 @@ export async function makeMachines(): Promise<Machines> {
     a,
     b,
     close: async () => {
-      await Promise.all([a.close(), b.close()]);
-      await hosts.close();
+      await closeAll(a, b, hosts);
     },
   };
 }
@@ -81,10 +80,7 @@ export async function makePair(machines: Machines, options: PairOptions = {}): P
     java,
     ours,
     close: async () => {
-      await java.client.close();
-      await ours.client.close();
-      await javaDriver.close();
-      await oursDriver.close();
+      await closeAll(java.client, ours.client, javaDriver, oursDriver);
     },
   };
 }
@@ -143,8 +139,13 @@ export async function exchange({
   return result;
 }
 
+/** In this order; the last ones also when an earlier one fails, whose error is thrown at the end. */
 export async function closeAll(...closables: readonly { close(): Promise<unknown> }[]): Promise<void> {
+  const errors: unknown[] = [];
   for (const closable of closables) {
-    await closable.close();
+    await closable.close().catch((error: unknown) => errors.push(error));
+  }
+  if (errors.length > 0) {
+    throw errors[0];
   }
 }
