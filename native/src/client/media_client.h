@@ -21,6 +21,7 @@
 #include <unordered_set>
 #include <vector>
 
+#include "base/adaptive_spin.h"
 #include "client/driver_commands.h"
 #include "client/driver_memory.h"
 #include "client/publication.h"
@@ -208,7 +209,7 @@ class MediaClient {
   std::atomic<bool> stop_{false};
 };
 
-// Idle strategy of a polling thread: about 50 us of spinning after the last work, then sleep until the doorbell rings or maxWaitNs.
+// Idle strategy of a polling thread: some spinning after the last work (AdaptiveSpin), then sleep until the doorbell rings or maxWaitNs.
 class ClientIdle {
  public:
   explicit ClientIdle(MediaClient& client) : client_(client) {}
@@ -217,11 +218,11 @@ class ClientIdle {
   template <typename LookAgain>
   void idle(int32_t workCount, int64_t nowNs, int64_t maxWaitNs, LookAgain&& lookAgain) {
     if (workCount > 0) {
-      lastWorkNs_ = nowNs;
+      spin_.workFound(nowNs);
       blindWaitNs_ = kMinBlindWaitNs;
       return;
     }
-    if (nowNs - lastWorkNs_ < kSpinNs) {
+    if (spin_.shouldSpin(nowNs)) {
       // On a core of one's own a yield costs next to nothing; on a shared one it lets the driver answer instead of waiting for this slice to end.
       ::sched_yield();
       return;
@@ -236,12 +237,11 @@ class ClientIdle {
   }
 
  private:
-  static constexpr int64_t kSpinNs = 50'000;
   static constexpr int64_t kMinBlindWaitNs = 100'000;
   static constexpr int64_t kMaxBlindWaitNs = 800'000;
 
   MediaClient& client_;
-  int64_t lastWorkNs_ = 0;
+  AdaptiveSpin spin_;
   int64_t blindWaitNs_ = kMinBlindWaitNs;
 };
 

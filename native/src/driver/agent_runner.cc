@@ -48,7 +48,7 @@ IdleAction IdleDecider::decide(int32_t workCount, int64_t nowNs, int64_t deadlin
 
 IdleAction IdleDecider::adaptive(int64_t nowNs, int64_t deadlineNs, bool blind) {
   // Yielding costs nothing on a core of one's own, and on a shared one lets the peer answer: spinning would wait for its own slice to end.
-  if (nowNs - lastWorkNs_ < kSpinNs) return {IdleAction::Kind::kYield, 0};
+  if (spin_.shouldSpin(nowNs)) return {IdleAction::Kind::kYield, 0};
   if (deadlineNs <= nowNs) return {};
   if (!blind) return {IdleAction::Kind::kSleep, deadlineNs};
   const int64_t untilNs = std::min(deadlineNs, nowNs + blindSleepNs_);

@@ -9,6 +9,7 @@
 #include <thread>
 #include <vector>
 
+#include "base/adaptive_spin.h"
 #include "base/clock.h"
 #include "cnc/counters.h"
 #include "cnc/doorbells.h"
@@ -41,8 +42,6 @@ struct IdleAction {
 
 class IdleDecider {
  public:
-  // After the last work an agent is likely to be needed soon, and a wake costs tens of microseconds: it pays to spin for about as long.
-  static constexpr int64_t kSpinNs = 50'000;
   static constexpr int64_t kMinBlindSleepNs = 1'000;
   static constexpr int64_t kMaxBlindSleepNs = 1'000'000;
 
@@ -52,7 +51,7 @@ class IdleDecider {
   IdleAction decide(int32_t workCount, int64_t nowNs, int64_t deadlineNs, bool blind);
   // Work was found between the decision to sleep and the sleep.
   void workFound(int64_t nowNs) {
-    lastWorkNs_ = nowNs;
+    spin_.workFound(nowNs);
     blindSleepNs_ = kMinBlindSleepNs;
   }
 
@@ -61,7 +60,7 @@ class IdleDecider {
   IdleAction backoff(int64_t nowNs);
 
   IdleStrategy strategy_;
-  int64_t lastWorkNs_ = 0;
+  AdaptiveSpin spin_;
   int64_t blindSleepNs_ = kMinBlindSleepNs;
   int64_t idleCycles_ = 0;
   int64_t parkNs_ = 0;

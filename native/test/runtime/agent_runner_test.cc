@@ -26,8 +26,8 @@ TEST(IdleDecider, AdaptiveSpinsAfterWorkThenSleepsUntilTheDeadline) {
   const int64_t deadlineNs = kStartNs + kSecondNs;
   EXPECT_EQ(decider.decide(1, kStartNs, 0, false).kind, Kind::kNone);
   EXPECT_EQ(decider.decide(0, kStartNs + 1, deadlineNs, false).kind, Kind::kYield);
-  EXPECT_EQ(decider.decide(0, kStartNs + IdleDecider::kSpinNs - 1, deadlineNs, false).kind, Kind::kYield);
-  const IdleAction sleep = decider.decide(0, kStartNs + IdleDecider::kSpinNs, deadlineNs, false);
+  EXPECT_EQ(decider.decide(0, kStartNs + AdaptiveSpin::kShortNs - 1, deadlineNs, false).kind, Kind::kYield);
+  const IdleAction sleep = decider.decide(0, kStartNs + AdaptiveSpin::kShortNs, deadlineNs, false);
   EXPECT_EQ(sleep.kind, Kind::kSleep);
   EXPECT_EQ(sleep.untilNs, deadlineNs);
 }
@@ -48,7 +48,8 @@ TEST(IdleDecider, WithSilentClientsSleepsDoubleFromOneMicrosecondToOneMillisecon
     expectedNs = std::min<int64_t>(expectedNs * 2, 1'000'000);
   }
   decider.decide(1, kStartNs, 0, true);
-  EXPECT_EQ(decider.decide(0, kStartNs + IdleDecider::kSpinNs, kStartNs + kSecondNs, true).untilNs, kStartNs + IdleDecider::kSpinNs + 1'000)
+  EXPECT_EQ(decider.decide(0, kStartNs + AdaptiveSpin::kShortNs, kStartNs + kSecondNs, true).untilNs,
+            kStartNs + AdaptiveSpin::kShortNs + 1'000)
       << "work makes them short again";
 }
 
