@@ -8,7 +8,7 @@ import type { Build } from './contenders';
 import { Hosts } from './hosts';
 import { PLANS, type Plan } from './plan';
 import { type Results, table, thisMachine, withTable } from './results';
-import { run, stopAll } from './shell';
+import { raiseSessionWeight, run, stopAll } from './shell';
 import { Suites } from './suites';
 
 interface Options {
@@ -70,6 +70,7 @@ async function main(): Promise<number> {
   };
   if (process.getuid?.() !== 0)
     throw new Error('make bench needs root: it makes network namespaces and attaches an XDP program');
+  raiseSessionWeight();
   const tag = `b${process.pid}`;
   const hosts = Hosts.open(tag, 1500);
   const suites = new Suites(hosts, build, plan, tag, log);

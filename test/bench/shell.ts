@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Short commands that set something up, and measured processes: started in a namespace of their own session, with the weight that every contender's
-// processes get, read line by line as JSON, and stopped by their own pid only.
+// Short commands that set something up, and measured processes: started in a namespace, read line by line as JSON, and stopped by
+// their own pid only.
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { createInterface } from 'node:readline';
@@ -132,22 +132,20 @@ export function start(options: StartOptions, command: string, ...args: string[])
     ...args,
   ];
   const child = spawn(line[0] as string, line.slice(1), {
-    detached: true, // setsid: a scheduling group of its own
     stdio: ['pipe', 'pipe', 'pipe'],
     env: { ...process.env, ...options.env },
   });
-  const measured = new Measured(options.name, child);
-  if (child.pid !== undefined) raiseWeight(child.pid);
-  return measured;
+  return new Measured(options.name, child);
 }
 
-// With autogroup scheduling, `nice` means nothing between sessions: the weight of the session does. The same for each measured process.
-function raiseWeight(pid: number): void {
-  const file = `/proc/${pid}/autogroup`;
+// With autogroup scheduling a session is a scheduling group: `nice` and sched_yield mean nothing between groups, the weight of a group does. So everything
+// that is measured, of every contender, stays in this process's session (scripts/bench makes it one of its own), which gets a weight above other work.
+export function raiseSessionWeight(): void {
+  const file = '/proc/self/autogroup';
   try {
-    if (existsSync(file)) writeFileSync(file, '-10');
+    if (existsSync(file)) writeFileSync(file, '-15');
   } catch {
-    // Not permitted, or the process is over already: it then runs with the default weight, as its contender does.
+    // Not permitted: other work on the machine then disturbs all contenders alike.
   }
 }
 
