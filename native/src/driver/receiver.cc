@@ -123,6 +123,7 @@ void Receiver::State::onCommand(ReceiverContext& context, const ReceiverCommand&
       break;
     case ReceiverCommand::Type::kRemoveImage:
       std::erase(images, command.image);
+      std::erase(touched, command.image);  // a sender that shares the thread may have delivered to it just now
       if (ReceiverEndpoint* endpoint = find(command.image->endpoint())) {
         endpoint->removeImage(command.image, command.value == 1 ? nowNs + context.config.cooldownNs : 0);
       }
