@@ -107,6 +107,7 @@ void Doorbells::awake(int32_t fifo) const {
 }
 
 int32_t Doorbells::claimSlot(int64_t clientId) const {
+  if (clientId == 0) return -1;  // 0 marks a free slot: two clients would share it
   const int64_t owner = slotOwner(clientId);
   for (int32_t slot = 0; slot < kSlotCount; ++slot) {
     uint8_t* entry = slotAt(slot);

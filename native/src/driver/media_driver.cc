@@ -315,7 +315,10 @@ void MediaDriver::State::makeRunners() {
 }
 
 void MediaDriver::State::start() {
-  cnc::MpscRing(regions.toDriver).consumerHeartbeatMs(clock->epochMillis());
+  cnc::MpscRing commands(regions.toDriver);
+  // A client's id is its first correlation id, and 0 stands for nobody where ids are kept (counters, doorbell slots).
+  commands.nextCorrelationId();
+  commands.consumerHeartbeatMs(clock->epochMillis());
   cnc::publishCnc(cncFile);
   serving = true;
   if (config.threadingMode == ThreadingMode::kInvoker) return;
