@@ -33,9 +33,16 @@ Result<std::shared_ptr<DriverMemory>> DriverMemory::open(const std::string& dire
   memory->device_ = st.st_dev;
   memory->inode_ = st.st_ino;
   if (useDoorbells) {
-    // A stock driver has none; it is then polled, so the reason does not matter.
+    // A stock driver has none and is polled. ENXIO: ours has them, but it is dead, since nobody reads them.
     auto bells = cnc::Doorbells::open(directory);
     if (bells) memory->bells_ = bells.take();
+    if (!bells && bells.error().sysErrno == ENXIO) {
+      return makeError(ErrorCode::kResourceTemporarilyUnavailable, "the driver of '" + directory + "' has died; start it again");
+    }
+  }
+  // Between opening the one and the other, a new driver may have come: doorbells and rings must be of the same.
+  if (!memory->isCurrent()) {
+    return makeError(ErrorCode::kResourceTemporarilyUnavailable, "the driver of '" + directory + "' is being replaced");
   }
   return memory;
 }
