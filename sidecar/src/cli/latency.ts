@@ -30,7 +30,10 @@ export class Latencies {
 
   summary(): LatencyUs {
     const us = (nanoseconds: number): number => Math.round(nanoseconds / 100) / 10;
-    const at = (percentile: number): number => us(this.histogram.getValueAtPercentile(percentile));
-    return { p50: at(50), p90: at(90), p99: at(99), p999: at(99.9), max: us(this.histogram.maxValue) };
+    const max = us(this.histogram.maxValue);
+    // A percentile is the upper end of its bucket, which may lie above the largest value.
+    const at = (percentile: number): number =>
+      Math.min(us(this.histogram.getValueAtPercentile(percentile)), max);
+    return { p50: at(50), p90: at(90), p99: at(99), p999: at(99.9), max };
   }
 }

@@ -57,7 +57,7 @@ class Demo {
     private readonly out: Out,
     interrupt: Interrupt,
   ) {
-    this.folder = mkdtempSync(join(tmpdir(), 'outrigger-demo-'));
+    this.folder = mkdtempSync(join(tmpdir(), `outrigger-demo-${process.pid}-`));
     this.trouble = new Promise((_, reject) => {
       this.reject = reject;
     });
