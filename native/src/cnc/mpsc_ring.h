@@ -53,7 +53,7 @@ class MpscRing {
       const int64_t aligned = alignUp<int64_t>(recordLength, kAlignment);
       if (recordLength < kRecordHeaderLength || aligned > contiguous - bytes) {
         ++corrupted;
-        skipToTail(head, bytes);
+        skipToTail();
         return messages;
       }
       const auto type = readAt<int32_t>(record, 4);
@@ -146,13 +146,21 @@ class MpscRing {
     }
   }
 
-  void skipToTail(int64_t head, int64_t consumed) {
-    const int64_t tail = loadAcquire<int64_t>(trailer(kTail));
-    (void)consumed;
-    if (tail - head >= 0 && tail - head <= capacity_) {
-      std::memset(buffer_, 0, static_cast<size_t>(capacity_));
-      storeRelease<int64_t>(trailer(kHead), tail);
+  // Everything in the ring is lost; producers go on behind it. The tail is theirs to write, so it may be a lie as well: it is cut to the
+  // alignment of records, and whatever it says becomes the new head.
+  void skipToTail() {
+    int64_t tail = loadAcquire<int64_t>(trailer(kTail));
+    while (tail % kAlignment != 0 || tail < 0) {
+      const int64_t aligned = tail < 0 ? 0 : alignUp<int64_t>(tail & ~(int64_t{1} << 62), kAlignment);
+      if (compareAndSet<int64_t>(trailer(kTail), tail, aligned)) {
+        tail = aligned;
+        break;
+      }
+      tail = loadAcquire<int64_t>(trailer(kTail));
     }
+    std::memset(buffer_, 0, static_cast<size_t>(capacity_));
+    storeRelease<int64_t>(trailer(kHeadCache), tail);
+    storeRelease<int64_t>(trailer(kHead), tail);
   }
 
   uint8_t* buffer_ = nullptr;

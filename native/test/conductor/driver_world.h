@@ -178,7 +178,7 @@ class DriverHost {
       : directory_(temp_.path() + "/aeron") {
     config.directory = directory_;
     config.threadingMode = ThreadingMode::kInvoker;
-    if (config.randomSeed == 0) config.randomSeed = 7;
+    if (config.randomSeed == 0) config.randomSeed = std::hash<std::string>{}(host) | 1;  // ids differ from host to host
     MediaDriverParts parts;
     parts.makeIo = [&network, host] { return network.createIo(host); };
     parts.clock = &clock;

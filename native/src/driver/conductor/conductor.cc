@@ -11,6 +11,8 @@ using cnc::SystemCounter;
 
 namespace {
 
+// 1.0.0, composed as Aeron does; a client reads it to learn which commands it may send.
+constexpr int64_t kControlProtocolVersion = 1 << 16;
 constexpr int32_t kCommandsPerCycle = 64;
 constexpr int32_t kEventsPerCycle = 256;
 constexpr int32_t kAnswersPerCycle = 64;
@@ -36,6 +38,9 @@ ConductorState::ConductorState(ConductorParts parts, int64_t nowNs, int64_t nowM
   names_.useThread(config_.threadingMode != ThreadingMode::kInvoker);
   lastRingHead_ = toDriver_.consumerPosition();
   toDriver_.consumerHeartbeatMs(nowMs);
+  // Ids count from 0, and 0 means "free" to doorbell slots: no client may get it.
+  toDriver_.nextCorrelationId();
+  parts_.counters[SystemCounter::kControlProtocolVersion].set(kControlProtocolVersion);
 }
 
 ConductorState::~ConductorState() { names_.stop(); }
