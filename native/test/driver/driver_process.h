@@ -2,9 +2,10 @@
 // outrigger-driver as a process of its own, started and ended by a test.
 #pragma once
 
+#include <fcntl.h>
+#include <grp.h>
 #include <gtest/gtest.h>
 #include <signal.h>
-#include <spawn.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -19,25 +20,28 @@ namespace outrigger::test {
 
 class DriverProcess {
  public:
-  // Environment entries are added to an otherwise empty one. stderr goes to `logPath`.
-  DriverProcess(const std::string& directory, const std::string& logPath, std::vector<std::string> environment = {},
-                std::vector<std::string> arguments = {})
+  // Environment entries are added to an otherwise empty one. stderr goes to `logPath`. With an `id` it runs as that user and group.
+  DriverProcess(const std::string& directory, const std::string& logPath, std::vector<std::string> environment = {}, uint32_t userId = 0,
+                uint32_t groupId = 0)
       : directory_(directory), logPath_(logPath) {
     environment.push_back("AERON_DIR=" + directory);
-    arguments.insert(arguments.begin(), executable());
-    std::vector<char*> argv;
+    std::string program = executable();
     std::vector<char*> envp;
-    for (auto& text : arguments) argv.push_back(text.data());
     for (auto& text : environment) envp.push_back(text.data());
-    argv.push_back(nullptr);
     envp.push_back(nullptr);
-    posix_spawn_file_actions_t actions;
-    ::posix_spawn_file_actions_init(&actions);
-    ::posix_spawn_file_actions_addopen(&actions, STDERR_FILENO, logPath.c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0600);
-    const int error = ::posix_spawn(&pid_, argv[0], &actions, nullptr, argv.data(), envp.data());
-    ::posix_spawn_file_actions_destroy(&actions);
-    EXPECT_EQ(error, 0) << "cannot start " << argv[0];
-    if (error != 0) pid_ = -1;
+    char* argv[] = {program.data(), nullptr};
+    const int log = ::open(logPath.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    pid_ = ::fork();
+    if (pid_ == 0) {
+      ::dup2(log, STDERR_FILENO);
+      // Groups first: without root they could not be changed any more.
+      if (groupId != 0 && (::setgroups(0, nullptr) != 0 || ::setgid(groupId) != 0)) ::_exit(126);
+      if (userId != 0 && ::setuid(userId) != 0) ::_exit(126);
+      ::execve(program.c_str(), argv, envp.data());
+      ::_exit(127);
+    }
+    ::close(log);
+    EXPECT_GT(pid_, 0) << "cannot start " << program;
   }
   DriverProcess(const DriverProcess&) = delete;
   DriverProcess& operator=(const DriverProcess&) = delete;
