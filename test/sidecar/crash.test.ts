@@ -39,17 +39,17 @@ async function pair(): Promise<Pair> {
 
 /** Publishes without end; each message goes out when the one before has its result, so that the numbers never run ahead. */
 function load(publisher: Publisher): { sent: () => number } {
-  let running = true;
+  const state = { running: true };
   let sent = 0;
   const loop = (async () => {
-    while (running) {
+    while (state.running) {
       await publisher
         .publishAll(Array.from({ length: 50 }, () => numbered(1, sent++)))
         .catch(() => undefined);
     }
   })();
   stopLoad = async () => {
-    running = false;
+    state.running = false;
     await publisher.close(1000);
     await loop;
   };

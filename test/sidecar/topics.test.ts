@@ -142,23 +142,22 @@ describe('SIGTERM', () => {
     cluster.writeTopics([{ name: 'last', streamId: 15, subscribers: [sink.endpoint] }]);
     nodes.forEach((node) => node.start());
     const [collector] = (await subscribers([sink], 'last')) as [Collector];
+    await source.metrics(); // it serves: the publisher does not connect twice
     const publisher = publisherOn(source, 'last', { reconnect: false });
     await publisher.whenConnected();
-    let sent = 0;
     const failed = new Promise((resolve) => publisher.once('failed', resolve));
-    const stopping = new Promise<number | string>((resolve) => {
-      // In the midst of a stream that goes on until the sidecar ends it.
-      publisher.once('opened', () => undefined);
-      const timer = setInterval(() => {
-        for (let i = 0; i < 200; i++) {
-          publisher.send(numbered(1, sent++, 1000));
-        }
-        if (sent === 4000) {
-          void source.sidecar.signal('SIGTERM').then(resolve);
-        }
-      }, 1);
-      void failed.then(() => clearInterval(timer));
-    });
+    // In the midst of a stream that goes on until the sidecar ends it.
+    let sent = 0;
+    let stopping: Promise<number | string> | undefined;
+    const timer = setInterval(() => {
+      for (let i = 0; i < 200; i++) {
+        publisher.send(numbered(1, sent++, 1000));
+      }
+      if (sent === 4000) {
+        stopping = source.sidecar.signal('SIGTERM');
+      }
+    }, 1);
+    void failed.then(() => clearInterval(timer));
     expect(await failed).toMatchObject({ name: 'UnavailableError', reason: 'DRAINING' });
     expect(await stopping).toBe(0);
     expect(await source.driver.signal('SIGTERM')).toBe(0);
