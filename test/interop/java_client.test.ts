@@ -267,6 +267,53 @@ describe("counters, through the client's CountersReader", () => {
   });
 });
 
+test('destinations are removed by their id', async () => {
+  const endpoints = [udp(), udp()];
+  const subscriptions = [
+    await local.client.subscription(endpoints[0] ?? '', 81),
+    await local.client.subscription(endpoints[1] ?? '', 81),
+  ];
+  const publication = await local.client.publication(
+    'aeron:udp?control-mode=manual|fc=min|term-length=64k',
+    81,
+  );
+  const ids: string[] = [];
+  for (const channel of endpoints) {
+    const args = { name: publication.name, client: local.client.name, channel };
+    ids.push((await local.peer.request<{ id: string }>('add-destination-async', args)).id);
+  }
+  await exchange({ publication, subscriptions, count: 100, size: 'mix' });
+  await local.peer.request('remove-destination', { name: publication.name, id: ids[1] ?? '' });
+  await subscriptions[1]?.close();
+  await publication.send(100, { size: 500 });
+  await subscriptions[0]?.until({ count: 200 });
+  await closeAll(publication, ...subscriptions.slice(0, 1));
+});
+
+test('a session id that the driver names is free, and the next one is another', async () => {
+  const next = async (): Promise<number> =>
+    (await local.peer.request<{ session: number }>('next-session', { name: local.client.name, stream: 82 }))
+      .session;
+  const session = await next();
+  const channel = udp();
+  const publication = await local.client.publication(`${channel}|session-id=${session}`, 82, {
+    exclusive: true,
+  });
+  expect(publication.opened.session).toBe(session);
+  expect(await next()).not.toBe(session);
+  await publication.close();
+});
+
+test('a static counter is made once, whoever asks again', async () => {
+  const make = (client: string): Promise<{ id: number }> =>
+    local.peer.request('static-counter', { client, type: 4321, registration: 99, label: 'a-static-counter' });
+  const other = await local.peer.client(local.driver.dir);
+  const first = await make(local.client.name);
+  expect(await make(other.name)).toMatchObject({ id: first.id });
+  await other.close();
+  expect((await local.client.counters()).filter(({ label }) => label === 'a-static-counter')).toHaveLength(1);
+});
+
 test('a client that was frozen for longer than its liveness timeout is told so, and the driver has let go of its things', async () => {
   const uri = udp();
   const subscription = await local.client.subscription(uri, 90);

@@ -213,6 +213,34 @@ describe('destinations', () => {
   });
 });
 
+describe('commands about what does not exist', () => {
+  test.each([
+    ['remove-publication', 'UNKNOWN_PUBLICATION'],
+    ['remove-subscription', 'UNKNOWN_SUBSCRIPTION'],
+    ['remove-counter', 'UNKNOWN_COUNTER'],
+    ['add-destination', 'UNKNOWN_PUBLICATION'],
+    ['remove-destination', 'UNKNOWN_PUBLICATION'],
+    ['remove-destination-by-id', 'UNKNOWN_PUBLICATION'],
+    ['add-receive-destination', 'NOT_SUPPORTED'],
+    ['reject-image', 'GENERIC_ERROR'],
+    ['unknown-type', 'UNKNOWN_COMMAND_TYPE_ID'],
+    ['length-beyond-the-end', 'MALFORMED_COMMAND'],
+  ])('%s is answered with %s', async (what, code) => {
+    const answer = await local.peer.request<{ code: string; message: string }>('raw', {
+      dir: local.driver.dir,
+      what,
+    });
+    if (!kReference) {
+      expect({ ...answer, re: 0 }).toEqual({ re: 0, code, message: expect.stringMatching(/\w/) });
+    }
+  });
+
+  test('one too short to say who asks is dropped, and the next is served', async () => {
+    await local.peer.request('raw', { dir: local.driver.dir, what: 'cut-short' });
+    await (await local.client.subscription(at(`aeron:udp?endpoint=HERE:${nextPort()}`), 12)).close();
+  });
+});
+
 // What comes with a later version of the driver. Aeron's own can all of it.
 const later = kReference ? describe.skip : describe;
 later('not supported yet, and said so:', () => {

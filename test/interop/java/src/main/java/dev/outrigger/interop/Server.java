@@ -164,6 +164,13 @@ final class Server {
             case "remove-destination":
                 destination(options, false);
                 return new Json();
+            case "add-destination-async": {
+                final Publication publication = get(options, Sender.class).publication;
+                final long id = publication.asyncAddDestination(options.text("channel"));
+                final Aeron aeron = get(options, Client.class, "client").aeron();
+                await(options, "the destination", () -> !aeron.isCommandActive(id));
+                return new Json().putWide("id", id);
+            }
             case "revoke":
                 ((ExclusivePublication) get(options, Sender.class).publication).revoke();
                 return new Json();
@@ -171,6 +178,15 @@ final class Server {
                 return counter(options);
             case "counters":
                 return counters(get(options, Client.class).aeron().countersReader());
+            case "static-counter": {
+                final Counter counter = get(options, Client.class, "client").aeron()
+                    .addStaticCounter((int) options.number("type"), options.text("label"), options.number("registration"));
+                return new Json().put("id", counter.id()).putWide("registrationId", counter.registrationId());
+            }
+            case "next-session":
+                return new Json().put("session", get(options, Client.class).aeron().nextSessionId((int) options.number("stream")));
+            case "raw":
+                return RawCommands.send(options);
             case "terminate":
                 return terminate(options);
             case "close":
@@ -255,8 +271,10 @@ final class Server {
 
     private void destination(final Options options, final boolean add) {
         final AutoCloseable object = get(options, AutoCloseable.class);
-        final String channel = options.text("channel");
-        if (object instanceof Sender && add) {
+        final String channel = options.text("channel", "");
+        if (object instanceof Sender && !add && options.has("id")) {
+            ((Sender) object).publication.removeDestination(options.number("id"));
+        } else if (object instanceof Sender && add) {
             ((Sender) object).publication.addDestination(channel);
         } else if (object instanceof Sender) {
             ((Sender) object).publication.removeDestination(channel);
