@@ -14,7 +14,7 @@ struct ReadOnlyCnc {
 };
 
 bool openReadOnly(const Napi::CallbackInfo& info, ReadOnlyCnc& cnc) {
-  const std::string path = info[0].ToString().Utf8Value() + "/" + cnc::kCncFileName;
+  const std::string path = textOf(info[0]) + "/" + cnc::kCncFileName;
   auto file = MappedFile::open(path, false);
   if (!file) {
     throwJsError(info.Env(), "DRIVER_UNAVAILABLE", file.error().message + "; start the driver, or name its directory");
@@ -45,7 +45,7 @@ Napi::Value readErrors(const Napi::CallbackInfo& info) {
 Napi::Value readLossReport(const Napi::CallbackInfo& info) {
   ReadOnlyCnc cnc;
   if (!openReadOnly(info, cnc)) return info.Env().Undefined();
-  return toJs(info.Env(), readLosses(info[0].ToString().Utf8Value()));
+  return toJs(info.Env(), readLosses(textOf(info[0])));
 }
 
 Napi::Value readDriver(const Napi::CallbackInfo& info) {

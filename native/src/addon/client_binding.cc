@@ -108,9 +108,9 @@ Napi::Value ClientBinding::addPublication(const Napi::CallbackInfo& info) {
     throwJsError(env, "CLOSED", "the client was closed");
     return env.Undefined();
   }
-  const std::string channel = info[0].ToString().Utf8Value();
-  const int32_t streamId = info[1].ToNumber().Int32Value();
-  const bool exclusive = info[2].ToBoolean().Value();
+  const std::string channel = textOf(info[0]);
+  const int32_t streamId = static_cast<int32_t>(integerOf(info[1]));
+  const bool exclusive = flagOf(info[2]);
   client::MediaClient& client = state_->service().client();
   const int64_t command = exclusive ? client.addExclusivePublication(channel, streamId) : client.addPublication(channel, streamId);
   auto operation = std::make_shared<AddPublication>(env, state_, command, exclusive);
@@ -130,12 +130,12 @@ Napi::Value ClientBinding::addSubscription(const Napi::CallbackInfo& info) {
     throwJsError(env, "INVALID_ARGUMENT", "subscription: needs two callbacks");
     return env.Undefined();
   }
-  const std::string channel = info[0].ToString().Utf8Value();
-  const int32_t streamId = info[1].ToNumber().Int32Value();
+  const std::string channel = textOf(info[0]);
+  const int32_t streamId = static_cast<int32_t>(integerOf(info[1]));
   client::SubscriberOptions options;
-  options.policy = policyOf(info[2].ToString().Utf8Value());
-  options.disconnectAfterNs = info[3].ToNumber().Int64Value() * 1'000'000;
-  options.maxBatchBytes = static_cast<size_t>(info[4].ToNumber().Uint32Value());
+  options.policy = policyOf(textOf(info[2]));
+  options.disconnectAfterNs = integerOf(info[3]) * 1'000'000;
+  options.maxBatchBytes = static_cast<size_t>(integerOf(info[4]));
   options.reliable = channel.find("reliable=false") == std::string::npos;
   auto record = std::make_shared<SubscriptionRecord>();
   record->task = std::make_shared<client::SubscriberTask>(options);

@@ -45,6 +45,26 @@ void throwJsError(Napi::Env env, const char* code, const std::string& message) {
   makeJsError(env, code, message).ThrowAsJavaScriptException();
 }
 
+std::string textOf(const Napi::Value& value) {
+  size_t length = 0;
+  if (napi_get_value_string_utf8(value.Env(), value, nullptr, 0, &length) != napi_ok) return {};
+  std::string text(length, '\0');
+  napi_get_value_string_utf8(value.Env(), value, text.data(), length + 1, &length);
+  return text;
+}
+
+int64_t integerOf(const Napi::Value& value) {
+  int64_t integer = 0;
+  napi_get_value_int64(value.Env(), value, &integer);
+  return integer;
+}
+
+bool flagOf(const Napi::Value& value) {
+  bool flag = false;
+  napi_get_value_bool(value.Env(), value, &flag);
+  return flag;
+}
+
 bool bytesOf(const Napi::Value& value, const uint8_t*& data, size_t& length) {
   napi_typedarray_type type = napi_int8_array;
   void* begin = nullptr;

@@ -20,6 +20,12 @@ Napi::Error makeJsError(Napi::Env env, const char* code, const std::string& mess
 Napi::Error makeJsError(Napi::Env env, const client::CommandStatus& failed);
 void throwJsError(Napi::Env env, const char* code, const std::string& message);
 
+// Arguments as the facade passes them; what is of another type reads as empty, 0 or false. Nothing is coerced: that runs JavaScript, which
+// a worker that is being ended can't, and what comes of it then is fatal at its first use.
+std::string textOf(const Napi::Value& value);
+int64_t integerOf(const Napi::Value& value);
+bool flagOf(const Napi::Value& value);
+
 // False when the value is no Uint8Array. The bytes are valid until control goes back to JavaScript.
 bool bytesOf(const Napi::Value& value, const uint8_t*& data, size_t& length);
 // `count` words of a BigInt64Array, nullptr when the value is none or shorter. Valid as above.

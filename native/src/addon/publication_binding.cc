@@ -230,7 +230,7 @@ Napi::Value PublicationBinding::offer(const Napi::CallbackInfo& info) {
                  "batch: is no encoded outrigger.v1.PublishRequest with a batch: it " + std::string(client::describe(error)));
     return Napi::Number::New(env, kMalformed);
   }
-  const size_t start = std::min<size_t>(info[1].ToNumber().Uint32Value(), batch.messages.size());
+  const size_t start = std::min(static_cast<size_t>(integerOf(info[1])), batch.messages.size());
   const size_t total = batch.messages.size() - start;
   const OfferOutcome outcome = state_->publisher.offer(batch.messages.data() + start, total);
   store(words, outcome, total, batch.sequence);
@@ -249,7 +249,7 @@ Napi::Value PublicationBinding::offerWait(const Napi::CallbackInfo& info) {
     return rejected(env, "INVALID_ARGUMENT",
                     "batch: is no encoded outrigger.v1.PublishRequest with a batch: it " + std::string(client::describe(error)));
   }
-  const size_t start = std::min<size_t>(info[1].ToNumber().Uint32Value(), batch.messages.size());
+  const size_t start = std::min(static_cast<size_t>(integerOf(info[1])), batch.messages.size());
   const size_t total = batch.messages.size() - start;
   OfferOutcome outcome;
   outcome.status = OfferStatus::kBackPressured;
@@ -259,7 +259,7 @@ Napi::Value PublicationBinding::offerWait(const Napi::CallbackInfo& info) {
     othersWait = !state_->waiting.empty();
   }
   if (!othersWait) outcome = state_->publisher.offer(batch.messages.data() + start, total);
-  const int64_t timeoutNs = info[2].ToNumber().Int64Value() * 1'000'000;
+  const int64_t timeoutNs = integerOf(info[2]) * 1'000'000;
   if (!mayWait(outcome.status) || timeoutNs <= 0 || client_->isClosed()) {
     const auto deferred = Napi::Promise::Deferred::New(env);
     deferred.Resolve(describeOutcome(env, outcome, total, batch.sequence));
@@ -275,7 +275,7 @@ Napi::Value PublicationBinding::offerWait(const Napi::CallbackInfo& info) {
 Napi::Value PublicationBinding::addDestination(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   if (client_->isClosed()) return rejected(env, "CLOSED", "the client was closed");
-  const int64_t command = client_->service().client().addDestination(state_->publisher.publication(), info[0].ToString().Utf8Value());
+  const int64_t command = client_->service().client().addDestination(state_->publisher.publication(), textOf(info[0]));
   auto operation = std::make_shared<ChangeDestination>(env, command);
   const Napi::Promise promise = operation->promise();
   client_->submit(std::move(operation));
@@ -285,8 +285,7 @@ Napi::Value PublicationBinding::addDestination(const Napi::CallbackInfo& info) {
 Napi::Value PublicationBinding::removeDestination(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   if (client_->isClosed()) return rejected(env, "CLOSED", "the client was closed");
-  const int64_t command =
-      client_->service().client().removeDestination(state_->publisher.publication(), std::string_view(info[0].ToString().Utf8Value()));
+  const int64_t command = client_->service().client().removeDestination(state_->publisher.publication(), textOf(info[0]));
   auto operation = std::make_shared<ChangeDestination>(env, command);
   const Napi::Promise promise = operation->promise();
   client_->submit(std::move(operation));
@@ -297,7 +296,7 @@ Napi::Value PublicationBinding::removeDestination(const Napi::CallbackInfo& info
 Napi::Value PublicationBinding::drained(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   if (client_->isClosed()) return rejected(env, "CLOSED", "the client was closed");
-  auto operation = std::make_shared<AwaitDrained>(env, state_, info[0].ToNumber().Int64Value() * 1'000'000);
+  auto operation = std::make_shared<AwaitDrained>(env, state_, integerOf(info[0]) * 1'000'000);
   const Napi::Promise promise = operation->promise();
   client_->submit(std::move(operation));
   return promise;

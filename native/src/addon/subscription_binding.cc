@@ -38,8 +38,8 @@ SubscriptionBinding::SubscriptionBinding(const Napi::CallbackInfo& info) : Napi:
 
 // (messages, bytes): whole numbers that are not negative
 Napi::Value SubscriptionBinding::addCredit(const Napi::CallbackInfo& info) {
-  const int64_t messages = info[0].ToNumber().Int64Value();
-  const int64_t bytes = info[1].ToNumber().Int64Value();
+  const int64_t messages = integerOf(info[0]);
+  const int64_t bytes = integerOf(info[1]);
   if (messages < 0 || bytes < 0) {
     throwJsError(info.Env(), "INVALID_ARGUMENT", "credit: must not be negative");
     return info.Env().Undefined();
