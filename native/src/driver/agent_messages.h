@@ -28,7 +28,8 @@ struct SenderCommand {
     kRemoveDestination,  // by destination pointer; answered by kDestinationReleased
     kAddSpy,             // publication + counter (a spy subscriber's position)
     kRemoveSpy,
-    kTermBacked,  // publication: memory exists up to position `value`
+    kTermBacked,      // publication: memory exists up to position `value`
+    kReplaceNextHop,  // endpoint (unicast) trades its next hop for that of `destination`, which is answered by kDestinationReleased
   };
   Type type{};
   SendChannelEndpoint* endpoint = nullptr;

@@ -152,6 +152,18 @@ void Sender::State::onCommand(SenderContext& context, const SenderCommand& comma
       event.destination = command.destination;
       answer(context, unanswered, event);
       break;
+    case SenderCommand::Type::kReplaceNextHop:
+      // The name of the receiver stands for another address now.
+      std::swap(command.endpoint->nextHop, command.destination->nextHop);
+      for (NetworkPublication* publication : command.endpoint->publications) {
+        publication->onDestinationsChanged();
+        publication->elicitSetup();
+      }
+      event.type = AgentEvent::Type::kDestinationReleased;
+      event.sendEndpoint = command.endpoint;
+      event.destination = command.destination;
+      answer(context, unanswered, event);
+      break;
     case SenderCommand::Type::kAddSpy:
       command.publication->addSpy(command.counter);
       break;

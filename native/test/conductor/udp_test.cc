@@ -495,6 +495,45 @@ TEST_F(Udp, NamesAreLookedUpAndAnUnknownHostIsAnError) {
   EXPECT_NE(status.error.message.find("nowhere.example"), std::string::npos);
 }
 
+TEST_F(Udp, ANameThatStandsForAnotherAddressIsFollowedOnceNobodyAnswers) {
+  std::string where = "10.0.0.2";
+  const net::HostResolver resolver = [&where](const std::string& name, uint16_t port, bool) -> Result<io::SockAddr> {
+    if (name == "pod.example") return io::SockAddr::parseNumeric(where, port);
+    return makeError(ErrorCode::kUnknownHost, "cannot resolve host '" + name + "'");
+  };
+  DriverHost& c = host("10.0.0.3", smallConfig(), {}, resolver);
+  DriverHost& d = host("10.0.0.4");
+  auto& client = connect(c);
+  const auto before = subscription(connect(b), kChannel, kStream);
+  const auto pub = publication(client, "aeron:udp?endpoint=pod.example:4000", kStream);
+  const auto mdc = publication(client, "aeron:udp?control-mode=manual|control=10.0.0.3:5000", kStream);
+  ASSERT_TRUE(decided(client, client.addDestination(*mdc, "aeron:udp?endpoint=pod.example:4000")).succeeded());
+  ASSERT_TRUE(until([&] { return before->imageCount() == 2; }));
+  const auto after = subscription(connect(d), "aeron:udp?endpoint=10.0.0.4:4000", kStream);
+  run(7 * kSecondNs, kMilliNs);
+  EXPECT_EQ(systemCounter(c, cnc::SystemCounter::kResolutionChanges), 0);
+  where = "10.0.0.4";
+  b.stop();
+  EXPECT_TRUE(until([&] { return after->imageCount() == 2 && pub->isConnected() && mdc->isConnected(); }, 30 * kSecondNs, kMilliNs));
+  EXPECT_EQ(systemCounter(c, cnc::SystemCounter::kResolutionChanges), 2);
+  ASSERT_GT(offerWithin(*this, *pub, "found"), 0);
+  EXPECT_TRUE(until([&] { return readAll(*after) == std::vector<std::string>{"found"}; }));
+}
+
+TEST_F(Udp, WildcardPortsComeFromTheConfiguredRange) {
+  DriverConfig config = smallConfig();
+  config.receiverPorts = {6001, 6002};
+  DriverHost& c = host("10.0.0.3", config);
+  auto& client = connect(c);
+  for (const char* expected : {"10.0.0.3:6001", "10.0.0.3:6002"}) {
+    ASSERT_NE(subscription(client, "aeron:udp?endpoint=10.0.0.3:0", kStream), nullptr);
+    const auto local = countersOf(c, cnc::counter_type::kLocalSockaddr);
+    EXPECT_TRUE(std::any_of(local.begin(), local.end(), [&](const auto& each) { return each.label.ends_with(expected); })) << expected;
+  }
+  const auto status = decided(client, client.addSubscription("aeron:udp?endpoint=10.0.0.3:0", kStream));
+  EXPECT_NE(status.error.message.find("6001 to 6002"), std::string::npos) << status.error.message;
+}
+
 TEST_F(Udp, ARejectedImageIsReportedToThePublisherWithItsReason) {
   auto& subscriber = connect(b);
   const auto sub = subscription(subscriber, kChannel, kStream);

@@ -38,8 +38,6 @@ ConductorState::ConductorState(ConductorParts parts, int64_t nowNs, int64_t nowM
   names_.useThread(config_.threadingMode != ThreadingMode::kInvoker);
   lastRingHead_ = toDriver_.consumerPosition();
   toDriver_.consumerHeartbeatMs(nowMs);
-  // Ids count from 0, and 0 means "free" to doorbell slots: no client may get it.
-  toDriver_.nextCorrelationId();
   parts_.counters[SystemCounter::kControlProtocolVersion].set(kControlProtocolVersion);
 }
 
@@ -192,6 +190,7 @@ void ConductorState::onTimer() {
     }
   }
   checkUntethered();
+  checkNames();
 }
 
 bool ConductorState::inTransition() const {

@@ -2,6 +2,7 @@
 // Destinations of multi-destination publications: manual ones by command, dynamic ones as their receivers report.
 #include <algorithm>
 
+#include "driver/conductor/socket_opening.h"
 #include "driver/conductor/state.h"
 
 namespace outrigger::driver {
@@ -61,7 +62,7 @@ ConductorState::LaneStep ConductorState::addDestination(const std::shared_ptr<Pe
       command2.type = SenderCommand::Type::kAddDestination;
       command2.endpoint = &entry->endpoint;
       command2.destination = destination.get();
-      entry->manualDestinations.push_back({asked.correlationId, asked.channel, destination.get()});
+      entry->manualDestinations.push_back({asked.correlationId, asked.channel, destination.get(), isNamed(add->udp->uri)});
       entry->endpoint.ownedDestinations.push_back(std::move(destination));
       sendToSender(command2);
       responses_.operationSucceeded(asked.correlationId);

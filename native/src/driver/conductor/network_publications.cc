@@ -2,6 +2,7 @@
 // Publications over the network and the endpoints they share: made, linked to clients, drained, lingered, removed.
 #include <algorithm>
 
+#include "driver/conductor/socket_opening.h"
 #include "driver/conductor/state.h"
 #include "logbuffer/term_ops.h"
 
@@ -15,6 +16,7 @@ namespace counter_type = cnc::counter_type;
 struct ConductorState::NetworkPublicationJob {
   io::DatagramIo* io = nullptr;
   io::EndpointConfig socketConfig;
+  PortRange ports;
   std::optional<io::SockAddr> destination;  // unicast
   SendEndpointEntry* existing = nullptr;
   LogSpec spec;
@@ -29,7 +31,7 @@ struct ConductorState::NetworkPublicationJob {
   void run() {
     const io::Endpoint* used = existing != nullptr ? existing->endpoint.socket.get() : nullptr;
     if (used == nullptr) {
-      auto opened = io->openEndpoint(socketConfig);
+      auto opened = openSocket(*io, socketConfig, ports);
       if (!opened) {
         result = opened.error();
         return;
@@ -249,7 +251,10 @@ ConductorState::LaneStep ConductorState::addNetworkPublication(const std::shared
   if (existing != nullptr) {
     ++existing->endpoint.references;
   } else {
-    job->socketConfig.bindAddress = udp.control && udp.isMdcSender() ? *udp.control : udp.localBind;
+    const bool hasControl = udp.control && udp.isMdcSender();
+    job->socketConfig.bindAddress = hasControl ? *udp.control : udp.localBind;
+    // Nobody needs to know the port of a publication without a control address.
+    if (hasControl) job->ports = config_.senderPorts;
     job->socketConfig.receiveBufferBytes =
         udp.socketReceiveBufferBytes > 0 ? udp.socketReceiveBufferBytes : config_.socketReceiveBufferLength;
     job->socketConfig.sendBufferBytes = udp.socketSendBufferBytes > 0 ? udp.socketSendBufferBytes : config_.socketSendBufferLength;
@@ -288,6 +293,10 @@ void ConductorState::installNetworkPublication(const std::shared_ptr<PendingAdd>
     auto entry = std::make_unique<SendEndpointEntry>();
     entry->endpoint.channel = *add->udp;
     entry->endpoint.nextHop = std::move(job.nextHop);
+    if (job.destination) {
+      entry->current = *job.destination;
+      entry->named = isNamed(add->udp->uri);
+    }
     endpoint = installSendEndpoint(std::move(entry), std::move(job.socket), command.channel, command.correlationId);
     ++endpoint->endpoint.references;
   }

@@ -76,12 +76,16 @@ struct SendEndpointEntry {
   bool removing = false;     // kRemoveEndpoint was sent
   bool released = false;
   std::unordered_set<const MdcDestination*> removingDestinations;
-  struct NamedDestination {
+  struct ManualDestination {
     int64_t registrationId = 0;
     std::string channel;
     MdcDestination* destination = nullptr;
+    bool named = false;  // by a host name, which may come to stand for another address
   };
-  std::vector<NamedDestination> manualDestinations;
+  std::vector<ManualDestination> manualDestinations;
+  bool named = false;    // unicast, by a host name
+  io::SockAddr current;  // unicast: what the name stands for
+  int32_t lookUps = 0;   // under way
 };
 
 struct ReceiveEndpointEntry {
@@ -296,6 +300,12 @@ class ConductorState {
   SendEndpointEntry* entryOf(const SendChannelEndpoint* endpoint);
   Result<SendEndpointEntry*> destinationEndpoint(const ClientCommand& command, const ClientSession& session);
 
+  // reresolution.cc
+  void checkNames();
+  void lookUpAgain(SendEndpointEntry& entry, const std::string& channel, std::optional<int64_t> destinationId);
+  void moveTo(SendEndpointEntry& entry, const io::SockAddr& address, std::optional<int64_t> destinationId,
+              std::unique_ptr<io::NextHop> nextHop);
+
   // counter_commands.cc
   void onAddCounter(const ClientCommand& command, ClientSession& session);
   void onAddStaticCounter(const ClientCommand& command, const ClientSession& session);
@@ -319,6 +329,7 @@ class ConductorState {
   int64_t nowMs_;
   int64_t nextTimerNs_;
   int64_t nextTransitionNs_ = 0;
+  int64_t nextNameCheckNs_ = 0;
   std::vector<uint8_t> scratch_;
   int64_t lastRingHead_ = 0;
   int64_t lastRingProgressNs_ = 0;

@@ -3,6 +3,7 @@
 // are in images.cc.
 #include <algorithm>
 
+#include "driver/conductor/socket_opening.h"
 #include "driver/conductor/state.h"
 
 namespace outrigger::driver {
@@ -118,7 +119,7 @@ ConductorState::LaneStep ConductorState::addSubscription(const std::shared_ptr<P
   job->config.sendBufferBytes = udp.socketSendBufferBytes > 0 ? udp.socketSendBufferBytes : config_.socketSendBufferLength;
   job->config.ttl = udp.ttl;
   ResourceTask task;
-  task.run = [job, io = &parts_.receiverIo] { job->socket.emplace(io->openEndpoint(job->config)); };
+  task.run = [job, io = &parts_.receiverIo, ports = config_.receiverPorts] { job->socket.emplace(openSocket(*io, job->config, ports)); };
   task.complete = [this, add, job, params] {
     laneBusy_ = false;
     const ClientCommand& asked = add->command;
