@@ -208,7 +208,8 @@ struct PublicationBench {
     subscriberPosition = world.makeCounter(cnc::counter_type::kSubscriberPosition, position);
     ImageParams image;
     image.memory = params.memory;
-    image.mapping = log.map();
+    // The mapping of the publication, so that a race detector sees both sides at one address.
+    image.mapping = params.mapping;
     image.correlationId = ++images;
     image.sessionId = kTestSessionId;
     image.streamId = kTestStreamId;
@@ -218,7 +219,7 @@ struct PublicationBench {
     return std::make_shared<Image>(std::move(image));
   }
   // What a driver does long before a term comes round again.
-  void cleanTerm(int32_t index) { std::memset(log.log.term(index), 0, static_cast<size_t>(log.log.termLength())); }
+  void cleanTerm(int32_t index) { std::memset(params.mapping->log().term(index), 0, static_cast<size_t>(params.mapping->termLength())); }
 
   ClientWorld world;
   TestLog& log;
