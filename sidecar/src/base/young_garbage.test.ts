@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: Apache-2.0
+import { constants, PerformanceObserver } from 'node:perf_hooks';
+import { setTimeout as after } from 'node:timers/promises';
+import { buffersPassed, kYoungCollectionBytes } from './young_garbage';
+
+const kBufferBytes = 64 * 1024;
+const kRounds = 40;
+
+interface GcDetail {
+  readonly kind: number;
+}
+
+describe('young garbage', () => {
+  it('is collected once a bound of dropped Buffers, and by young collections alone', async () => {
+    const kinds: number[] = [];
+    const observer = new PerformanceObserver((list) =>
+      list.getEntries().forEach((entry) => kinds.push((entry.detail as GcDetail).kind)),
+    );
+    const pass = (rounds: number): void => {
+      for (let bytes = 0; bytes < rounds * kYoungCollectionBytes; bytes += kBufferBytes) {
+        buffersPassed(Buffer.allocUnsafeSlow(kBufferBytes).length);
+      }
+    };
+    pass(1); // the heap's limits are set by then
+    observer.observe({ entryTypes: ['gc'] });
+    pass(kRounds);
+    const held = process.memoryUsage().arrayBuffers;
+    await after(0); // entries are told in a later turn
+    observer.disconnect();
+    expect(
+      kinds.filter((kind) => kind === constants.NODE_PERFORMANCE_GC_MINOR).length,
+    ).toBeGreaterThanOrEqual(kRounds);
+    expect(kinds.filter((kind) => kind === constants.NODE_PERFORMANCE_GC_MAJOR).length).toBeLessThan(
+      kRounds / 4,
+    );
+    // Of the 320 MB that passed.
+    expect(held).toBeLessThan(8 * kYoungCollectionBytes);
+  });
+});
