@@ -8,6 +8,7 @@
 #include "cnc/mpsc_ring.h"
 #include "driver/conductor/client_commands.h"
 #include "driver/conductor/stream_params.h"
+#include "logbuffer/descriptor.h"
 #include "net/channel_uri.h"
 
 namespace {

@@ -27,7 +27,7 @@ constexpr int64_t kMaxWaitNs = 1'000'000'000;
 std::string fifoPath(const std::string& directory, int32_t index) { return directory + "/doorbell-" + std::to_string(index); }
 
 // What a slot holds: 0 is free, and 0 is also the id of a driver's first client (ids come from a counter that starts there).
-constexpr int64_t slotOwner(int64_t clientId) { return clientId + 1; }
+constexpr int64_t slotOwner(int64_t clientId) { return static_cast<int64_t>(static_cast<uint64_t>(clientId) + 1); }
 
 long futex(const void* word, int operation, int32_t value, const timespec* timeout) {
   return ::syscall(SYS_futex, word, operation, value, timeout, nullptr, 0);
@@ -107,8 +107,8 @@ void Doorbells::awake(int32_t fifo) const {
 }
 
 int32_t Doorbells::claimSlot(int64_t clientId) const {
-  if (clientId == 0) return -1;  // 0 marks a free slot: two clients would share it
   const int64_t owner = slotOwner(clientId);
+  if (owner == 0) return -1;  // what free slots hold
   for (int32_t slot = 0; slot < kSlotCount; ++slot) {
     uint8_t* entry = slotAt(slot);
     if (loadAcquire<int64_t>(entry) == 0 && compareAndSet<int64_t>(entry, 0, owner)) {
@@ -132,6 +132,7 @@ void Doorbells::releaseSlot(int32_t slot) const {
 void Doorbells::releaseSlotsOf(int64_t clientId) const {
   if (!valid()) return;
   const int64_t owner = slotOwner(clientId);
+  if (owner == 0) return;  // what free slots hold
   for (int32_t slot = 0; slot < kSlotCount; ++slot) {
     if (loadAcquire<int64_t>(slotAt(slot)) == owner) releaseSlot(slot);
   }
