@@ -142,6 +142,7 @@ describe('with other users', () => {
         '--regid',
         String(kGroup),
         '--clear-groups',
+        ...['--pdeathsig', 'KILL'],
       ];
       const driver = startOurs(
         {

@@ -30,7 +30,12 @@ function host(namespace: string, ipv4: string, ipv6: string, children: Set<Child
     ipv6,
     address: (family) => (family === 'IPv4' ? ipv4 : `[${ipv6}]`),
     spawn: (command, args, options) => {
-      const child = spawn('ip', ['netns', 'exec', namespace, command, ...args], options);
+      // All of it replaces itself by the next, so that the child is the program. It dies with the test process, however that dies.
+      const child = spawn(
+        'ip',
+        ['netns', 'exec', namespace, 'setpriv', '--pdeathsig', 'KILL', command, ...args],
+        options,
+      );
       children.add(child);
       child.once('close', () => children.delete(child));
       return child;

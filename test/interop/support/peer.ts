@@ -3,7 +3,7 @@
 import { once } from 'node:events';
 import { createInterface } from 'node:readline';
 import { existsSync } from 'node:fs';
-import { join } from 'node:path';
+import { join, resolve } from 'node:path';
 import type { ChildProcess, SpawnOptions } from 'node:child_process';
 import type { Host } from './hosts';
 import { javaArguments, javaPeerFolder, kRoot } from './jar';
@@ -285,9 +285,17 @@ export class Subscription {
   }
 }
 
-/** A program of the native build: where `make build` leaves the driver, else in the CMake folder. */
+/**
+ * A program of the native build: where `make build` leaves the driver, else in the CMake folder. OUTRIGGER_TEST_BUILD names another one, such
+ * as build/asan.
+ */
 export function nativeProgram(name: string): string {
-  const candidates = [join(kRoot, 'build', name), join(kRoot, 'build/native', name)];
+  const other = process.env['OUTRIGGER_TEST_BUILD'];
+  const candidates = [
+    ...(other === undefined ? [] : [resolve(kRoot, other, name)]),
+    join(kRoot, 'build', name),
+    join(kRoot, 'build/native', name),
+  ];
   const found = candidates.find((path) => existsSync(path));
   if (found === undefined) {
     throw new Error(`${name} is not built (looked for ${candidates.join(' and ')}): run make build`);
