@@ -14,7 +14,9 @@ describe('young garbage', () => {
   it('is collected once a bound of dropped Buffers, and by young collections alone', async () => {
     const kinds: number[] = [];
     const observer = new PerformanceObserver((list) =>
-      list.getEntries().forEach((entry) => kinds.push((entry.detail as GcDetail).kind)),
+      list
+        .getEntries()
+        .forEach((entry) => kinds.push((entry as unknown as { detail: GcDetail }).detail.kind)),
     );
     const pass = (rounds: number): void => {
       for (let bytes = 0; bytes < rounds * kYoungCollectionBytes; bytes += kBufferBytes) {
