@@ -165,8 +165,9 @@ function jestSuite(name: string, project: string): Suite {
       rmSync(report, { force: true });
       const command = [
         ...['jest', '--selectProjects', project, '--json', '--outputFile', report, '--ci'],
-        // End-to-end tests use whole machines' worth of namespaces and processes: one after the other.
-        ...(project === 'e2e' ? ['--runInBand'] : []),
+        // End-to-end tests use whole machines' worth of namespaces and processes: one after the other. What a
+        // test forgot to close must not hold the run for ever; what it left behind is found all the same.
+        ...(project === 'e2e' ? ['--runInBand', '--forceExit'] : []),
       ];
       const result = await step(context, 'jest', command, 2 * kTestTimeoutSeconds);
       const outcomes = readJest(report, context.root);

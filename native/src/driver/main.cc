@@ -29,6 +29,9 @@ constexpr int kTerminationPollMs = 100;
 // Invoker mode has no thread that sleeps on sockets: the main loop steps and naps.
 constexpr int kInvokerNapMs = 1;
 
+// As sysexits.h has it: what starts the driver again can tell that another start would not help.
+constexpr int kExitConfig = 78;
+
 using Field = std::pair<const char*, std::string>;
 
 std::string quoted(const std::string& text) {
@@ -48,12 +51,19 @@ std::string quoted(const std::string& text) {
   return out + '"';
 }
 
-void log(const char* level, const std::string& message, const std::vector<Field>& fields = {}) {
+// As the sidecar's log has it, so that one reader takes both.
+enum class Level { kInfo = 30, kWarn = 40, kError = 50 };
+
+void log(Level level, const std::string& message, const std::vector<Field>& fields = {}) {
   timespec now{};
   ::clock_gettime(CLOCK_REALTIME, &now);
-  std::string line = "{\"level\":\"" + std::string(level) +
-                     "\",\"time\":" + std::to_string(static_cast<int64_t>(now.tv_sec) * 1000 + now.tv_nsec / 1'000'000) +
-                     ",\"name\":\"outrigger-driver\"";
+  tm parts{};
+  ::gmtime_r(&now.tv_sec, &parts);
+  char stamp[64];
+  const size_t length = std::strftime(stamp, sizeof(stamp), "%Y-%m-%dT%H:%M:%S", &parts);
+  std::snprintf(stamp + length, sizeof(stamp) - length, ".%03dZ", static_cast<int>(now.tv_nsec / 1'000'000));
+  std::string line = "{\"level\":" + std::to_string(static_cast<int>(level)) + ",\"time\":" + quoted(stamp) +
+                     ",\"pid\":" + std::to_string(::getpid()) + ",\"name\":\"driver\"";
   for (const auto& [key, value] : fields) line += ",\"" + std::string(key) + "\":" + quoted(value);
   line += ",\"msg\":" + quoted(message) + "}\n";
   // One write a line, so that lines of several processes on one pipe stay whole.
@@ -107,8 +117,8 @@ std::string serve(MediaDriver& driver, int signalFd) {
 int main(int argc, char** argv) {
   auto parsed = outrigger::driver::parseConfig({argv + 1, argv + argc}, outrigger::driver::processEnvironment());
   if (!parsed) {
-    log("error", parsed.error().message);
-    return 2;
+    log(Level::kError, parsed.error().message);
+    return kExitConfig;
   }
   if (parsed->help) {
     std::fputs(outrigger::driver::configHelp().c_str(), stdout);
@@ -120,29 +130,29 @@ int main(int argc, char** argv) {
   }
   const outrigger::UniqueFd signalFd = makeSignalFd();
   if (!signalFd.valid()) {
-    log("error", outrigger::makeError(outrigger::ErrorCode::kGeneric, "cannot make a signal descriptor", errno).message);
+    log(Level::kError, outrigger::makeError(outrigger::ErrorCode::kGeneric, "cannot make a signal descriptor", errno).message);
     return 1;
   }
-  for (const std::string& notice : parsed->notices) log("warn", notice);
+  for (const std::string& notice : parsed->notices) log(Level::kWarn, notice);
   auto launched = MediaDriver::launch(parsed->config);
   if (!launched) {
-    log("error", launched.error().message);
+    log(Level::kError, launched.error().message);
     return 1;
   }
   {
     const std::unique_ptr<MediaDriver> driver = launched.take();
-    for (const std::string& notice : driver->notices()) log("warn", notice);
+    for (const std::string& notice : driver->notices()) log(Level::kWarn, notice);
     if (driver->config().printConfiguration) {
-      for (const std::string& line : outrigger::driver::describeConfig(driver->config())) log("info", line);
+      for (const std::string& line : outrigger::driver::describeConfig(driver->config())) log(Level::kInfo, line);
     }
-    log("info", "driver is ready",
+    log(Level::kInfo, "driver is ready",
         {{"dir", driver->config().directory},
          {"backend", driver->backend()},
          {"backendReasons", driver->backendReasons()},
          {"threading", modeText(driver->config().threadingMode)},
          {"version", outrigger::driver::kVersion}});
-    log("info", "driver ends", {{"reason", serve(*driver, signalFd.get())}});
+    log(Level::kInfo, "driver ends", {{"reason", serve(*driver, signalFd.get())}});
   }
-  log("info", "driver has ended");
+  log(Level::kInfo, "driver has ended");
   return 0;
 }
