@@ -270,6 +270,8 @@ async function exchange(
     );
     return values;
   } finally {
+    // The subscriber is gone when it has measured, so a publisher that waits for its last messages to leave would wait in vain.
+    publisher.signal('SIGKILL');
     await publisher.stop();
     await subscriber?.stop();
   }
