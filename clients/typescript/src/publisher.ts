@@ -111,6 +111,8 @@ export class Publisher extends EventEmitter<PublisherEvents> {
   private currentDue = false;
   private lingering = false;
   private readonly full: Batch[] = [];
+  /** A batch holds memory for maxBatchBytes however few messages it may take, so they count by that too. */
+  private readonly maxFullBatches: number;
   private inFlight: Batch[] = [];
   private readonly waiters: Waiter[] = [];
   private writesPending = 0;
@@ -140,6 +142,8 @@ export class Publisher extends EventEmitter<PublisherEvents> {
     this.settings = { ...kDefaults, ...settings };
     this.backoff = new Backoff(reconnect ?? {});
     this.pool = new BatchPool(this.settings.maxBatchBytes);
+    const { maxBufferedBytes, maxBatchBytes, maxInFlightBatches } = this.settings;
+    this.maxFullBatches = Math.max(maxInFlightBatches, Math.floor(maxBufferedBytes / maxBatchBytes));
     this.open();
   }
 
@@ -182,7 +186,7 @@ export class Publisher extends EventEmitter<PublisherEvents> {
     const before = this.waiters.length;
     const bytes = bytesOf(payload);
     const taken = this.enqueue(bytes, undefined);
-    return taken && this.waiters.length === before && this.bufferedBytes < this.settings.maxBufferedBytes;
+    return taken && this.waiters.length === before && this.hasRoom();
   }
 
   /** Resolves when there is room after send() said false, or when the publisher has failed. */
@@ -391,7 +395,7 @@ export class Publisher extends EventEmitter<PublisherEvents> {
   }
 
   private hasRoom(): boolean {
-    return this.bufferedBytes < this.settings.maxBufferedBytes;
+    return this.bufferedBytes < this.settings.maxBufferedBytes && this.full.length < this.maxFullBatches;
   }
 
   private admitWaiters(): void {

@@ -26,7 +26,6 @@ describe('young garbage', () => {
     pass(1); // the heap's limits are set by then
     observer.observe({ entryTypes: ['gc'] });
     pass(kRounds);
-    const held = process.memoryUsage().arrayBuffers;
     await after(0); // entries are told in a later turn
     observer.disconnect();
     expect(
@@ -35,7 +34,5 @@ describe('young garbage', () => {
     expect(kinds.filter((kind) => kind === constants.NODE_PERFORMANCE_GC_MAJOR).length).toBeLessThan(
       kRounds / 4,
     );
-    // Of the 320 MB that passed.
-    expect(held).toBeLessThan(8 * kYoungCollectionBytes);
   });
 });
