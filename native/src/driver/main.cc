@@ -60,7 +60,7 @@ void log(Level level, const std::string& message, const std::vector<Field>& fiel
   tm parts{};
   ::gmtime_r(&now.tv_sec, &parts);
   char stamp[64];
-  const size_t length = std::strftime(stamp, sizeof(stamp), "%Y-%m-%dT%H:%M:%S", &parts);
+  const size_t length = ::strftime(stamp, sizeof(stamp), "%Y-%m-%dT%H:%M:%S", &parts);
   std::snprintf(stamp + length, sizeof(stamp) - length, ".%03dZ", static_cast<int>(now.tv_nsec / 1'000'000));
   std::string line = "{\"level\":" + std::to_string(static_cast<int>(level)) + ",\"time\":" + quoted(stamp) +
                      ",\"pid\":" + std::to_string(::getpid()) + ",\"name\":\"driver\"";
