@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { kBackPressure, kSlowPolicies } from '../../../clients/typescript/src/codec';
 import type { Native } from '../native/types';
 import { sidecarVersion } from '../server';
+import { bench, type BenchOptions } from './bench';
 import { demo, type DemoOptions } from './demo/demo';
 import { kExit, kExitHelp, statusOf } from './exit';
 import { duration, number, sizeIn, wholeNumber, withConnection, withDirectory, withJson } from './options';
@@ -44,16 +45,8 @@ export function buildProgram(report: (status: number) => void): Command {
       ),
     );
 
-  program
-    .command('run')
-    .description('run a sidecar, and with --driver also a driver, with -- also an app')
-    .helpOption(false)
-    .allowUnknownOption()
-    .passThroughOptions()
-    .argument('[settings...]')
-    .action(async (_settings: string[], _options: object, command: Command) => {
-      report(await run(command.args, process.env, loadNative));
-    });
+  // Its settings are those of the schema, and what follows -- is an app's: runCli hands it its arguments as they are.
+  program.command('run').description('run a sidecar; with --driver also a driver, with -- also an app');
 
   withJson(
     withConnection(program.command('pub'))
@@ -174,6 +167,31 @@ export function buildProgram(report: (status: number) => void): Command {
     });
 
   withJson(
+    withConnection(program.command('bench'))
+      .description('throughput and latency through a sidecar that runs, in a few seconds')
+      .argument('[topic]', 'name of a topic that this sidecar may publish and receive')
+      .option('--to <address>', 'gRPC address of the subscriber, when it is another sidecar')
+      .option('-t, --seconds <n>', 'seconds for each of the two measurements', number(0.5, 3600), 3)
+      .option('-r, --rate <n>', 'messages a second while latency is measured', number(1, 1e7), 10_000)
+      .option('-s, --size <bytes>', 'bytes of a message', sizeIn(kStampBytes, 256 * 1024), 288),
+    'the result',
+  )
+    .addHelpText(
+      'after',
+      `
+Two apps of its own, each a process: one publishes, one receives and checks. First as fast as it goes, then at a rate for latency, which
+counts from when a message was due. Compare on one machine only; \`make bench\` compares with others.
+${examples(
+  'outrigger bench quotes',
+  'outrigger bench --channel aeron:ipc --stream 9 --size 1344',
+  'outrigger bench quotes -a unix:/tmp/a.sock --to unix:/tmp/b.sock --json',
+)}`,
+    )
+    .action(async (topic: string | undefined, options: BenchOptions) => {
+      report(await bench(topic, options, terminal()));
+    });
+
+  withJson(
     program
       .command('demo')
       .description(
@@ -227,6 +245,12 @@ export async function runCli(argv: readonly string[]): Promise<number> {
     return kExit.usage;
   }
   try {
+    if (argv[0] === 'run') {
+      return await run(argv.slice(1), process.env, loadNative);
+    }
+    if (argv[0] === 'help' && argv[1] === 'run') {
+      return await run(['--help'], process.env, loadNative);
+    }
     await program.parseAsync(argv, { from: 'user' });
     return status;
   } catch (error) {

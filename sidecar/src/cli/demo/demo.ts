@@ -13,6 +13,7 @@ import type {
   SubscriberProgress,
   SubscriberReport,
 } from '../apps/protocol';
+import { appChild } from '../apps/app_child';
 import { Child, type ChildOptions } from '../child';
 import { CliError, kExit } from '../exit';
 import { nativeProgram, script } from '../installation';
@@ -179,11 +180,12 @@ class Demo {
       warmupMs: Math.min(1000, options.seconds * 200),
     };
     const live = new LiveView(this.out, options.json === true);
-    const subscriber = this.startApp<SubscriberReport>(b, 'subscriber', subscriberConfig, (report) => {
+    const subscriber = appChild<SubscriberReport>('subscriber', subscriberConfig, (report) => {
       if (report.type === 'progress') {
         live.received(report);
       }
     });
+    const subscriberChild = this.start(b, subscriber.options, true);
     await this.within(subscriber.ready, kStartMs, 'the subscriber app did not get ready');
     const publisherConfig: PublisherAppConfig = {
       address: `unix:${this.socketOf(a)}`,
@@ -192,56 +194,21 @@ class Demo {
       rate: options.rate,
       durationMs: options.seconds * 1000,
     };
-    const publisher = this.startApp<PublisherReport>(a, 'publisher', publisherConfig, (report) => {
+    const publisher = appChild<PublisherReport>('publisher', publisherConfig, (report) => {
       if (report.type === 'progress') {
         live.sent(report.sent);
       }
     });
+    this.start(a, publisher.options, true);
     await this.within(publisher.ready, kStartMs, 'the publisher found no subscriber');
     const sent = await this.within(
       publisher.done,
       options.seconds * 1000 + kEndMs,
       'the publisher did not end',
     );
-    subscriber.child.write({ sent: sent.sent });
+    subscriberChild.write({ sent: sent.sent });
     const received = await this.within(subscriber.done, kEndMs, 'the subscriber did not end');
     return { publisher: sent, subscriber: received };
-  }
-
-  private startApp<Report extends { readonly type: string }>(
-    host: Host,
-    name: string,
-    config: object,
-    onReport: (report: Report) => void,
-  ): { child: Child; ready: Promise<void>; done: Promise<Extract<Report, { type: 'done' }>> } {
-    let ready: () => void = () => undefined;
-    let done: (report: Extract<Report, { type: 'done' }>) => void = () => undefined;
-    const promises = {
-      ready: new Promise<void>((resolve) => (ready = resolve)),
-      done: new Promise<Extract<Report, { type: 'done' }>>((resolve) => (done = resolve)),
-    };
-    const child = this.start(
-      host,
-      {
-        name: `app ${name}`,
-        command: process.execPath,
-        args: [script('apps', `${name}_app.js`), JSON.stringify(config)],
-        onLine: (line) => {
-          if (!line.startsWith('{')) {
-            return;
-          }
-          const report = JSON.parse(line) as Report;
-          if (report.type === 'ready') {
-            ready();
-          } else if (report.type === 'done') {
-            done(report as Extract<Report, { type: 'done' }>);
-          }
-          onReport(report);
-        },
-      },
-      true,
-    );
-    return { child, ...promises };
   }
 
   /** The latency between two C++ clients in shared memory, one a driver: the same drivers, network, size and rate, without gRPC and Node. */
