@@ -25,8 +25,9 @@ Counter CountersManager::allocate(int32_t typeId, std::string_view key, std::str
   const size_t keyLength = std::min(key.size(), kMaxCounterKeyLength);
   const size_t labelLength = std::min(label.size(), kMaxCounterLabelLength);
   std::memset(m + counter_meta::kKey, 0, kMaxCounterKeyLength);
-  std::memcpy(m + counter_meta::kKey, key.data(), keyLength);
-  std::memcpy(m + counter_meta::kLabel, label.data(), labelLength);
+  // An empty view may have no address at all, which memcpy does not allow.
+  std::copy_n(key.data(), keyLength, m + counter_meta::kKey);
+  std::copy_n(label.data(), labelLength, m + counter_meta::kLabel);
   writeAt<int32_t>(m, counter_meta::kTypeId, typeId);
   writeAt<int64_t>(m, counter_meta::kFreeForReuseDeadlineMs, INT64_MAX);
   storeRelease<int32_t>(m + counter_meta::kLabelLength, static_cast<int32_t>(labelLength));

@@ -117,9 +117,9 @@ TEST_F(DriverProcessTest, KilledIsNoticedByClientsAndRestartedInTheSameDirectory
   }
   DriverProcess last(directory(), log());
   ASSERT_NE(last.connect(), nullptr);
-  EXPECT_THAT(last.log(), HasSubstr("taken over"));
   last.signal(SIGTERM);
   EXPECT_EQ(last.wait(), 0);
+  EXPECT_THAT(last.log(), HasSubstr("taken over"));
   EXPECT_FALSE(fs::exists(directory()));
 }
 
