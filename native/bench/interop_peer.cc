@@ -553,7 +553,7 @@ class Server {
 
   template <typename Condition>
   static void await(const Options& options, const std::string& what, Condition&& condition) {
-    const int64_t deadline = nowNs() + options.number("timeout-ms", 20'000) * 1'000'000;
+    const int64_t deadline = nowNs() + options.number("timeout-ms", 45'000) * 1'000'000;
     while (!condition()) {
       if (nowNs() > deadline) throw Failure{"no " + what, {}};
       std::this_thread::sleep_for(std::chrono::milliseconds(1));

@@ -7,7 +7,7 @@ import { startClient } from './client_run';
 import { startNode, type Node } from './sidecars';
 import { goClient, pythonClient, type ClientProgram } from './toolchains';
 
-jest.setTimeout(60_000);
+jest.setTimeout(120_000);
 
 let hosts: HostPair;
 let publishing: Node;

@@ -7,7 +7,7 @@ import { makeLocal, type Local } from './support/local';
 import { exchange, nextPort } from './support/pair';
 import { until } from './support/until';
 
-jest.setTimeout(60_000);
+jest.setTimeout(120_000);
 
 let local: Local;
 let session: number;

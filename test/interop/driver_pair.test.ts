@@ -14,7 +14,7 @@ import {
   type Pair,
 } from './support/pair';
 
-jest.setTimeout(90_000);
+jest.setTimeout(120_000);
 
 let machines: Machines;
 beforeAll(async () => {

@@ -20,18 +20,18 @@ import {
   type Pair,
 } from './support/pair';
 
-jest.setTimeout(60_000);
+jest.setTimeout(120_000);
 
-// Short, so that a test can wait for each. Clients keep alive each 500 ms.
+// Short, so that a test can wait for each; not so short that a busy machine makes them pass by itself. Clients keep alive each 500 ms.
 const kShort: DriverOptions = {
   properties: {
     'aeron.timer.interval': '100ms',
-    'aeron.image.liveness.timeout': '1s',
-    'aeron.publication.connection.timeout': '1s',
+    'aeron.image.liveness.timeout': '2s',
+    'aeron.publication.connection.timeout': '2s',
     'aeron.publication.linger.timeout': '200ms',
-    'aeron.client.liveness.timeout': '2s',
-    'aeron.publication.unblock.timeout': '3s',
-    'aeron.flow.control.receiver.timeout': '1s',
+    'aeron.client.liveness.timeout': '5s',
+    'aeron.publication.unblock.timeout': '6s',
+    'aeron.flow.control.receiver.timeout': '2s',
   },
 };
 
@@ -125,8 +125,8 @@ describe.each(kDirections)('from %s', (direction) => {
           ?.value,
       );
     const before = await heartbeats();
-    // One each 100 ms: 15 are longer than the second of both timeouts.
-    await until('15 heartbeats', async () => (await heartbeats()) >= before + 15);
+    // One each 100 ms: 25 are longer than the two seconds of both timeouts.
+    await until('25 heartbeats', async () => (await heartbeats()) >= before + 25);
     expect((await publication.status()).connected).toBe(true);
     await publication.send(10, { size: 100 });
     const seen = await subscription.until({ count: 20 });

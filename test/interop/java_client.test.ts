@@ -6,15 +6,15 @@ import { closeAll, exchange, expectExactly, nextPort } from './support/pair';
 import { Peer } from './support/peer';
 import { until, untilGone } from './support/until';
 
-jest.setTimeout(60_000);
+jest.setTimeout(120_000);
 
 let local: Local;
 beforeAll(async () => {
   local = await makeLocal({
     properties: {
       'aeron.timer.interval': '100ms',
-      'aeron.client.liveness.timeout': '2s',
-      'aeron.publication.unblock.timeout': '3s',
+      'aeron.client.liveness.timeout': '5s',
+      'aeron.publication.unblock.timeout': '6s',
       'aeron.publication.linger.timeout': '200ms',
       'aeron.untethered.window.limit.timeout': '300ms',
       'aeron.untethered.linger.timeout': '300ms',

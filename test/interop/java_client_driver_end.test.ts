@@ -22,7 +22,7 @@ import { closeAll, exchange, expectExactly, nextPort } from './support/pair';
 import { Peer, type Client } from './support/peer';
 import { until } from './support/until';
 
-jest.setTimeout(60_000);
+jest.setTimeout(120_000);
 
 let hosts: HostPair;
 let peer: Peer;
@@ -42,7 +42,7 @@ async function started(
   dir?: string,
 ): Promise<{ driver: OurDriver; client: Client }> {
   const driver = startOurs(hosts.b, options, dir);
-  return { driver, client: await peer.client(driver.dir, { 'driver-timeout-ms': 2_000 }) };
+  return { driver, client: await peer.client(driver.dir, { 'driver-timeout-ms': 4_000 }) };
 }
 
 async function works(client: Client, channel = udp()): Promise<void> {

@@ -7,7 +7,7 @@ import { closeAll, exchange, expectExactly, nextPort } from './support/pair';
 import { PeerError, type Publication, type Subscription } from './support/peer';
 import { until } from './support/until';
 
-jest.setTimeout(60_000);
+jest.setTimeout(120_000);
 
 let local: Local;
 let standing: { publication: Publication; subscription: Subscription };

@@ -8,7 +8,7 @@ import { makeHosts, type HostPair } from './support/hosts';
 import { closeAll, exchange, expectExactly, nextPort } from './support/pair';
 import { Peer, PeerError, type Client } from './support/peer';
 
-jest.setTimeout(60_000);
+jest.setTimeout(120_000);
 
 let hosts: HostPair;
 let javaPeer: Peer;
@@ -22,9 +22,8 @@ beforeAll(async () => {
   driver = await startJava(javaPeer, {
     properties: {
       'aeron.timer.interval': '100ms',
-      'aeron.client.liveness.timeout': '2s',
       'aeron.publication.linger.timeout': '200ms',
-      'aeron.image.liveness.timeout': '1s',
+      'aeron.image.liveness.timeout': '2s',
     },
   });
   nativePeer = Peer.native(hosts.a);
@@ -111,7 +110,7 @@ test("our client reaches a manual multi-destination publication of Aeron's drive
 test("our client notices that Aeron's driver died, and works with its successor", async () => {
   const victim = await Peer.java(hosts.a);
   const doomed = await startJava(victim);
-  const client = await nativePeer.client(doomed.dir, { 'driver-timeout-ms': 1_500 });
+  const client = await nativePeer.client(doomed.dir, { 'driver-timeout-ms': 3_000 });
   const publication = await client.publication('aeron:ipc?term-length=64k', 14);
   await victim.kill();
   const status = await client.status({ 'await-closed': true });

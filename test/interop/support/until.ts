@@ -7,7 +7,7 @@ import type { Client } from './peer';
 export async function until(
   what: string,
   holds: () => Promise<boolean> | boolean,
-  timeoutMs = 20_000,
+  timeoutMs = 45_000,
 ): Promise<void> {
   const deadline = performance.now() + timeoutMs;
   while (!(await holds())) {

@@ -343,7 +343,7 @@ final class Server {
     }
 
     private static void await(final Options options, final String what, final BooleanSupplier condition, final Collector collector) {
-        final long deadline = System.nanoTime() + TimeUnit.MILLISECONDS.toNanos(options.number("timeout-ms", 20_000));
+        final long deadline = System.nanoTime() + TimeUnit.MILLISECONDS.toNanos(options.number("timeout-ms", 45_000));
         while (!condition.getAsBoolean()) {
             if (System.nanoTime() > deadline) {
                 throw new IllegalStateException("no " + what + (collector == null ? "" : ": " + collector.json()));
