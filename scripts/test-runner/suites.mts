@@ -30,13 +30,14 @@ const kCores = String(cpus().length);
 export const suites: readonly Suite[] = [
   { name: 'build', test: buildAll },
   { name: 'lint', test: lint },
-  nativeSuite('native', [], {}),
+  // All, since the end-to-end tests use the programs of native/bench too.
+  nativeSuite('native', [], { targets: ['all'] }),
   jestSuite('jest-unit', 'unit'),
   jestSuite('jest-e2e', 'e2e'),
-  nativeSuite('asan', ['-DOUTRIGGER_SANITIZE=address', '-DOUTRIGGER_BENCH=OFF'], {
+  nativeSuite('asan', ['-DOUTRIGGER_SANITIZE=address'], {
     env: { ASAN_OPTIONS: 'detect_stack_use_after_return=1', UBSAN_OPTIONS: 'print_stacktrace=1' },
   }),
-  nativeSuite('tsan', ['-DOUTRIGGER_SANITIZE=thread', '-DOUTRIGGER_BENCH=OFF'], {
+  nativeSuite('tsan', ['-DOUTRIGGER_SANITIZE=thread'], {
     env: { TSAN_OPTIONS: 'halt_on_error=1 second_deadlock_stack=1' },
     // ThreadSanitizer's fixed shadow mapping does not fit every random layout of a process.
     prefix: ['setarch', '-R'],
@@ -106,13 +107,15 @@ interface NativeOptions {
   readonly env?: Readonly<Record<string, string>>;
   readonly prefix?: readonly string[];
   readonly exclude?: readonly string[];
+  /** What ninja builds. */
+  readonly targets?: readonly string[];
 }
 
 function nativeSuite(name: string, cmakeOptions: readonly string[], options: NativeOptions): Suite {
   const folder = join('build', name);
   return {
     name,
-    build: (context) => buildNative(context, folder, cmakeOptions),
+    build: (context) => buildNative(context, folder, options.targets ?? ['tests'], cmakeOptions),
     test: async (context) => {
       const programs = join(context.results, 'programs');
       const junit = join(context.results, 'ctest.xml');
@@ -148,13 +151,14 @@ function nativeSuite(name: string, cmakeOptions: readonly string[], options: Nat
 async function buildNative(
   context: Context,
   folder: string,
+  targets: readonly string[],
   cmakeOptions: readonly string[],
   env = {},
 ): Promise<string | undefined> {
   const configure = ['cmake', '-G', 'Ninja', '-S', 'native', '-B', folder, ...cmakeOptions];
   const configured = await step(context, 'cmake', configure, kBuildTimeoutSeconds, env);
   if (!configured.ok) return complaint(configured);
-  return complaint(await step(context, 'ninja', ['ninja', '-C', folder], kBuildTimeoutSeconds));
+  return complaint(await step(context, 'ninja', ['ninja', '-C', folder, ...targets], kBuildTimeoutSeconds));
 }
 
 function jestSuite(name: string, project: string): Suite {
@@ -182,7 +186,7 @@ function jestSuite(name: string, project: string): Suite {
 const kFuzzFolder = 'build/fuzz';
 
 async function buildFuzzers(context: Context): Promise<string | undefined> {
-  return buildNative(context, kFuzzFolder, ['-DOUTRIGGER_FUZZ=ON'], { CC: 'clang', CXX: 'clang++' });
+  return buildNative(context, kFuzzFolder, ['all'], ['-DOUTRIGGER_FUZZ=ON'], { CC: 'clang', CXX: 'clang++' });
 }
 
 /** Each fuzzer for FUZZ_SECONDS, from its seeds in native/fuzz/corpus and from what earlier runs found. */
