@@ -8,6 +8,8 @@ export interface Outcome {
   readonly status: 'passed' | 'failed' | 'skipped';
   /** What to show of a failure; why it was skipped. */
   readonly detail?: string;
+  /** Of a jest test that failed: the file it stands in, to run it again. */
+  readonly file?: string;
 }
 
 export function passed(name: string): Outcome {
@@ -86,12 +88,15 @@ export function readJest(path: string, root: string): Outcome[] | undefined {
     const outcomes = program.assertionResults.map((test): Outcome => {
       const name = `${where}: ${test.fullName}`;
       if (test.status === 'passed') return passed(name);
-      if (test.status === 'failed') return failed(name, test.failureMessages.join('\n'));
+      if (test.status === 'failed')
+        return { ...failed(name, test.failureMessages.join('\n')), file: program.name };
       return skipped(name, test.status);
     });
     // A file that does not compile, or whose hooks threw outside of any test.
     const blamed = outcomes.some((outcome) => outcome.status === 'failed');
-    if (program.status === 'failed' && !blamed) outcomes.push(failed(where, program.message));
+    if (program.status === 'failed' && !blamed) {
+      outcomes.push({ ...failed(where, program.message), file: program.name });
+    }
     if (outcomes.length === 0) outcomes.push(failed(where, 'holds no test'));
     return outcomes;
   });
