@@ -23,8 +23,8 @@ export interface Suite {
 
 const kBuildTimeoutSeconds = 1800;
 const kTestTimeoutSeconds = 900;
-/** More failures than this are no accident of a busy machine. */
-const kSecondTries = 5;
+/** Failures in more files than this are no accident of a busy machine. */
+const kSecondTries = 3;
 /** Areas of native/test that start no thread: nothing there for ThreadSanitizer to see. */
 const kSingleThreaded = ['net', 'wire', 'init'];
 const kCores = String(cpus().length);
@@ -168,12 +168,12 @@ function jestSuite(name: string, project: string): Suite {
     name,
     test: async (context) => {
       const first = await runJest(context, project, 'jest', []);
-      const again = first.flatMap((each) =>
-        each.status === 'failed' && each.file !== undefined ? [each.file] : [],
+      const again = new Set(
+        first.flatMap((each) => (each.status === 'failed' && each.file !== undefined ? [each.file] : [])),
       );
-      if (project !== 'e2e' || again.length === 0 || again.length > kSecondTries) return first;
+      if (project !== 'e2e' || again.size === 0 || again.size > kSecondTries) return first;
       // Real processes with real time-outs on a machine that may stall: what fails once and then passes is named, not hidden.
-      const second = await runJest(context, project, 'jest-again', ['--runTestsByPath', ...new Set(again)]);
+      const second = await runJest(context, project, 'jest-again', ['--runTestsByPath', ...again]);
       const passedNow = new Set(second.filter((each) => each.status === 'passed').map((each) => each.name));
       return first.map((each) => {
         if (each.status !== 'failed' || !passedNow.has(each.name)) return each;
