@@ -69,7 +69,6 @@ const parts: Record<string, () => string> = {
   driver: driverTable,
   'driver-ignored': driverIgnored,
   init: () => block(helpOf('build/outrigger-init')),
-  command: () => block(helpOf('bin/outrigger')),
 };
 let page = before;
 for (const [name, make] of Object.entries(parts)) page = replaced(page, name, make());
