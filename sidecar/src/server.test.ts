@@ -247,21 +247,33 @@ describe('metrics', () => {
     expect(metric(first, 'outrigger_driver_bytes_sent_total')).toBe(1000);
     expect(metric(first, 'outrigger_driver_naks_sent_total')).toBe(3);
     expect(metric(first, 'outrigger_driver_datagrams_sent_total')).toBe(77);
-    expect(metric(first, 'outrigger_stream_sent_bytes_total{stream="1001"}')).toBe(1000);
-    expect(metric(first, 'outrigger_stream_consumed_bytes_total{stream="1001"}')).toBe(1000);
+    expect(metric(first, 'outrigger_topic_sent_bytes_total{topic="quotes"}')).toBe(1000);
+    expect(metric(first, 'outrigger_topic_consumed_bytes_total{topic="quotes"}')).toBe(1000);
     expect(metric(first, 'outrigger_driver_up')).toBe(1);
-    expect(first).toContain('# TYPE outrigger_stream_sent_bytes_total counter');
+    expect(first).toContain('# TYPE outrigger_topic_sent_bytes_total counter');
     expect(first).not.toMatch(/session\w*=/);
 
     fixture.driver.counterList = [counter(0, 0, 1500), session(51, 700)];
     const second = (await get(fixture, '/metrics')).body;
-    expect(metric(second, 'outrigger_stream_sent_bytes_total{stream="1001"}')).toBe(1100);
+    expect(metric(second, 'outrigger_topic_sent_bytes_total{topic="quotes"}')).toBe(1100);
     expect(metric(second, 'outrigger_driver_bytes_sent_total')).toBe(1500);
 
     fixture.driver.counterList = [counter(0, 0, 10)]; // a driver that started anew
     const third = (await get(fixture, '/metrics')).body;
     expect(metric(third, 'outrigger_driver_bytes_sent_total')).toBe(1510);
-    expect(metric(third, 'outrigger_stream_sent_bytes_total{stream="1001"}')).toBe(1100);
+    expect(metric(third, 'outrigger_topic_sent_bytes_total{topic="quotes"}')).toBe(1100);
+  });
+
+  it('makes no series of stream ids that are no topic, however many clients open', async () => {
+    fixture = await startFixture();
+    fixture.driver.counterList = Array.from({ length: 100 }, (_, i) =>
+      counter(50 + i, 2, 10, { key: streamKey(i, 50_000 + i), registrationId: BigInt(i) }),
+    );
+    const { body } = await get(fixture, '/metrics');
+    expect(metric(body, 'outrigger_topic_sent_bytes_total{topic="(channel)"}')).toBe(1000);
+    expect(
+      body.split('\n').filter((line) => line.startsWith('outrigger_topic_sent_bytes_total')),
+    ).toHaveLength(1);
   });
 
   it('shows a topics file that is refused', async () => {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Topics by name over real drivers: one to many, many to one, many to many, members that come later, the last messages of a drain.
 import { Cluster, Collector, numbered, until, type Node } from './support';
-import type { Publisher, PublisherOptions } from '../../clients/typescript/src';
+import type { Publisher, PublisherOptions, SubscriptionItem } from '../../clients/typescript/src';
 
 jest.setTimeout(120_000);
 
@@ -169,5 +169,89 @@ describe('SIGTERM', () => {
     expect(collector.messages).toBeGreaterThanOrEqual(accepted);
     collector.expectClean(1, collector.messages);
     expect(collector.seen('gap')).toEqual([]);
+  });
+
+  it('delivers the last messages to subscribers of the same sidecar too', async () => {
+    const [node] = (await cluster.add(1)) as [Node];
+    cluster.writeTopics([]);
+    node.start();
+    await node.metrics();
+    const target = { channel: 'aeron:ipc', streamId: 16 };
+    const collector = new Collector(node.client.subscribe(target));
+    const publisher = node.client.publisher(target, { reconnect: false });
+    await publisher.whenConnected();
+    await publish(publisher, 1);
+    expect(await node.sidecar.signal('SIGTERM')).toBe(0);
+    await until('the end of the stream', () => collector.seen('imageUnavailable').length > 0);
+    collector.expectClean(1, kMessages);
+    expect(collector.seen('imageUnavailable')[0]).toMatchObject({ reason: 'END_OF_STREAM' });
+  });
+});
+
+describe('a subscriber that grants no credit', () => {
+  it.each(['skip', 'disconnectAfter'] as const)(
+    'costs the others no message and no time under %s',
+    async (slowPolicy) => {
+      const nodes = await cluster.add(2);
+      const [source, sink] = nodes as [Node, Node];
+      cluster.writeTopics([{ name: 'slow', streamId: 17, subscribers: [sink.endpoint] }]);
+      nodes.forEach((node) => node.start());
+      const [healthy] = (await subscribers([sink], 'slow')) as [Collector];
+      const stalled = sink.client.subscribe('slow', {
+        slowPolicy,
+        disconnectAfterMs: 200,
+        windowMessages: 1,
+      });
+      await stalled.ready();
+      const publisher = publisherOn(source, 'slow');
+      await until('the image', () => images(healthy) === 1);
+      // More than a window and than a term: without the policy it would stop here.
+      for (let from = 0; from < 4 * kMessages; from += kMessages) {
+        await publish(publisher, 1, from);
+      }
+      await until('all messages', () => healthy.messages === 4 * kMessages);
+      healthy.expectClean(1, 4 * kMessages);
+      const items = stalled.items();
+      const kinds: string[] = [];
+      for (const _ of [1, 2]) {
+        kinds.push(((await items.next()).value as SubscriptionItem).kind);
+      }
+      expect(kinds).toEqual(['imageAvailable', 'batch']);
+      if (slowPolicy === 'skip') {
+        expect((await items.next()).value).toMatchObject({ kind: 'gap', reason: 'SKIPPED' });
+      } else {
+        await expect(items.next()).rejects.toMatchObject({ name: 'SlowSubscriberError' });
+      }
+      stalled.close();
+    },
+  );
+
+  it('stops the publisher under block, loses nothing, and goes on when it reads', async () => {
+    const nodes = await cluster.add(2);
+    const [source, sink] = nodes as [Node, Node];
+    cluster.writeTopics([{ name: 'block', streamId: 18, subscribers: [sink.endpoint] }]);
+    nodes.forEach((node) => node.start());
+    const stalled = sink.client.subscribe('block', { windowMessages: 10 });
+    await stalled.ready();
+    const publisher = publisherOn(source, 'block', { backPressure: 'fail' });
+    await publisher.whenConnected();
+    let sent = 0;
+    let refused: unknown;
+    while (refused === undefined) {
+      await publisher.publish(numbered(1, sent, 1000)).then(
+        () => sent++,
+        (error: unknown) => (refused = error),
+      );
+    }
+    expect(refused).toMatchObject({ name: 'BackPressuredError' });
+    const collector = new Collector(stalled);
+    await until('everything that was accepted', () => collector.messages === sent);
+    collector.expectClean(1, sent);
+    await until('room again', async () =>
+      publisher.publish(numbered(1, sent, 1000)).then(
+        () => true,
+        () => false,
+      ),
+    );
   });
 });

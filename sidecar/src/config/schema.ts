@@ -110,6 +110,11 @@ export const configSchema = z.strictObject({
     { min: 1, max: 100_000 },
     1024,
   ),
+  openTimeout: duration(
+    'How long a new stream may stay without its open request before it is ended, so that streams which never open hold no place.',
+    { min: 10, max: 600_000 },
+    10_000,
+  ),
   maxPendingBatches: count(
     'Batches of one publish stream that wait (policy WAIT) before its requests are no longer read.',
     'batches',

@@ -61,15 +61,36 @@ export class MessagingService {
     }
   }
 
-  /** Ends every stream: publishers after their messages left, then subscribers. Resolves when all is closed. */
+  /**
+   * Ends every stream: publishers after their messages left, then subscribers, those of this sidecar's own publishers after the end of their
+   * streams. Resolves when all is closed.
+   */
   async drain(): Promise<void> {
     this.drainingNow = true;
     const publishers = [...this.publishers];
+    const sessions = new Set(
+      this.publications.list().flatMap((each) => (each.native === undefined ? [] : [each.native.sessionId])),
+    );
     publishers.forEach((session) => session.finish(draining()));
     await Promise.all(publishers.map((session) => session.closed));
     const subscribers = [...this.subscribers];
+    await this.untilLocalStreamsEnd(subscribers, sessions);
     subscribers.forEach((session) => session.finish(draining()));
     await Promise.all(subscribers.map((session) => session.released));
+  }
+
+  /** What local publishers sent last is on its way to local subscribers. One that grants no credit does not hold up the drain for long. */
+  private async untilLocalStreamsEnd(
+    subscribers: readonly SubscribeSession[],
+    sessions: ReadonlySet<number>,
+  ): Promise<void> {
+    let timer: NodeJS.Timeout | undefined;
+    const timeout = new Promise<void>((resolve) => {
+      timer = setTimeout(resolve, this.deps.config.flushTimeout);
+    });
+    const all = Promise.all(subscribers.map((session) => session.withoutImagesOf(sessions)));
+    await Promise.race([all, timeout]);
+    clearTimeout(timer);
   }
 
   close(): void {

@@ -335,6 +335,19 @@ describe('publish', () => {
     expect(first.over).toBe(false);
   });
 
+  it('ends streams that never open, so that they hold no place', async () => {
+    await fixture.close();
+    fixture = await startFixture({ openTimeout: '20ms', maxStreams: 2 });
+    for (const silent of [fixture.client.publish(), fixture.client.subscribe()]) {
+      silent.stream.resume();
+      const error = await errorOf(silent);
+      expect(error.code).toBe(status.DEADLINE_EXCEEDED);
+      expect(statusDetails(error).details[0]?.fields).toContain('NOT_OPENED');
+    }
+    const publisher = fixture.client.publish().write({ open: { target: { topic: 'local' } } });
+    await publisher.next((answer) => answer['opened']);
+  });
+
   it('a cancelled stream gives its publication back', async () => {
     const stream = fixture.client.publish().write(openTopic('local'));
     await opened(stream);

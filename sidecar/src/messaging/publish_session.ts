@@ -17,7 +17,7 @@ import type { Totals, TopicTotals } from '../metrics/topic_totals';
 import { NativeError, type OfferResult, type OfferStatus } from '../native/types';
 import type { TopicStore } from '../topics/topic_store';
 import type { PublicationListener, Publications, SharedPublication } from './publications';
-import { fromNative, resolveTarget, routeForPublisher } from './targets';
+import { fromNative, notOpened, resolveTarget, routeForPublisher } from './targets';
 
 export interface PublishDependencies {
   readonly config: Config;
@@ -43,6 +43,7 @@ export class PublishSession implements DuplexHandlers, PublicationListener {
   private policy: Policy = Policy.FAIL;
   private waitMs = kDefaultWaitMs;
   private opening = false;
+  private openTimer: NodeJS.Timeout | undefined;
   private readonly queue: Buffer[] = [];
   private queuedBytes = 0;
   private working = false;
@@ -66,6 +67,8 @@ export class PublishSession implements DuplexHandlers, PublicationListener {
   ) {}
 
   start(): void {
+    const { openTimeout } = this.deps.config;
+    this.openTimer = setTimeout(() => this.fail(notOpened(openTimeout)), openTimeout);
     this.stream.start(this);
   }
 
@@ -98,6 +101,7 @@ export class PublishSession implements DuplexHandlers, PublicationListener {
         this.fail(invalidArgument('open', 'stands twice; only the first request of a stream may be open'));
         return;
       }
+      clearTimeout(this.openTimer);
       this.opening = true;
       void this.open(read.open);
       return;
@@ -379,6 +383,7 @@ export class PublishSession implements DuplexHandlers, PublicationListener {
       return;
     }
     this.ended = true;
+    clearTimeout(this.openTimer);
     this.queue.length = 0;
     this.queuedBytes = 0;
     this.reopenWaiters.forEach((wake) => wake());

@@ -18,7 +18,7 @@ import { invalidArgument, RpcCode, RpcError } from '../grpc/rpc_error';
 import type { Totals, TopicTotals } from '../metrics/topic_totals';
 import type { NativeClient, NativeSubscription, SlowPolicy, SubscriptionOptions } from '../native/types';
 import type { TopicStore } from '../topics/topic_store';
-import { driverAway, fromNative, resolveTarget, routeForSubscriber } from './targets';
+import { driverAway, fromNative, notOpened, resolveTarget, routeForSubscriber } from './targets';
 
 export interface SubscribeDependencies {
   readonly config: Config;
@@ -50,6 +50,7 @@ export class SubscribeSession implements DuplexHandlers {
   private options: OpenOptions | undefined;
   private native: NativeSubscription | undefined;
   private opening = false;
+  private openTimer: NodeJS.Timeout | undefined;
   private announced = false;
   private early: Buffer[] = [];
   private ended = false;
@@ -63,6 +64,7 @@ export class SubscribeSession implements DuplexHandlers {
   private readonly images = new Map<number, bigint>();
   /** Images that ended with the driver: where they stood. */
   private readonly lost = new Map<number, bigint>();
+  private readonly imageWaiters: { sessions: ReadonlySet<number>; resolve: () => void }[] = [];
   /** Which opening of the subscription a callback belongs to. */
   private generation = 0;
   private closedPromise: Promise<void> = Promise.resolve();
@@ -76,6 +78,8 @@ export class SubscribeSession implements DuplexHandlers {
   ) {}
 
   start(): void {
+    const { openTimeout } = this.deps.config;
+    this.openTimer = setTimeout(() => this.fail(notOpened(openTimeout)), openTimeout);
     this.stream.start(this);
   }
 
@@ -100,6 +104,13 @@ export class SubscribeSession implements DuplexHandlers {
     return this.closedPromise;
   }
 
+  /** Resolves when it receives none of these publisher sessions any more, or has ended. */
+  withoutImagesOf(sessions: ReadonlySet<number>): Promise<void> {
+    return this.ended || !this.receivesOneOf(sessions)
+      ? Promise.resolve()
+      : new Promise((resolve) => this.imageWaiters.push({ sessions, resolve }));
+  }
+
   /** Ends the stream after what it was already given. */
   finish(error: RpcError): void {
     this.fail(error);
@@ -117,6 +128,7 @@ export class SubscribeSession implements DuplexHandlers {
         this.fail(invalidArgument('open', 'stands twice; only the first request of a stream may be open'));
         return;
       }
+      clearTimeout(this.openTimer);
       void this.open(read.open);
     } else if (this.options === undefined) {
       this.fail(
@@ -272,7 +284,7 @@ export class SubscribeSession implements DuplexHandlers {
       } else if (summary.kind === 'available') {
         this.joined(summary.sessionId, summary.joinPosition);
       } else if (summary.kind === 'unavailable') {
-        this.images.delete(summary.sessionId);
+        this.imageGone(summary.sessionId);
       }
     }
     this.account();
@@ -286,6 +298,21 @@ export class SubscribeSession implements DuplexHandlers {
       this.lost.delete(sessionId);
       if (before !== joinPosition) {
         this.gap(sessionId, before, joinPosition);
+      }
+    }
+  }
+
+  private receivesOneOf(sessions: ReadonlySet<number>): boolean {
+    return [...this.images.keys()].some((each) => sessions.has(each));
+  }
+
+  private imageGone(sessionId: number): void {
+    this.images.delete(sessionId);
+    for (const waiter of this.imageWaiters.splice(0)) {
+      if (this.receivesOneOf(waiter.sessions)) {
+        this.imageWaiters.push(waiter);
+      } else {
+        waiter.resolve();
       }
     }
   }
@@ -383,6 +410,8 @@ export class SubscribeSession implements DuplexHandlers {
     }
     this.account();
     this.ended = true;
+    clearTimeout(this.openTimer);
+    this.imageWaiters.splice(0).forEach(({ resolve }) => resolve());
     this.deps.link.off('down', this.onDown);
     this.deps.link.off('up', this.onUp);
     if (this.totals !== undefined) {

@@ -112,6 +112,14 @@ export function driverAway(reason: string): RpcError {
   });
 }
 
+export function notOpened(timeoutMs: number): RpcError {
+  return new RpcError(
+    RpcCode.DEADLINE_EXCEEDED,
+    `no open request came within ${timeoutMs} ms; send it first on every stream (openTimeout)`,
+    { reason: 'NOT_OPENED' },
+  );
+}
+
 export function draining(): RpcError {
   return new RpcError(RpcCode.UNAVAILABLE, 'this sidecar is shutting down; connect again', {
     reason: 'DRAINING',

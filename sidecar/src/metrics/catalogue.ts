@@ -140,18 +140,18 @@ export const kCatalogue = {
     topic,
   ),
   sentBytes: entry(
-    'outrigger_stream_sent_bytes_total',
+    'outrigger_topic_sent_bytes_total',
     'counter',
     'bytes',
-    'Stream bytes sent by the driver, frames included, all sessions of a stream together.',
-    ['stream'],
+    'Stream bytes sent by the driver, frames included: all sessions of all its clients on the stream id of a topic.',
+    topic,
   ),
   consumedBytes: entry(
-    'outrigger_stream_consumed_bytes_total',
+    'outrigger_topic_consumed_bytes_total',
     'counter',
     'bytes',
-    'Stream bytes consumed by subscriptions of the driver, frames included, all together.',
-    ['stream'],
+    'Stream bytes consumed by subscriptions of the driver, frames included: of all its clients on the stream id of a topic.',
+    topic,
   ),
 } as const satisfies Record<string, MetricEntry>;
 

@@ -7,7 +7,7 @@ import type { CounterSnapshot } from '../native/types';
 import type { TopicStore } from '../topics/topic_store';
 import { kCatalogue, kOwnCounters, kOwnCounterType, kSystemCounters, type MetricEntry } from './catalogue';
 import { MonotonicSums } from './monotonic';
-import type { TopicTotals } from './topic_totals';
+import { kChannelLabel, type TopicTotals } from './topic_totals';
 
 export interface MetricsDependencies {
   readonly version: string;
@@ -26,9 +26,17 @@ const kSystemType = 0;
 const kSenderPositionType = 2;
 const kSubscriberPositionType = 4;
 
-/** Stream id in the key of a stream counter: {int64 registration, int32 session, int32 stream, …}. */
-function streamIdOf(counter: CounterSnapshot): string {
-  return counter.key.length >= 16 ? `${counter.key.readInt32LE(12)}` : '?';
+/** Topics that share a stream id can't be told apart by it. */
+const kSeveralTopics = '(several)';
+
+/**
+ * Topic of a stream counter, by the stream id in its key: {int64 registration, int32 session, int32 stream, …}. Never the session or a stream id
+ * of a client's own choice: what clients can make at will must not make series.
+ */
+function topicOf(counter: CounterSnapshot, topics: ReadonlyMap<number, string>): string {
+  return counter.key.length >= 16
+    ? (topics.get(counter.key.readInt32LE(12)) ?? kChannelLabel)
+    : kChannelLabel;
 }
 
 /** Where a subscriber position began: the label ends with "@<position>". */
@@ -137,6 +145,7 @@ export class Metrics {
       counters = []; // it went away this moment: driver_up says so at the next scrape
     }
 
+    const topics = this.topicsByStreamId();
     const system: [string, string, number][] = [];
     const sent: [string, string, number][] = [];
     const consumed: [string, string, number][] = [];
@@ -147,9 +156,9 @@ export class Metrics {
       if (entry !== undefined) {
         system.push([source, entry.name, value]);
       } else if (counter.typeId === kSenderPositionType) {
-        sent.push([source, streamIdOf(counter), value]);
+        sent.push([source, topicOf(counter, topics), value]);
       } else if (counter.typeId === kSubscriberPositionType) {
-        consumed.push([source, streamIdOf(counter), Math.max(value - joinPositionOf(counter.label), 0)]);
+        consumed.push([source, topicOf(counter, topics), Math.max(value - joinPositionOf(counter.label), 0)]);
       }
     }
     const byName = new Map(
@@ -158,12 +167,20 @@ export class Metrics {
     for (const [name, value] of this.driverSums.update(system)) {
       this.set(byName.get(name) as MetricEntry, value);
     }
-    for (const [stream, value] of this.sentSums.update(sent)) {
-      this.set(kCatalogue.sentBytes, value, { stream });
+    for (const [topic, value] of this.sentSums.update(sent)) {
+      this.set(kCatalogue.sentBytes, value, { topic });
     }
-    for (const [stream, value] of this.consumedSums.update(consumed)) {
-      this.set(kCatalogue.consumedBytes, value, { stream });
+    for (const [topic, value] of this.consumedSums.update(consumed)) {
+      this.set(kCatalogue.consumedBytes, value, { topic });
     }
+  }
+
+  private topicsByStreamId(): ReadonlyMap<number, string> {
+    const names = new Map<number, string>();
+    for (const { streamId, name } of this.deps.topics.list()) {
+      names.set(streamId, names.has(streamId) ? kSeveralTopics : name);
+    }
+    return names;
   }
 
   private driverEntry(counter: CounterSnapshot): MetricEntry | undefined {

@@ -16,7 +16,8 @@ export class MonotonicSums {
       if (before !== undefined && value < before.value) {
         this.fold(before.series, before.value);
       }
-      now.set(source, { series, value });
+      // It stays in the series it began in, also when topics change: moving it would take from a sum.
+      now.set(source, { series: before?.series ?? series, value });
     }
     for (const [source, before] of this.live) {
       if (!now.has(source)) {
