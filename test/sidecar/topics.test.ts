@@ -212,12 +212,9 @@ describe('a subscriber that grants no credit', () => {
       await until('all messages', () => healthy.messages === 4 * kMessages);
       healthy.expectClean(1, 4 * kMessages);
       const items = stalled.items();
-      const kinds: string[] = [];
-      for (const _ of [1, 2]) {
-        kinds.push(((await items.next()).value as SubscriptionItem).kind);
-      }
-      expect(kinds).toEqual(['imageAvailable', 'batch']);
-      if (slowPolicy === 'skip') {
+      expect(((await items.next()).value as SubscriptionItem).kind).toBe('imageAvailable');
+    expect(((await items.next()).value as SubscriptionItem).kind).toBe('batch');
+    if (slowPolicy === 'skip') {
         expect((await items.next()).value).toMatchObject({ kind: 'gap', reason: 'SKIPPED' });
       } else {
         await expect(items.next()).rejects.toMatchObject({ name: 'SlowSubscriberError' });
