@@ -213,8 +213,8 @@ describe('a subscriber that grants no credit', () => {
       healthy.expectClean(1, 4 * kMessages);
       const items = stalled.items();
       expect(((await items.next()).value as SubscriptionItem).kind).toBe('imageAvailable');
-    expect(((await items.next()).value as SubscriptionItem).kind).toBe('batch');
-    if (slowPolicy === 'skip') {
+      expect(((await items.next()).value as SubscriptionItem).kind).toBe('batch');
+      if (slowPolicy === 'skip') {
         expect((await items.next()).value).toMatchObject({ kind: 'gap', reason: 'SKIPPED' });
       } else {
         await expect(items.next()).rejects.toMatchObject({ name: 'SlowSubscriberError' });
