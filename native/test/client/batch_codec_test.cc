@@ -5,6 +5,7 @@
 
 #include <random>
 #include <string>
+#include <utility>
 
 namespace outrigger::client {
 namespace {
@@ -15,7 +16,10 @@ std::string bytes(std::initializer_list<int> values) {
   return out;
 }
 
-CodecError read(const std::string& request, PublishBatch& batch) {
+// The messages of a batch point into the request, which must outlive them: here until the next one is read.
+CodecError read(std::string bytesOfRequest, PublishBatch& batch) {
+  static std::string request;
+  request = std::move(bytesOfRequest);
   return readPublishBatch(reinterpret_cast<const uint8_t*>(request.data()), request.size(), batch);
 }
 

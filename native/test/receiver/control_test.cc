@@ -29,7 +29,7 @@ TEST(ReceiverControl, StatusMessagesComeAfterAQuarterOfTheWindowAndOnATimer) {
   ASSERT_EQ(sms.size(), 1U);
   EXPECT_EQ(ReceiverWorld::positionOf(sms[0].consumptionTermId, sms[0].consumptionTermOffset), 4096);
   EXPECT_EQ(sms[0].receiverWindow, kWindow);
-  EXPECT_EQ(sms[0].receiverId, kReceiverId);
+  EXPECT_EQ(int64_t{sms[0].receiverId}, kReceiverId);
   EXPECT_EQ(sms[0].header.frameLength, 36);
   EXPECT_LE(world.receiver->nextDeadlineNs(world.clock.nanoTime()), world.clock.nanoTime() + world.config.statusMessageTimeoutNs);
   world.step(world.config.statusMessageTimeoutNs);
@@ -156,7 +156,7 @@ TEST(ReceiverControl, TheRoundTripIsAskedForAndTheSendersQuestionAnswered) {
   ASSERT_FALSE(probes.empty());
   auto probe = probes.back().as<wire::RttMeasurementFrame>();
   EXPECT_EQ(probe.header.flags, wire::kRttmFlagReply);
-  EXPECT_EQ(probe.receiverId, kReceiverId);
+  EXPECT_EQ(int64_t{probe.receiverId}, kReceiverId);
   world.clock.advance(300 * kMicroNs);
   probe.header.flags = 0;
   world.arriveFrame(probe);
@@ -173,7 +173,7 @@ TEST(ReceiverControl, TheRoundTripIsAskedForAndTheSendersQuestionAnswered) {
   ASSERT_EQ(answers.size(), 1U);
   EXPECT_EQ(answers[0].port, 50001);
   EXPECT_EQ(answers[0].flags(), 0);
-  EXPECT_EQ(answers[0].as<wire::RttMeasurementFrame>().echoTimestampNs, 12345);
+  EXPECT_EQ(int64_t{answers[0].as<wire::RttMeasurementFrame>().echoTimestampNs}, 12345);
 }
 
 TEST(ReceiverControl, AForgedRoundTripSaysNothing) {
@@ -298,9 +298,9 @@ TEST(ReceiverLifecycle, ARejectedImageTellsItsSenderUntilItDies) {
   EXPECT_EQ(wire::classify(errors[0].bytes.data(), errors[0].bytes.size()), wire::PacketKind::kError);
   const auto error = errors[0].as<wire::ErrorFrame>();
   EXPECT_EQ(error.errorCode, 13);
-  EXPECT_EQ(error.receiverId, kReceiverId);
+  EXPECT_EQ(int64_t{error.receiverId}, kReceiverId);
   EXPECT_EQ(error.header.flags, wire::kErrorFlagHasGroupTag);
-  EXPECT_EQ(error.groupTag, 9);
+  EXPECT_EQ(int64_t{error.groupTag}, 9);
   EXPECT_EQ(std::string(errors[0].bytes.begin() + 40, errors[0].bytes.end()), "the application does not want it");
   world.arrive(ReceiverWorld::frame(0, 0));
   EXPECT_EQ(world.read(), 0);

@@ -23,7 +23,7 @@ TEST(ReceiverSession, DataOfAnUnknownSessionAsksForASetup) {
   EXPECT_EQ(sms[0].header.flags, wire::kSmFlagSendSetup);
   EXPECT_EQ(sms[0].sessionId, kSession);
   EXPECT_EQ(sms[0].streamId, kStream);
-  EXPECT_EQ(sms[0].receiverId, kReceiverId);
+  EXPECT_EQ(int64_t{sms[0].receiverId}, kReceiverId);
   EXPECT_EQ(sms[0].receiverWindow, 0);
 }
 
