@@ -2,7 +2,7 @@
 // Runs suites one after the other and adds them up: `node scripts/test-runner/main.mts [SUITE...]`, all by default.
 // The last line is "N passed, N failed"; the exit status is 0 only when nothing failed, every suite ran a test and nothing was left
 // behind. Logs and results stay in build/test-results.
-import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
+import { chmodSync, mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { endAll } from './exec.mts';
@@ -92,6 +92,7 @@ async function main(names: readonly string[]): Promise<number> {
   }
   const chosen = names.length === 0 ? suites : suites.filter((suite) => names.includes(suite.name));
   const temporary = mkdtempSync(join(tmpdir(), 'outrigger-test-'));
+  chmodSync(temporary, 0o1777); // as /tmp: some tests run programs as other users
   for (const signal of ['SIGINT', 'SIGTERM'] as const) {
     process.once(signal, () => {
       void endAll().then(() => {

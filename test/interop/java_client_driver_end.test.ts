@@ -14,7 +14,7 @@ import {
   statSync,
 } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { startOurs, temporaryDirectory, type DriverOptions, type OurDriver } from './support/drivers';
 import { makeHosts, type HostPair } from './support/hosts';
 import { javaPeerFolder } from './support/jar';
@@ -132,7 +132,13 @@ describe('with other users', () => {
     const parent = temporaryDirectory();
     const jars = mkdtempSync(join(tmpdir(), 'outrigger-interop-jars-'));
     try {
+      // Copies, since other users need not reach the folder of this checkout.
       cpSync(await javaPeerFolder(), jars, { recursive: true });
+      const copyOf = (program: string): string => {
+        const copy = join(jars, basename(program));
+        cpSync(program, copy);
+        return copy;
+      };
       chmodSync(jars, 0o755);
       chownSync(parent, kDriverUser, kGroup);
       chmodSync(parent, 0o2770);
@@ -148,7 +154,7 @@ describe('with other users', () => {
         {
           ...hosts.b,
           spawn: (command, args, options) =>
-            hosts.b.spawn('setpriv', [...as(kDriverUser), command, ...args], options),
+            hosts.b.spawn('setpriv', [...as(kDriverUser), copyOf(command), ...args], options),
         },
         {},
         join(parent, 'driver'),

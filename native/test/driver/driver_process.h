@@ -31,16 +31,19 @@ class DriverProcess {
     envp.push_back(nullptr);
     char* argv[] = {program.data(), nullptr};
     const int log = ::open(logPath.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    // By descriptor, since another user need not reach the folder of this build.
+    const int programFd = ::open(program.c_str(), O_RDONLY | O_CLOEXEC);
     pid_ = ::fork();
     if (pid_ == 0) {
       ::dup2(log, STDERR_FILENO);
       // Groups first: without root they could not be changed any more.
       if (groupId != 0 && (::setgroups(0, nullptr) != 0 || ::setgid(groupId) != 0)) ::_exit(126);
       if (userId != 0 && ::setuid(userId) != 0) ::_exit(126);
-      ::execve(program.c_str(), argv, envp.data());
+      ::fexecve(programFd, argv, envp.data());
       ::_exit(127);
     }
     ::close(log);
+    ::close(programFd);
     EXPECT_GT(pid_, 0) << "cannot start " << program;
   }
   DriverProcess(const DriverProcess&) = delete;
