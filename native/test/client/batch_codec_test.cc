@@ -5,7 +5,6 @@
 
 #include <random>
 #include <string>
-#include <utility>
 
 namespace outrigger::client {
 namespace {
@@ -16,10 +15,8 @@ std::string bytes(std::initializer_list<int> values) {
   return out;
 }
 
-// The messages of a batch point into the request, which must outlive them: here until the next one is read.
-CodecError read(std::string bytesOfRequest, PublishBatch& batch) {
-  static std::string request;
-  request = std::move(bytesOfRequest);
+// The messages of the batch point into the request, which must outlive them.
+CodecError read(const std::string& request, PublishBatch& batch) {
   return readPublishBatch(reinterpret_cast<const uint8_t*>(request.data()), request.size(), batch);
 }
 
@@ -34,7 +31,8 @@ const uint8_t* text(const char* value) { return reinterpret_cast<const uint8_t*>
 
 TEST(ReadPublishBatch, ReadsSequenceAndMessagesInOrder) {
   PublishBatch batch;
-  ASSERT_EQ(read(bytes({0x12, 9, 0x08, 0x96, 0x01, 0x12, 2, 'h', 'i', 0x12, 0}), batch), CodecError::kNone);
+  const std::string request = bytes({0x12, 9, 0x08, 0x96, 0x01, 0x12, 2, 'h', 'i', 0x12, 0});
+  ASSERT_EQ(read(request, batch), CodecError::kNone);
   EXPECT_EQ(batch.sequence, 150U);
   ASSERT_EQ(batch.messages.size(), 2U);
   EXPECT_EQ(textOf(batch.messages[0]), "hi");
@@ -52,7 +50,8 @@ TEST(ReadPublishBatch, SkipsUnknownFieldsOfEveryWireType) {
   const std::string unknown = bytes({0x78, 0x01}) + bytes({0x79, 1, 2, 3, 4, 5, 6, 7, 8}) + bytes({0x7a, 2, 0xff, 0xff}) +
                               bytes({0x7b, 0x08, 0x01, 0x13, 0x14, 0x7c}) + bytes({0x7d, 1, 2, 3, 4});
   std::string body = unknown + bytes({0x12, 1, 'x'}) + unknown;
-  ASSERT_EQ(read(unknown + bytes({0x12, static_cast<int>(body.size())}) + body + unknown, batch), CodecError::kNone);
+  const std::string request = unknown + bytes({0x12, static_cast<int>(body.size())}) + body + unknown;
+  ASSERT_EQ(read(request, batch), CodecError::kNone);
   ASSERT_EQ(batch.messages.size(), 1U);
   EXPECT_EQ(textOf(batch.messages[0]), "x");
 }
@@ -74,7 +73,8 @@ TEST(ReadPublishBatch, PartsOfASplitBatchArePutTogether) {
 TEST(ReadPublishBatch, OfSeveralMembersTheLastCounts) {
   PublishBatch batch;
   EXPECT_EQ(read(bytes({0x12, 3, 0x12, 1, 'a', 0x0a, 0}), batch), CodecError::kIsOpen);
-  ASSERT_EQ(read(bytes({0x12, 3, 0x12, 1, 'a', 0x0a, 0, 0x12, 3, 0x12, 1, 'b'}), batch), CodecError::kNone);
+  const std::string request = bytes({0x12, 3, 0x12, 1, 'a', 0x0a, 0, 0x12, 3, 0x12, 1, 'b'});
+  ASSERT_EQ(read(request, batch), CodecError::kNone);
   ASSERT_EQ(batch.messages.size(), 1U);
   EXPECT_EQ(textOf(batch.messages[0]), "b");
 }
