@@ -1,25 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 // `outrigger demo` as a user runs it: the result, its keys, and that nothing is left behind however it ends. Needs `make build`.
 import { execFileSync, spawn, type ChildProcess } from 'node:child_process';
-import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { dirname, join } from 'node:path';
+import { join } from 'node:path';
+import { othersReach } from '../sidecar/support';
 
 const kCommand = join(__dirname, '../../bin/outrigger');
 const kNobody = 65534;
 const isRoot = process.getuid?.() === 0;
-
-/** Every folder above lets other users pass; a checkout in root's home does not. */
-function othersReach(path: string): boolean {
-  for (let folder = dirname(path); ; folder = dirname(folder)) {
-    if ((statSync(folder).mode & 0o001) === 0) {
-      return false;
-    }
-    if (folder === dirname(folder)) {
-      return true;
-    }
-  }
-}
 
 jest.setTimeout(180_000);
 

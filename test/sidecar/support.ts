@@ -3,9 +3,9 @@
 import { spawn, type ChildProcess } from 'node:child_process';
 import { createSocket } from 'node:dgram';
 import { once } from 'node:events';
-import { existsSync, mkdirSync, mkdtempSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join, resolve } from 'node:path';
+import { dirname, join, resolve } from 'node:path';
 import { OutriggerClient, type Subscription, type SubscriptionItem } from '../../clients/typescript/src';
 import { SequenceCheck } from '../../sidecar/src/cli/sequence_check';
 
@@ -77,6 +77,24 @@ class Process {
   }
 }
 
+/** What stands before the command of each process, to run it as another user. */
+export interface Users {
+  readonly driver: readonly string[];
+  readonly sidecar: readonly string[];
+}
+
+/** Every folder above lets other users pass; a checkout in root's home does not. */
+export function othersReach(path: string): boolean {
+  for (let folder = dirname(path); ; folder = dirname(folder)) {
+    if ((statSync(folder).mode & 0o001) === 0) {
+      return false;
+    }
+    if (folder === dirname(folder)) {
+      return true;
+    }
+  }
+}
+
 /** A driver, its sidecar, and a client of the sidecar. */
 export class Node {
   readonly folder: string;
@@ -92,11 +110,14 @@ export class Node {
     topicsFile: string,
     settings: readonly string[] = [],
     environment: Readonly<Record<string, string>> = {},
+    users: Users = { driver: [], sidecar: [] },
   ) {
     this.folder = mkdtempSync(join(kMemoryVolume, `outrigger-sidecar-test-${name}-`));
     this.directory = join(this.folder, 'driver');
     this.socket = join(this.folder, 'grpc.sock');
-    this.driver = new Process(kDriver, [], {
+    const driver = [...users.driver, kDriver];
+    const sidecar = [...users.sidecar, kNode];
+    this.driver = new Process(driver[0] as string, driver.slice(1), {
       AERON_DIR: this.directory,
       AERON_DIR_DELETE_ON_START: '1', // what a driver that was killed has left
       AERON_IMAGE_LIVENESS_TIMEOUT: '2s',
@@ -106,8 +127,9 @@ export class Node {
       ...environment,
     });
     this.sidecar = new Process(
-      kNode,
+      sidecar[0] as string,
       [
+        ...sidecar.slice(1),
         kSidecar,
         `--driver-directory=${this.directory}`,
         `--grpc-socket=${this.socket}`,
