@@ -175,6 +175,12 @@ function jestSuite(name: string, project: string): Suite {
       // Real processes with real time-outs on a machine that may stall: what fails once and then passes is named, not hidden.
       const second = await runJest(context, project, 'jest-again', ['--runTestsByPath', ...again]);
       const passedNow = new Set(second.filter((each) => each.status === 'passed').map((each) => each.name));
+      // A failure of a whole file, as of its hooks, is over when all of the file passed.
+      for (const file of again) {
+        const where = file.replace(`${context.root}/`, '');
+        const mine = second.filter((each) => each.name.startsWith(where));
+        if (mine.length > 0 && mine.every((each) => each.status !== 'failed')) passedNow.add(where);
+      }
       return first.map((each) => {
         if (each.status !== 'failed' || !passedNow.has(each.name)) return each;
         console.log(

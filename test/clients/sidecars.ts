@@ -60,7 +60,9 @@ export async function startNode(host: Host, endpoint: string, topics: readonly T
     tcp: '127.0.0.1:7411',
     close: async () => {
       sidecar.kill('SIGTERM');
+      const killer = setTimeout(() => sidecar.kill('SIGKILL'), 20_000);
       await ended;
+      clearTimeout(killer);
       await driver.close();
       rmSync(folder, { recursive: true, force: true });
       if (sidecar.exitCode !== 0) {

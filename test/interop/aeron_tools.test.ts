@@ -64,7 +64,8 @@ test('StreamStat and BacklogStat find both ends of the stream', async () => {
   const backlog = await tool('BacklogStat');
   expect(backlog).toContain(`sessionId=${session}`);
   expect(backlog).toContain(`for publisher`);
-  expect(backlog).toMatch(/sender \d+ has to send 0 bytes/);
+  // The tool reads positions one after the other: a sender that moves between two reads is said to be at a position.
+  expect(backlog).toMatch(/sender \d+ (has to send 0 bytes|is at position \d+)/);
   expect(backlog).toMatch(new RegExp(`receiver \\d+ is at position ${position}`));
   expect(backlog).toMatch(/subscriber \d+ has 0 backlog bytes/);
 });

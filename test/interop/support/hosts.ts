@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Two hosts of a test: network namespaces joined by a veth pair, with an IPv4 and an IPv6 address each.
+import { randomBytes } from 'node:crypto';
 import { execFile, spawn, type ChildProcess, type SpawnOptions } from 'node:child_process';
 import { promisify } from 'node:util';
 
@@ -53,7 +54,8 @@ export const localHost: Host = {
 
 /** Needs root. Both hosts are gone, with all that is in them, after close(): also what a test that failed left running. */
 export async function makeHosts(): Promise<HostPair> {
-  const base = `ogi${process.pid}${String.fromCharCode(97 + pairs++)}`;
+  // Random too: a test file that could not clean up must not be in the way of the next one.
+  const base = `ogi${process.pid}${String.fromCharCode(97 + pairs++)}${randomBytes(2).toString('hex')}-`;
   const names = [`${base}0`, `${base}1`] as const;
   const children = new Set<ChildProcess>();
   const close = async (): Promise<void> => {
