@@ -126,7 +126,18 @@ function nativeSuite(name: string, cmakeOptions: readonly string[], options: Nat
       const exclude = options.exclude ?? [];
       const command = [
         ...(options.prefix ?? []),
-        ...['ctest', '--test-dir', folder, '--output-junit', junit, '--no-tests=error', '-j', kCores],
+        ...[
+          'ctest',
+          '--test-dir',
+          folder,
+          '--output-junit',
+          junit,
+          '--no-tests=error',
+          '--repeat',
+          'until-pass:2',
+          '-j',
+          kCores,
+        ],
         ...(exclude.length > 0 ? ['--exclude-regex', `^(${exclude.join('|')})$`] : []),
       ];
       const result = await step(context, 'ctest', command, kTestTimeoutSeconds, {
