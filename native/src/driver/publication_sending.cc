@@ -305,6 +305,11 @@ void NetworkPublication::updateConnection(int64_t nowNs) {
   const bool spies = params_.spiesSimulateConnection && !s.spies.empty();
   const bool connected = receivers || spies;
   if (connected != connected_.load(std::memory_order_relaxed)) {
+    if (!connected) {
+      // The limit first: a publisher that sees the connection gone is then refused, and no message goes where nobody reads.
+      s.publisherLimit = minSpyPosition(s.senderPosition);
+      counters_.publisherLimit.set(s.publisherLimit);
+    }
     connected_.store(connected, std::memory_order_release);
     log_.putRelease<int32_t>(meta::kIsConnected, connected ? 1 : 0);
     s.limitMoved = true;
