@@ -3,7 +3,7 @@
 import { Client, credentials, status, type ServiceError } from '@grpc/grpc-js';
 import { once } from 'node:events';
 import { existsSync, linkSync, mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs';
-import { createServer } from 'node:net';
+import { connect, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { groupId, removeStaleSocket } from './grpc/socket_file';
@@ -349,6 +349,15 @@ describe('drain', () => {
     fixture.driver.grantRoom(10);
     expect(await stuck.next((answer) => answer['result'])).toMatchObject({ accepted: 1 });
     await over;
+  });
+
+  it('does not wait for a connection that never says anything', async () => {
+    fixture = await startFixture();
+    const silent = connect(fixture.sidecar.socket as string);
+    await once(silent, 'connect');
+    await fixture.sidecar.drain();
+    expect(silent.readyState).toBe('open');
+    silent.destroy();
   });
 
   it('cuts what does not end in time', async () => {

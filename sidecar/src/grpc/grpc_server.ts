@@ -143,10 +143,14 @@ export class GrpcServer {
     }
   }
 
-  /** Lets open calls end for `graceMs`, then cuts them. */
+  /** Lets open calls end for `graceMs`, then cuts them. What is no call by then is not waited for either: grpc-js can't cut a connection that
+   * never spoke HTTP/2, or that does not answer the goodbye, and would wait for it for ever. */
   async stop(graceMs: number): Promise<void> {
     await new Promise<void>((resolve) => {
-      const timer = setTimeout(() => this.server.forceShutdown(), graceMs);
+      const timer = setTimeout(() => {
+        this.server.forceShutdown();
+        resolve();
+      }, graceMs);
       this.server.tryShutdown(() => {
         clearTimeout(timer);
         resolve();
