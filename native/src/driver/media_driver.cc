@@ -45,7 +45,7 @@ constexpr const char* kSharedThread = "or-driver";
 constexpr const char* kResourceThread = "or-resource";
 
 struct OpenedIo {
-  std::unique_ptr<io::DatagramIo> io;
+  io::IoPair pair;
   std::string name;
   std::string reasons;  // why what the profile prefers is not there
 };
@@ -62,12 +62,12 @@ Result<OpenedIo> openBackend(const DriverConfig& config) {
   options.impair = config.impair;
   OpenedIo opened;
   for (const std::string& name : config.backends) {
-    auto io = io::makeBackend(name, options);
-    if (!io) {
-      appendReason(opened.reasons, name + ": " + io.error().message);
+    auto pair = io::openPair(name, options);
+    if (!pair) {
+      appendReason(opened.reasons, name + ": " + pair.error().message);
       continue;
     }
-    opened.io = io.take();
+    opened.pair = pair.take();
     opened.name = name;
     return opened;
   }
@@ -192,25 +192,23 @@ Result<void> MediaDriver::State::makeFiles() {
 }
 
 Result<void> MediaDriver::State::openIo(const MediaDriverParts& parts) {
-  const auto make = [&]() -> Result<std::unique_ptr<io::DatagramIo>> {
-    if (parts.makeIo) {
-      auto made = parts.makeIo();
-      if (made) backend = (*made)->caps().name;
-      return made;
-    }
+  // One instance an agent in every threading mode: a poll hands over what came for its own endpoints, and each agent knows only those.
+  if (parts.makeIo) {
+    auto first = parts.makeIo();
+    if (!first) return first.error();
+    auto second = parts.makeIo();
+    if (!second) return second.error();
+    senderIo = first.take();
+    ownReceiverIo = second.take();
+    backend = senderIo->caps().name;
+  } else {
     auto opened = openBackend(config);
     if (!opened) return opened.error();
+    senderIo = std::move(opened->pair.sender);
+    ownReceiverIo = std::move(opened->pair.receiver);
     backend = opened->name;
     reasons = opened->reasons;
-    return std::move(opened->io);
-  };
-  auto first = make();
-  if (!first) return first.error();
-  senderIo = first.take();
-  // One instance an agent in every threading mode: a poll hands over what came for its own endpoints, and each agent knows only those.
-  auto second = make();
-  if (!second) return second.error();
-  ownReceiverIo = second.take();
+  }
   receiverIo = ownReceiverIo.get();
   receiverStatistics = std::make_unique<IoStatistics>(*ownReceiverIo, counters);
   senderStatistics = std::make_unique<IoStatistics>(*senderIo, counters);

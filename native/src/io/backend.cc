@@ -2,6 +2,7 @@
 // Backend names to backends, and the environment's overrides.
 #include "io/backend.h"
 
+#include <algorithm>
 #include <charconv>
 #include <cstdlib>
 
@@ -33,10 +34,67 @@ Result<void> readSwitch(const char* name, bool& out) {
   return {};
 }
 
+template <typename Io>
+Result<IoPair> openSockets(const BackendOptions& options) {
+  auto sender = Io::create(options);
+  if (!sender) return sender.error();
+  auto receiver = Io::create(options);
+  if (!receiver) return receiver.error();
+  IoPair pair;
+  pair.sender = sender.take();
+  pair.receiver = receiver.take();
+  return pair;
+}
+
+template <typename Io>
+BackendReport probeSockets(const BackendOptions& options) {
+  BackendReport report;
+  auto io = Io::create(options);
+  if (!io) {
+    report.availability = Availability::kImpossible;
+    report.causes.push_back({"open sockets", io.error().message, "allow the process to open UDP sockets and epoll descriptors"});
+    return report;
+  }
+  const Caps& caps = (*io)->caps();
+  report.name = caps.name;
+  if (!caps.reason.empty()) {
+    report.availability = Availability::kDegraded;
+    report.causes.push_back({"offload", caps.reason, "use a kernel from 5.0 on with segmentation and coalescing switched on"});
+  }
+  report.facts.emplace_back("segmentation offload (UDP_SEGMENT)", caps.segmentationOffload ? "on" : "off");
+  report.facts.emplace_back("receive coalescing (UDP_GRO)", caps.receiveCoalescing ? "on" : "off");
+  return report;
+}
+
+Error unknownBackend(const std::string& name) {
+  std::string allowed;
+  for (const std::string& known : backendNames()) allowed += (allowed.empty() ? "" : ", ") + known;
+  return makeError(ErrorCode::kGeneric, "backend '" + name + "' is unknown, allowed are " + allowed);
+}
+
+Result<std::unique_ptr<DatagramIo>> impaired(std::unique_ptr<DatagramIo> io, const BackendOptions& options) {
+  if (options.impair.empty() || options.impair == "none") return io;
+  auto config = ImpairConfig::parse(options.impair);
+  if (!config) return config.error();
+  return ImpairIo::wrap(std::move(io), *config);
+}
+
 }  // namespace
 
+const std::vector<Backend>& backends() {
+  static const std::vector<Backend> table{
+      {"mmsg", openSockets<MmsgIo>, probeSockets<MmsgIo>},
+      {"socket", openSockets<SocketIo>, probeSockets<SocketIo>},
+  };
+  return table;
+}
+
 const std::vector<std::string>& backendNames() {
-  static const std::vector<std::string> names{"socket", "mmsg"};
+  static const std::vector<std::string> names = [] {
+    std::vector<std::string> all;
+    for (const Backend& backend : backends()) all.push_back(backend.name);
+    return all;
+  }();
   return names;
 }
 
@@ -61,25 +119,28 @@ Result<void> applyEnvironment(BackendOptions& options) {
   return {};
 }
 
-Result<std::unique_ptr<DatagramIo>> makeBackend(const std::string& name, const BackendOptions& options) {
+Result<IoPair> openPair(const std::string& name, const BackendOptions& options) {
   if (options.receiveSlots < 1 || options.receiveSlots > RxBurst::kMaxPackets) {
     return makeError(ErrorCode::kGeneric, "backend " + name + ": receiveSlots=" + std::to_string(options.receiveSlots) +
                                               " is out of range: allowed is 1 to " + std::to_string(RxBurst::kMaxPackets));
   }
-  Result<std::unique_ptr<DatagramIo>> io = makeError(ErrorCode::kGeneric, "");
-  if (name == "socket") {
-    io = SocketIo::create(options);
-  } else if (name == "mmsg") {
-    io = MmsgIo::create(options);
-  } else {
-    std::string allowed;
-    for (const std::string& known : backendNames()) allowed += (allowed.empty() ? "" : ", ") + known;
-    return makeError(ErrorCode::kGeneric, "backend '" + name + "' is unknown, allowed are " + allowed);
-  }
-  if (!io || options.impair.empty() || options.impair == "none") return io;
-  auto config = ImpairConfig::parse(options.impair);
-  if (!config) return config.error();
-  return ImpairIo::wrap(io.take(), *config);
+  const auto row = std::find_if(backends().begin(), backends().end(), [&](const Backend& backend) { return backend.name == name; });
+  if (row == backends().end()) return unknownBackend(name);
+  auto pair = row->open(options);
+  if (!pair) return pair;
+  auto sender = impaired(std::move(pair->sender), options);
+  if (!sender) return sender.error();
+  auto receiver = impaired(std::move(pair->receiver), options);
+  if (!receiver) return receiver.error();
+  pair->sender = sender.take();
+  pair->receiver = receiver.take();
+  return pair;
+}
+
+Result<std::unique_ptr<DatagramIo>> makeBackend(const std::string& name, const BackendOptions& options) {
+  auto pair = openPair(name, options);
+  if (!pair) return pair.error();
+  return std::move(pair->receiver);
 }
 
 }  // namespace outrigger::io

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// Makes a DatagramIo by its configured name. Choosing among several backends, and explaining the choice, is done above.
+// The table of backends: makes each by its configured name and says whether it can be had here. Choosing among several is done above.
 #pragma once
 
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "base/result.h"
@@ -18,9 +19,61 @@ struct BackendOptions {
   int32_t busyPollUs = 0;      // SO_BUSY_POLL of each socket, 0 = leave alone
   uint32_t receiveSlots = 16;  // 64 KiB each, address space until used: trains or datagrams taken in one poll, 1 to 64
   std::string impair;          // specification of io/impair/impair_config.h, empty or "none" = no impairment
+
+  // Raw backends.
+  std::string interface;                   // netdev to open; empty: the one of the default route, of `address` where that is set
+  std::string address;                     // local address to serve, numeric; empty: all addresses of the interface
+  std::vector<uint32_t> queues;            // receive queues to open, empty: all that the device has
+  bool lowLatency = true;                  // packet: V2 ring; false: V3 blocks, for bulk
+  std::string xdpMode = "auto";            // xdp: auto (the best that binds), zero-copy, native, generic
+  uint32_t umemBytes = 16u << 20;          // xdp, dpdk: receive and transmit buffers, bytes
+  bool hugepages = true;                   // use them where there are any
+  std::string nicdSocket;                  // path of outrigger-nicd's socket; empty: open the device ourselves
+  std::vector<std::string> dpdkArguments;  // further EAL arguments ("--vdev=net_af_packet0,iface=eth0")
+  std::string dpdkDevice;                  // ethdev name or PCI address; empty: the only one that EAL found
 };
 
-// Names that makeBackend takes.
+enum class Availability : uint8_t {
+  kAvailable,   // opens, with all that it can do
+  kDegraded,    // opens, with less than it could do: `causes` says what and why
+  kImpossible,  // does not open here
+  kNotBuilt,    // left out of this build
+};
+
+// Why a backend, or a part of it, can't be had. Whole sentences; `fix` says what whoever runs this can do.
+struct BackendCause {
+  std::string what;   // what is missing or was refused: "zero-copy", "open AF_XDP socket", "UDP_GRO"
+  std::string cause;  // precise: the call, the value, errno, who holds it
+  std::string fix;
+};
+
+struct BackendReport {
+  std::string name;
+  Availability availability = Availability::kAvailable;
+  std::vector<BackendCause> causes;
+  std::vector<std::pair<std::string, std::string>> facts;  // what it runs with: {"mode", "native copy"}, {"queues", "2"}, {"mtu", "9000"}
+};
+
+// Instances for the two agents that send and receive. They are two faces of one device where that has a single queue.
+struct IoPair {
+  std::unique_ptr<DatagramIo> sender;
+  std::unique_ptr<DatagramIo> receiver;
+  bool sameThread = false;  // both must be polled by one thread
+  std::string reason;       // why sameThread
+};
+
+// One row of the table. `open` fails with the reason that it does not open. `probe` opens nothing that outlives the call, disturbs no
+// traffic, and says everything that `outrigger explain` prints.
+struct Backend {
+  std::string name;
+  Result<IoPair> (*open)(const BackendOptions& options) = nullptr;
+  BackendReport (*probe)(const BackendOptions& options) = nullptr;
+};
+
+// All backends that this program knows, built or not, best first: the order of `explain`.
+const std::vector<Backend>& backends();
+
+// Names that makeBackend and openPair take.
 const std::vector<std::string>& backendNames();
 
 // Overrides options from OUTRIGGER_UDP_SEGMENT=on|off, OUTRIGGER_UDP_GRO=on|off, OUTRIGGER_BUSY_POLL_US=<n> and
@@ -29,5 +82,8 @@ Result<void> applyEnvironment(BackendOptions& options);
 
 // Fails naming the unknown backend and the known ones, a malformed impairment, or the system call that failed.
 Result<std::unique_ptr<DatagramIo>> makeBackend(const std::string& name, const BackendOptions& options);
+
+// The two instances of a driver, with the impairment of `options` around each. Errors as makeBackend.
+Result<IoPair> openPair(const std::string& name, const BackendOptions& options);
 
 }  // namespace outrigger::io

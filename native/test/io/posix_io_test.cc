@@ -29,7 +29,7 @@ std::unique_ptr<DatagramIo> make(const std::string& name, bool segmentation = tr
 TEST(Backend, unknownNameIsAnErrorThatListsTheKnownOnes) {
   auto io = makeBackend("mmesg", BackendOptions{});
   ASSERT_FALSE(io.ok());
-  EXPECT_EQ(io.error().message, "backend 'mmesg' is unknown, allowed are socket, mmsg");
+  EXPECT_EQ(io.error().message, "backend 'mmesg' is unknown, allowed are mmsg, socket");
 }
 
 TEST(Backend, receiveSlotsOutOfRangeAreAnError) {
