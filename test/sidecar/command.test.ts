@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // bin/outrigger over a real driver: run with a driver and an app, pub and sub in a pipe, bench, the tools on a directory.
-import { spawn } from 'node:child_process';
+import { execFileSync, spawn } from 'node:child_process';
 import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { nativeProgram } from '../../sidecar/src/cli/installation';
+import { loadConfig } from '../../sidecar/src/config/load';
 import { until } from './support';
 
 jest.setTimeout(120_000);
@@ -40,7 +42,7 @@ function start(args: readonly string[]): {
 }
 
 /** `outrigger run --driver ... -- sh -c script`, everything in the folder of this test. */
-function runWith(script: string): ReturnType<typeof start> {
+function runWith(script: string, more: readonly string[] = []): ReturnType<typeof start> {
   return start([
     'run',
     '--driver',
@@ -49,6 +51,7 @@ function runWith(script: string): ReturnType<typeof start> {
     '--http-listen=',
     '--allow-channels',
     '--log-level=warn',
+    ...more,
     '--',
     'sh',
     '-c',
@@ -59,6 +62,15 @@ function runWith(script: string): ReturnType<typeof start> {
 const kTarget = '--channel aeron:ipc --stream 9';
 
 describe('outrigger run', () => {
+  it("takes every variable of the driver's in its own environment", () => {
+    const help = execFileSync(nativeProgram('outrigger-driver'), ['--help'], { encoding: 'utf8' });
+    const names = [...help.matchAll(/^ {2}(OUTRIGGER_\w+)$/gm)].map(([, name]) => name as string);
+    expect(names).toContain('OUTRIGGER_BACKENDS');
+    expect(() =>
+      loadConfig({ argv: [], env: Object.fromEntries(names.map((name) => [name, ''])) }),
+    ).not.toThrow();
+  });
+
   it("gives an app a driver and a sidecar, and ends with the app's status", async () => {
     const { status, out } = await runWith(`
       ${kCommand} sub ${kTarget} --count 1000 --check --format none --json > sub.json & sub=$!
@@ -85,6 +97,18 @@ describe('outrigger run', () => {
       corrupt: 0,
     });
     expect(readdirSync(folder)).toEqual(['sub.json']); // neither socket nor directory is left
+  });
+
+  it('gives its driver the backends that it was told', async () => {
+    const { status, out } = await runWith(`${kCommand} stat --json`, ['--backends=socket,mmsg']).over;
+    expect(status).toBe(0);
+    expect(JSON.parse(out)).toMatchObject({ backend: 'socket' });
+  });
+
+  it('refuses backends for a driver that it does not start', async () => {
+    const { status, err } = await start(['run', '--backends=socket']).over;
+    expect(status).toBe(64);
+    expect(err).toContain('--backends=socket is of a driver that this command starts: add --driver');
   });
 
   it('starts a driver that was killed again, and the streams go on', async () => {

@@ -2,11 +2,15 @@
 // The option table. Names and defaults are those of Aeron's C driver; OUTRIGGER_ ones are ours.
 #include "driver/config_options.h"
 
+#include <net/if.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cstdlib>
 #include <limits>
+#include <optional>
+#include <type_traits>
 #include <unordered_map>
 #include <utility>
 
@@ -450,25 +454,147 @@ void flowControlOptions(Table& t) {
   }
 }
 
+// Linux's dev_valid_name.
+bool isInterfaceName(std::string_view name) {
+  return name.size() < IFNAMSIZ && name != "." && name != ".." && name.find_first_of("/: \t\n\r\f\v") == std::string_view::npos;
+}
+
+constexpr int64_t kMaxQueue = 1023;  // of what drivers have, mlx5 goes farthest
+constexpr size_t kMaxQueues = 64;
+
+// "0,2,4-7" into queue numbers, each once.
+std::optional<std::vector<uint32_t>> parseQueues(std::string_view text) {
+  std::vector<uint32_t> queues;
+  if (text.empty()) return queues;
+  for (const std::string& part : splitList(text, ',')) {
+    const size_t dash = part.find('-', 1);
+    const auto first = parseInteger(std::string_view(part).substr(0, dash));
+    const auto last = dash == std::string::npos ? first : parseInteger(std::string_view(part).substr(dash + 1));
+    if (!first || !last || *first < 0 || *last < *first || *last > kMaxQueue) return std::nullopt;
+    for (int64_t queue = *first; queue <= *last; ++queue) {
+      if (std::find(queues.begin(), queues.end(), queue) == queues.end()) queues.push_back(static_cast<uint32_t>(queue));
+    }
+  }
+  if (queues.size() > kMaxQueues) return std::nullopt;
+  return queues;
+}
+
+template <typename List>
+std::string joined(const List& list, const char* separator) {
+  std::string out;
+  for (const auto& each : list) {
+    if (!out.empty()) out += separator;
+    if constexpr (std::is_arithmetic_v<std::decay_t<decltype(each)>>) {
+      out += std::to_string(each);
+    } else {
+      out += each;
+    }
+  }
+  return out;
+}
+
+// A text of the raw backends' options that may be empty.
+void rawText(Table& t, const char* name, const char* meaning, const char* allowed, std::string io::BackendOptions::*member,
+             bool (*check)(std::string_view)) {
+  t.add(
+      name, meaning, allowed,
+      [=](DriverConfig& c, std::string_view value, std::string&) {
+        if (!value.empty() && !check(value)) return false;
+        c.raw.*member = std::string(value);
+        return true;
+      },
+      [=](const DriverConfig& c) { return c.raw.*member; });
+}
+
+void rawOptions(Table& t) {
+  rawText(t, "OUTRIGGER_INTERFACE",
+          "Network interface that packet, xdp and dpdk open; empty for the one of OUTRIGGER_INTERFACE_ADDRESS, else of the default route",
+          "an interface's name, or empty", &io::BackendOptions::interface, isInterfaceName);
+  rawText(t, "OUTRIGGER_INTERFACE_ADDRESS", "Local address that a raw backend serves; empty for every address of its interface",
+          "a numeric IPv4 or IPv6 address, or empty", &io::BackendOptions::address,
+          [](std::string_view value) { return io::SockAddr::parseNumeric(std::string(value), 0).ok(); });
+  t.add(
+      "OUTRIGGER_QUEUES", "Receive queues of the interface that xdp and dpdk open; empty for all",
+      "comma-separated queue numbers and ranges from 0 to 1023, at most 64, as in 0,2,4-7, or empty",
+      [](DriverConfig& c, std::string_view value, std::string&) {
+        auto queues = parseQueues(value);
+        if (queues) c.raw.queues = std::move(*queues);
+        return queues.has_value();
+      },
+      [](const DriverConfig& c) { return joined(c.raw.queues, ","); });
+  rawText(t, "OUTRIGGER_XDP_MODE", "How xdp attaches: auto takes the best that binds, the others that one or nothing",
+          "auto, zero-copy, native or generic", &io::BackendOptions::xdpMode,
+          [](std::string_view value) { return value == "auto" || value == "zero-copy" || value == "native" || value == "generic"; });
+  t.add(
+      "OUTRIGGER_UMEM_SIZE", "Memory for frames of xdp and dpdk, for sending and receiving together",
+      "size from 256k to 1g, a multiple of 4k, as in 64k, 16m",
+      [](DriverConfig& c, std::string_view value, std::string&) {
+        const auto bytes = parseSize(value);
+        if (!bytes || *bytes < kMiB / 4 || *bytes > 1024 * kMiB || *bytes % 4096 != 0) return false;
+        c.raw.umemBytes = static_cast<uint32_t>(*bytes);
+        return true;
+      },
+      [](const DriverConfig& c) { return sizeText(c.raw.umemBytes); });
+  t.add(
+      "OUTRIGGER_HUGEPAGES", "Put that memory on huge pages where there are free ones", "true or false",
+      [](DriverConfig& c, std::string_view value, std::string&) {
+        const auto parsed = parseSwitch(value);
+        if (parsed) c.raw.hugepages = *parsed;
+        return parsed.has_value();
+      },
+      [](const DriverConfig& c) { return std::string(c.raw.hugepages ? "true" : "false"); });
+  t.add(
+      "OUTRIGGER_PACKET_MODE", "Receive ring of packet: latency hands over each frame, bulk blocks of them up to a millisecond later",
+      "latency or bulk",
+      [](DriverConfig& c, std::string_view value, std::string&) {
+        if (value != "latency" && value != "bulk") return false;
+        c.raw.lowLatency = value == "latency";
+        return true;
+      },
+      [](const DriverConfig& c) { return std::string(c.raw.lowLatency ? "latency" : "bulk"); });
+  rawText(t, "OUTRIGGER_NICD_SOCKET",
+          "Socket of outrigger-nicd, which opens the device in the driver's stead; empty for opening it ourselves",
+          "an absolute path of at most 107 bytes, or empty", &io::BackendOptions::nicdSocket,
+          [](std::string_view value) { return value.starts_with('/') && value.size() < sizeof(sockaddr_un::sun_path); });
+  t.add(
+      "OUTRIGGER_DPDK_ARGS", "Further arguments of DPDK's EAL, separated by blanks",
+      "arguments as in --vdev=net_af_packet0,iface=eth0, or empty",
+      [](DriverConfig& c, std::string_view value, std::string&) {
+        std::vector<std::string> arguments;
+        for (std::string& each : splitList(value, ' ')) {
+          if (!each.empty()) arguments.push_back(std::move(each));
+        }
+        // A first one that is no option would end EAL's own parsing, and hide all that follow.
+        if (!arguments.empty() && !arguments.front().starts_with('-')) return false;
+        c.raw.dpdkArguments = std::move(arguments);
+        return true;
+      },
+      [](const DriverConfig& c) { return joined(c.raw.dpdkArguments, " "); });
+  rawText(t, "OUTRIGGER_DPDK_DEVICE", "Device that dpdk opens; empty for the only one that EAL finds",
+          "a PCI address as in 0000:3b:02.1, the name of a virtual device as in net_af_packet0, or empty", &io::BackendOptions::dpdkDevice,
+          [](std::string_view value) { return value.find_first_of(" \t,") == std::string_view::npos; });
+}
+
 void ioOptions(Table& t) {
+  static const std::string known = "comma-separated list of " + joined(io::backendNames(), ", ");
   t.add(
       "OUTRIGGER_BACKENDS", "Network backends, best first: the first that opens is taken, and the reason why no better one did is reported",
-      "comma-separated list of mmsg, socket",
+      known,
       [](DriverConfig& c, std::string_view value, std::string&) {
         const auto names = splitList(value, ',');
-        const auto& known = io::backendNames();
-        for (const std::string& name : names) {
-          if (std::find(known.begin(), known.end(), name) == known.end()) return false;
+        const auto& all = io::backendNames();
+        for (size_t i = 0; i < names.size(); ++i) {
+          if (std::find(all.begin(), all.end(), names[i]) == all.end()) return false;
+          if (std::find(names.begin(), names.begin() + static_cast<std::ptrdiff_t>(i), names[i]) !=
+              names.begin() + static_cast<std::ptrdiff_t>(i))
+            return false;
         }
         c.backends = names;
         c.backend = names.front();
         return true;
       },
-      [](const DriverConfig& c) {
-        std::string out;
-        for (const std::string& name : c.backends) out += (out.empty() ? "" : ",") + name;
-        return out;
-      });
+      [](const DriverConfig& c) { return joined(c.backends, ","); });
+  rawOptions(t);
   t.toggle("OUTRIGGER_UDP_SEGMENT", "Use UDP segmentation offload where the kernel has it", &DriverConfig::segmentationOffload);
   t.toggle("OUTRIGGER_UDP_GRO", "Use UDP receive coalescing where the kernel has it", &DriverConfig::receiveCoalescing);
   t.number("OUTRIGGER_BUSY_POLL_US", "SO_BUSY_POLL of sockets in microseconds, 0 for off", &DriverConfig::busyPollUs, 0, 1'000'000);
@@ -562,6 +688,15 @@ const ConfigOption* findOption(std::string_view name) {
     if (option.name == name) return &option;
   }
   return nullptr;
+}
+
+io::BackendOptions backendOptionsOf(const DriverConfig& config) {
+  io::BackendOptions options = config.raw;
+  options.segmentation = config.segmentationOffload;
+  options.coalescing = config.receiveCoalescing;
+  options.busyPollUs = config.busyPollUs;
+  options.impair = config.impair;
+  return options;
 }
 
 Result<void> checkConfig(const DriverConfig& config, std::vector<std::string>& notices) {

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "cnc/cnc_file.h"
+#include "io/backend.h"
 
 namespace outrigger::driver {
 
@@ -55,6 +56,7 @@ struct DriverConfig {
   int32_t busyPollUs = 0;          // SO_BUSY_POLL, 0 = leave alone
   bool segmentationOffload = true;
   bool receiveCoalescing = true;
+  io::BackendOptions raw;  // what raw backends open: interface, queues, memory; the fields above override its own of sockets
   mode_t fileMode = 0660;  // cnc.dat, logs, doorbells: clients may run under another UID of the directory's group
 
   IdleStrategy conductorIdle;  // dedicated, shared-network
@@ -129,5 +131,8 @@ struct DriverConfig {
   bool printConfiguration = false;
   uint64_t randomSeed = 0;  // 0: from the clock at start; session ids, receiver ids, back-off
 };
+
+// What `config` says to a backend.
+io::BackendOptions backendOptionsOf(const DriverConfig& config);
 
 }  // namespace outrigger::driver

@@ -55,11 +55,7 @@ void appendReason(std::string& reasons, const std::string& reason) {
 }
 
 Result<OpenedIo> openBackend(const DriverConfig& config) {
-  io::BackendOptions options;
-  options.segmentation = config.segmentationOffload;
-  options.coalescing = config.receiveCoalescing;
-  options.busyPollUs = config.busyPollUs;
-  options.impair = config.impair;
+  const io::BackendOptions options = backendOptionsOf(config);
   OpenedIo opened;
   for (const std::string& name : config.backends) {
     auto pair = io::openPair(name, options);

@@ -197,10 +197,10 @@ ${examples(
       .description(
         'two hosts on this machine, a driver and a sidecar on each, real messages between two apps',
       )
-      .addOption(
-        new Option('-b, --backend <name>', 'network backend of the drivers')
-          .choices(['mmsg', 'socket'])
-          .default('mmsg'),
+      .option(
+        '-b, --backend <names>',
+        'network backends of the drivers, best first, as in OUTRIGGER_BACKENDS: mmsg,socket',
+        'mmsg',
       )
       .option('-t, --seconds <n>', 'how long messages are published', number(0.1, 86_400), 5)
       .option(

@@ -9,7 +9,7 @@ import type { Native } from '../native/types';
 import { runSidecarProcess, type Companions } from '../run';
 import type { Sidecar } from '../server';
 import { Child } from './child';
-import { kExitHelp } from './exit';
+import { kExitHelp, usage } from './exit';
 import { nativeProgram } from './installation';
 
 const kHelp = `Usage: outrigger run [--driver] [settings] [-- app [arguments...]]
@@ -18,6 +18,7 @@ Serves gRPC beside a driver until SIGTERM or SIGINT; then publishers flush, stre
 
   --driver          also run a driver in driverDirectory; it is configured by its environment (build/outrigger-driver --help), restarted when it
                     crashes, and ended after the sidecar
+  --backends=LIST   the driver's network backends, best first: OUTRIGGER_BACKENDS in its environment; needs --driver
   -- app ...        also run an app, with OUTRIGGER_ADDRESS and AERON_DIR in its environment; its end ends the rest, its status is ours.
                     The log goes to standard error then
 
@@ -29,6 +30,7 @@ ${kExitHelp}
 
 Settings:`;
 
+const kBackendsFlag = '--backends=';
 const kFirstRestartMs = 100;
 const kLongestRestartMs = 10_000;
 const kStableMs = 10_000; // a driver that ran this long is restarted without delay again
@@ -42,7 +44,7 @@ class Driver {
   private timer: NodeJS.Timeout | undefined;
 
   constructor(
-    private readonly directory: string,
+    private readonly env: Readonly<Record<string, string>>,
     private readonly log: Logger,
     private readonly logTo: 1 | 2,
   ) {}
@@ -52,7 +54,7 @@ class Driver {
     const child = new Child({
       name: 'driver',
       command: nativeProgram('outrigger-driver'),
-      env: { AERON_DIR: this.directory },
+      env: this.env,
       onLine: (line) => void (this.logTo === 1 ? process.stdout : process.stderr).write(`${line}\n`),
     });
     this.child = child;
@@ -125,7 +127,11 @@ async function whenUp(sidecar: Sidecar): Promise<void> {
   }
 }
 
-function companionsOf(withDriver: boolean, command: readonly string[], logTo: 1 | 2): Companions {
+function companionsOf(
+  driverEnv: Readonly<Record<string, string>> | undefined,
+  command: readonly string[],
+  logTo: 1 | 2,
+): Companions {
   let driver: Driver | undefined;
   let drainTimeoutMs = 0;
   const app = command.length === 0 ? undefined : new App(command);
@@ -133,8 +139,8 @@ function companionsOf(withDriver: boolean, command: readonly string[], logTo: 1 
   return {
     before: (config: Config, log: Logger) => {
       drainTimeoutMs = config.drainTimeout;
-      if (withDriver) {
-        driver = new Driver(config.driverDirectory, log, logTo);
+      if (driverEnv !== undefined) {
+        driver = new Driver({ ...driverEnv, AERON_DIR: config.driverDirectory }, log, logTo);
         process.once('exit', killDriver);
         driver.start();
       }
@@ -162,10 +168,18 @@ export function run(
   const dashes = argv.indexOf('--');
   const own = dashes < 0 ? argv : argv.slice(0, dashes);
   const command = dashes < 0 ? [] : argv.slice(dashes + 1);
-  const settings = own.filter((each) => each !== '--driver');
+  const settings = own.filter((each) => each !== '--driver' && !each.startsWith(kBackendsFlag));
+  const backends = own.findLast((each) => each.startsWith(kBackendsFlag))?.slice(kBackendsFlag.length);
+  const withDriver = own.includes('--driver');
+  if (backends !== undefined && !withDriver) {
+    throw usage(
+      `${kBackendsFlag}${backends} is of a driver that this command starts: add --driver, or set OUTRIGGER_BACKENDS where the driver is started`,
+    );
+  }
   const logTo = command.length === 0 ? 1 : 2;
+  const driverEnv = backends === undefined ? {} : { OUTRIGGER_BACKENDS: backends };
   return runSidecarProcess(settings, env, loadNative, {
-    companions: companionsOf(settings.length !== own.length, command, logTo),
+    companions: companionsOf(withDriver ? driverEnv : undefined, command, logTo),
     logTo,
     help: kHelp,
   });

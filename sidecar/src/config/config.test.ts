@@ -87,7 +87,11 @@ describe('configuration', () => {
   });
 
   it('leaves names of the driver alone', () => {
-    expect(problemsOf({ env: { OUTRIGGER_BACKEND: 'mmsg', OUTRIGGER_DRIVER_CORES: '2' } })).toEqual([]);
+    expect(
+      problemsOf({
+        env: { OUTRIGGER_BACKENDS: 'xdp,mmsg', OUTRIGGER_INTERFACE: 'eth0', OUTRIGGER_DRIVER_CORES: '2' },
+      }),
+    ).toEqual([]);
   });
 
   it('refuses a remote gRPC address unless it is allowed', () => {

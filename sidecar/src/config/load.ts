@@ -29,6 +29,7 @@ interface Setting {
 
 /** Names with our prefix that other parts of the product read. */
 const kForeignPrefixes = [
+  'OUTRIGGER_DPDK_',
   'OUTRIGGER_DRIVER_',
   'OUTRIGGER_INIT_',
   'OUTRIGGER_NATIVE_',
@@ -40,10 +41,22 @@ const kForeignNames = new Set([
   'OUTRIGGER_ADDON',
   'OUTRIGGER_ADDRESS',
   'OUTRIGGER_BACKEND',
+  'OUTRIGGER_BACKENDS',
   'OUTRIGGER_BUSY_POLL_US',
+  'OUTRIGGER_DIR_MODE',
+  'OUTRIGGER_FILE_MODE',
+  'OUTRIGGER_HUGEPAGES',
   'OUTRIGGER_IMPAIR',
+  'OUTRIGGER_INTERFACE',
+  'OUTRIGGER_INTERFACE_ADDRESS',
+  'OUTRIGGER_NICD_SOCKET',
+  'OUTRIGGER_PACKET_MODE',
+  'OUTRIGGER_QUEUES',
+  'OUTRIGGER_RANDOM_SEED',
   'OUTRIGGER_UDP_GRO',
   'OUTRIGGER_UDP_SEGMENT',
+  'OUTRIGGER_UMEM_SIZE',
+  'OUTRIGGER_XDP_MODE',
 ]);
 
 function show(value: unknown): string {

@@ -24,7 +24,8 @@ import { makeHosts, type Host, type Hosts } from './hosts';
 import { isClean, renderResult, resultOf, type DemoResult } from './result';
 
 export interface DemoOptions {
-  readonly backend: 'mmsg' | 'socket';
+  /** Names for OUTRIGGER_BACKENDS; the driver knows which there are. */
+  readonly backend: string;
   readonly seconds: number;
   /** Messages a second; 0: as fast as they are taken. */
   readonly rate: number;
@@ -141,6 +142,7 @@ class Demo {
         env: {
           AERON_DIR: directory,
           OUTRIGGER_BACKENDS: this.options.backend,
+          OUTRIGGER_INTERFACE: host.interface,
           OUTRIGGER_IMPAIR: loss > 0 ? `rx-loss=${loss / 100},seed=${seed}` : 'none',
           AERON_RCV_INITIAL_WINDOW_LENGTH: '1m',
           AERON_SOCKET_SO_RCVBUF: '2m',

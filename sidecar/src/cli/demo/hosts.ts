@@ -7,6 +7,8 @@ import { once } from 'node:events';
 export interface Host {
   readonly name: 'a' | 'b';
   readonly address: string;
+  /** The one with that address. */
+  readonly interface: string;
   /** Words that go before a command so that it runs on this host. */
   readonly prefix: readonly string[];
 }
@@ -85,6 +87,7 @@ function namespaces(): Hosts {
   const host = (name: 'a' | 'b'): Host => ({
     name,
     address: kAddresses[name],
+    interface: 'eth0',
     prefix: ['ip', 'netns', 'exec', names[name]],
   });
   return {
@@ -109,7 +112,7 @@ async function freePorts(): Promise<[number, number]> {
 }
 
 async function loopback(why: string): Promise<Hosts> {
-  const host = (name: 'a' | 'b'): Host => ({ name, address: '127.0.0.1', prefix: [] });
+  const host = (name: 'a' | 'b'): Host => ({ name, address: '127.0.0.1', interface: 'lo', prefix: [] });
   return {
     a: host('a'),
     b: host('b'),
