@@ -522,9 +522,15 @@ void rawOptions(Table& t) {
         return queues.has_value();
       },
       [](const DriverConfig& c) { return joined(c.raw.queues, ","); });
-  rawText(t, "OUTRIGGER_XDP_MODE", "How xdp attaches: auto takes the best that binds, the others that one or nothing",
-          "auto, zero-copy, native or generic", &io::BackendOptions::xdpMode,
-          [](std::string_view value) { return value == "auto" || value == "zero-copy" || value == "native" || value == "generic"; });
+  t.add(
+      "OUTRIGGER_XDP_MODE", "How xdp attaches: auto takes the best that binds, the others that one or nothing",
+      "auto, zero-copy, native or generic",
+      [](DriverConfig& c, std::string_view value, std::string&) {
+        if (value != "auto" && value != "zero-copy" && value != "native" && value != "generic") return false;
+        c.raw.xdpMode = std::string(value);
+        return true;
+      },
+      [](const DriverConfig& c) { return c.raw.xdpMode; });
   t.add(
       "OUTRIGGER_UMEM_SIZE", "Memory for frames of xdp and dpdk, for sending and receiving together",
       "size from 256k to 1g, a multiple of 4k, as in 64k, 16m",

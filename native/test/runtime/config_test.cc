@@ -222,6 +222,7 @@ TEST(Config, ValuesOutsideTheirRangeAreRefusedAtBothEnds) {
       {"OUTRIGGER_QUEUES", "1024"},
       {"OUTRIGGER_QUEUES", "0,,1"},
       {"OUTRIGGER_XDP_MODE", "skb"},
+      {"OUTRIGGER_XDP_MODE", ""},
       {"OUTRIGGER_UMEM_SIZE", "2g"},
       {"OUTRIGGER_UMEM_SIZE", "1000000"},
       {"OUTRIGGER_HUGEPAGES", "some"},
