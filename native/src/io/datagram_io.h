@@ -14,6 +14,8 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "base/result.h"
 
@@ -52,6 +54,8 @@ struct Caps {
   std::string reason;  // why something better is off ("UDP_GRO: Protocol not available"), empty when nothing is
 };
 
+class Endpoint;
+
 struct EndpointConfig {
   SockAddr bindAddress;            // port 0: ephemeral
   std::string interfaceName;       // bind to device / multicast interface, empty = by routing
@@ -59,6 +63,9 @@ struct EndpointConfig {
   int32_t sendBufferBytes = 0;     // SO_SNDBUF, 0 = OS default
   int32_t ttl = 0;                 // 0 = OS default
   bool reuseAddress = false;       // multicast receive only
+  // An open endpoint of another instance whose address and port the new one takes over, so that the port is never free in between. Its
+  // kernel socket is shared (duplicated), not bound again; it goes on being used by its owner until that detaches it.
+  const Endpoint* predecessor = nullptr;
 };
 
 // What an endpoint lost or fell back from, monotonic. Written by the owner thread, read by anyone (relaxed).
@@ -77,6 +84,8 @@ class Endpoint {
   virtual const SockAddr& localAddress() const = 0;  // with the real port
   virtual int32_t receiveBufferBytes() const = 0;    // what the OS granted
   virtual int32_t sendBufferBytes() const = 0;
+  // The kernel socket that holds address and port, -1 where there is none. Borrowed, the same for the endpoint's life: any thread.
+  virtual int socketFd() const { return -1; }
   void* user = nullptr;  // the channel endpoint that owns it: set before attach, read in poll
   EndpointStats stats;
 };
@@ -157,6 +166,17 @@ struct IoTotals {
   }
 };
 
+// Whether an instance can still move datagrams.
+struct Health {
+  enum class State : uint8_t {
+    kOk,
+    kDown,  // not now: the link is down, and may come back
+    kGone,  // never again: interface removed, program detached, queue taken, device unplugged, helper dead
+  };
+  State state = State::kOk;
+  std::string reason;  // what happened, empty when kOk
+};
+
 class DatagramIo {
  public:
   virtual ~DatagramIo() = default;
@@ -166,6 +186,11 @@ class DatagramIo {
   // --- control part: conductor or resource agent thread ---
   virtual Result<std::unique_ptr<Endpoint>> openEndpoint(const EndpointConfig& config) = 0;
   virtual Result<std::unique_ptr<NextHop>> resolve(Endpoint& endpoint, const SockAddr& destination) = 0;
+  // Asked several times a second on the resource agent. What moves datagrams through the kernel's own stack is always well: a link that is
+  // down is the kernel's to route around.
+  virtual Health health() { return {}; }
+  // What it really runs with, for `explain`: {"mode", "native copy"}, {"interface", "eth0"}, {"queues", "2"}, {"mtu", "1500"}, {"offloads", "..."}.
+  virtual std::vector<std::pair<std::string, std::string>> facts() const { return {}; }
 
   // --- owner thread ---
   virtual void attach(Endpoint& endpoint) = 0;

@@ -468,6 +468,44 @@ TEST_P(DatagramIoConformance, attachesAndDetachesAnEndpointOnceHoweverOftenAsked
   EXPECT_TRUE(pollOnce(*receiver_, world_->nowNs()).empty());
 }
 
+TEST_P(DatagramIoConformance, anEndpointTakesAddressAndPortOverFromOneOfAnotherInstance) {
+  for (const char* host : {"127.0.0.1", "::1", "0.0.0.0"}) {
+    const std::unique_ptr<DatagramIo> other = world_->makeIo();
+    auto before = openAt(*other, address(host));
+    EndpointConfig config;
+    config.bindAddress = before->localAddress();
+    EXPECT_EQ(receiver_->openEndpoint(config).error().sysErrno, EADDRINUSE) << "while the other one holds it";
+    config.predecessor = before.get();
+    auto opened = receiver_->openEndpoint(config);
+    ASSERT_TRUE(opened.ok()) << opened.error().message;
+    auto after = opened.take();
+    EXPECT_EQ(after->localAddress(), before->localAddress());
+    other->detach(*before);
+    receiver_->attach(*after);
+    before.reset();
+    config.predecessor = nullptr;
+    EXPECT_EQ(sender_->openEndpoint(config).error().sysErrno, EADDRINUSE) << "it was never free";
+    const std::string source = std::string(host) == "::1" ? "::1" : "127.0.0.1";
+    auto from = openAt(*sender_, address(source));
+    auto next = hop(*sender_, *from, address(source, after->localAddress().port()));
+    const Bytes bytes = pattern(100, 1);
+    std::vector<TxItem> items{item(*next, bytes)};
+    ASSERT_EQ(sender_->transmit(*from, items), 1U);
+    const auto arrivals = collect(*world_, *receiver_, 1);
+    ASSERT_EQ(arrivals.size(), 1U);
+    EXPECT_EQ(arrivals[0].bytes, bytes);
+    EXPECT_EQ(arrivals[0].endpoint, after.get());
+    EXPECT_EQ(arrivals[0].destination, address(source, after->localAddress().port()));
+    receiver_->detach(*after);
+    sender_->detach(*from);
+  }
+}
+
+TEST_P(DatagramIoConformance, isWellAsLongAsNothingHappens) {
+  EXPECT_EQ(receiver_->health().state, Health::State::kOk);
+  EXPECT_EQ(receiver_->health().reason, "");
+}
+
 INSTANTIATE_TEST_SUITE_P(Backends, DatagramIoConformance, ::testing::ValuesIn(variants()),
                          [](const auto& variant) { return variant.param.name; });
 

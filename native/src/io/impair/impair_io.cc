@@ -37,6 +37,12 @@ ImpairIo::ImpairIo(std::unique_ptr<DatagramIo> inner, const ImpairConfig& config
 
 ImpairIo::~ImpairIo() { ::munmap(copies_, kCopiesLength); }
 
+std::vector<std::pair<std::string, std::string>> ImpairIo::facts() const {
+  auto facts = inner_->facts();
+  facts.emplace_back("impairment", config_.toString());
+  return facts;
+}
+
 ImpairIo::Action ImpairIo::decide(const ImpairProfile& profile, Random& random, ImpairStats& stats, const uint8_t* data, uint32_t length) {
   if (config_.frameMask != ImpairConfig::kAllFrames) {
     if (length < kFrameTypeOffset + sizeof(uint16_t)) return Action::kPass;

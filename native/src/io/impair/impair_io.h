@@ -32,6 +32,8 @@ class ImpairIo final : public DatagramIo {
   Result<std::unique_ptr<NextHop>> resolve(Endpoint& endpoint, const SockAddr& destination) override {
     return inner_->resolve(endpoint, destination);
   }
+  Health health() override { return inner_->health(); }
+  std::vector<std::pair<std::string, std::string>> facts() const override;
   void attach(Endpoint& endpoint) override { inner_->attach(endpoint); }
   void detach(Endpoint& endpoint) override;
   uint32_t poll(RxBurst& burst, int64_t nowNs) override;

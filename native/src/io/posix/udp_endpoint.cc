@@ -2,6 +2,7 @@
 // Socket options of UDP endpoints, each with an error that names it.
 #include "io/posix/udp_endpoint.h"
 
+#include <fcntl.h>
 #include <net/if.h>
 #include <netinet/udp.h>
 
@@ -38,10 +39,12 @@ Result<void> setInt(const EndpointConfig& config, int fd, int level, int option,
   return failed(config, "cannot set " + std::string(name) + "=" + std::to_string(value), errno);
 }
 
+bool isTakenOver(const EndpointConfig& config) { return config.predecessor != nullptr && config.predecessor->socketFd() >= 0; }
+
 Result<void> configure(const EndpointConfig& config, const UdpSocketOptions& options, int fd) {
   const bool v6 = config.bindAddress.isV6();
   // A v6 endpoint takes v6 only, so that the v4 wildcard on the same port can be an endpoint of its own.
-  if (v6) {
+  if (v6 && !isTakenOver(config)) {  // EINVAL on a bound socket, which has it already
     if (auto r = setInt(config, fd, IPPROTO_IPV6, IPV6_V6ONLY, 1, "IPV6_V6ONLY"); !r) return r;
   }
   if (config.reuseAddress) {
@@ -80,8 +83,8 @@ Result<void> configure(const EndpointConfig& config, const UdpSocketOptions& opt
       return failed(config, "cannot bind to interface '" + config.interfaceName + "'", errno);
     }
   }
-  if (options.coalescing) {
-    if (auto r = setInt(config, fd, SOL_UDP, UDP_GRO, 1, "UDP_GRO"); !r) return r;
+  if (options.coalescing || isTakenOver(config)) {
+    if (auto r = setInt(config, fd, SOL_UDP, UDP_GRO, options.coalescing ? 1 : 0, "UDP_GRO"); !r) return r;
   }
   if (options.busyPollUs > 0) {
     if (auto r = setInt(config, fd, SOL_SOCKET, SO_BUSY_POLL, options.busyPollUs, "SO_BUSY_POLL"); !r) return r;
@@ -99,11 +102,23 @@ Result<std::unique_ptr<UdpEndpoint>> UdpEndpoint::open(const EndpointConfig& con
                                                    ": multicast groups are not supported, use unicast or multi-destination-cast");
   }
   auto endpoint = std::make_unique<UdpEndpoint>();
-  endpoint->fd_ = UniqueFd(::socket(family, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, IPPROTO_UDP));
-  if (!endpoint->fd_.valid()) return failed(config, "cannot create a socket", errno);
+  if (isTakenOver(config)) {
+    endpoint->fd_ = UniqueFd(::fcntl(config.predecessor->socketFd(), F_DUPFD_CLOEXEC, 0));
+    if (!endpoint->fd_.valid()) return failed(config, "cannot take over the socket of the backend before", errno);
+    // Raw backends let their socket drop what they receive themselves. ENOENT: there is no filter.
+    const int none = 0;
+    if (::setsockopt(endpoint->fd(), SOL_SOCKET, SO_DETACH_FILTER, &none, sizeof(none)) != 0 && errno != ENOENT) {
+      return failed(config, "cannot remove the filter of the socket of the backend before", errno);
+    }
+    const int flags = ::fcntl(endpoint->fd(), F_GETFL);
+    if (::fcntl(endpoint->fd(), F_SETFL, flags | O_NONBLOCK) != 0) return failed(config, "cannot make the socket non-blocking", errno);
+  } else {
+    endpoint->fd_ = UniqueFd(::socket(family, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, IPPROTO_UDP));
+    if (!endpoint->fd_.valid()) return failed(config, "cannot create a socket", errno);
+  }
   const int fd = endpoint->fd();
   if (auto r = configure(config, options, fd); !r) return r.error();
-  if (::bind(fd, config.bindAddress.get(), config.bindAddress.length) != 0) {
+  if (!isTakenOver(config) && ::bind(fd, config.bindAddress.get(), config.bindAddress.length) != 0) {
     const int err = errno;
     if (err == EADDRINUSE) {
       return failed(config, "cannot bind: another socket holds this port ('ss -ulnp' names its process); choose another or stop it", err);

@@ -20,12 +20,13 @@ class UdpEndpoint final : public Endpoint {
  public:
   static constexpr size_t kNotAttached = SIZE_MAX;
 
-  // Opens, configures and binds. Fails with kChannelEndpointError naming the address and the option or call that failed.
+  // Opens, configures and binds, or takes the predecessor's socket over. Fails with kChannelEndpointError naming the address and the option or call that failed.
   static Result<std::unique_ptr<UdpEndpoint>> open(const EndpointConfig& config, const UdpSocketOptions& options);
 
   const SockAddr& localAddress() const override { return localAddress_; }
   int32_t receiveBufferBytes() const override { return receiveBufferBytes_; }
   int32_t sendBufferBytes() const override { return sendBufferBytes_; }
+  int socketFd() const override { return fd_.get(); }
   int fd() const { return fd_.get(); }
 
   // Takes the socket's running total of dropped datagrams (32 bits, wraps) and adds what is new to the statistics.

@@ -118,7 +118,7 @@ Result<std::unique_ptr<Endpoint>> SimNetwork::open(uint32_t host, const Endpoint
   const auto taken = [&](const SockAddr& address) {
     return std::any_of(endpoints_.begin(), endpoints_.end(), [&](const SimEndpoint* other) {
       const SockAddr& used = other->localAddress();
-      return other->host() == host && used.port() == address.port() && used.family() == address.family() &&
+      return other != config.predecessor && other->host() == host && used.port() == address.port() && used.family() == address.family() &&
              (sameHostPart(used, address) || isWildcard(used) || isWildcard(address));
     });
   };
@@ -141,11 +141,13 @@ void SimNetwork::close(SimEndpoint& endpoint) { std::erase(endpoints_, &endpoint
 
 SimEndpoint* SimNetwork::find(uint32_t host, const SockAddr& address) const {
   SimEndpoint* any = nullptr;
-  for (SimEndpoint* endpoint : endpoints_) {
+  // The last one first: it may have taken the port of an earlier one over.
+  for (size_t i = endpoints_.size(); i-- > 0;) {
+    SimEndpoint* endpoint = endpoints_[i];
     const SockAddr& local = endpoint->localAddress();
     if (endpoint->host() != host || local.port() != address.port() || local.family() != address.family()) continue;
     if (sameHostPart(local, address)) return endpoint;
-    if (isWildcard(local)) any = endpoint;
+    if (any == nullptr && isWildcard(local)) any = endpoint;
   }
   return any;
 }
