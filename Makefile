@@ -72,8 +72,9 @@ fuzz: setup-test ## each fuzzer for FUZZ_SECONDS (60)
 	@FUZZ_SECONDS=$${FUZZ_SECONDS:-60} scripts/test fuzz
 
 .PHONY: docs
-docs: build ## the generated parts of docs/
+docs: build ## the generated parts of docs/ and of the chart
 	@node scripts/docs.mts
+	@node scripts/crds.mts
 
 .PHONY: format
 format: setup-test ## rewrites C, C++ and TypeScript in the project's format

@@ -84,10 +84,13 @@ async function buildAll(context: Context): Promise<Outcome[]> {
     );
   }
   if (outcomes.every((each) => each.status === 'passed')) {
-    const command = ['node', 'scripts/docs.mts', '--check'];
-    outcomes.push(
-      outcome('docs are what the programs say', await step(context, 'docs', command, kTestTimeoutSeconds)),
-    );
+    for (const [name, script] of [
+      ['docs are what the programs say', 'docs'],
+      ['CRDs and their docs are what operator/src/api says', 'crds'],
+    ] as const) {
+      const command = ['node', `scripts/${script}.mts`, '--check'];
+      outcomes.push(outcome(name, await step(context, script, command, kTestTimeoutSeconds)));
+    }
   }
   return outcomes;
 }

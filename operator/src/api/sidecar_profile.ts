@@ -1,0 +1,307 @@
+// SPDX-License-Identifier: Apache-2.0
+// SidecarProfile: how the sidecars of a namespace's pods are made. Every field with its range and default; injection and driver read it.
+import { z } from 'zod';
+import { conditionsSchema } from './conditions';
+import { labelSelector } from './label_selector';
+import type { KubeObject } from './object_meta';
+import { parseBytes } from './quantity';
+import {
+  bytes,
+  choice,
+  described,
+  duration,
+  integer,
+  kTermLengths,
+  mtu,
+  setOf,
+  text,
+  withRules,
+} from './schema';
+
+/** Backends in DESIGN's order; which of them a build has is for the driver to say. */
+export const kBackends = ['mmsg', 'socket', 'uring', 'packet', 'xdp', 'dpdk', 'tap'] as const;
+
+const quantityMap = z.record(
+  z.string(),
+  z.union([z.int(), z.string().max(32)]).meta({
+    pattern: '^([+]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$',
+    'x-kubernetes-int-or-string': true,
+  }),
+);
+
+/** Threads that spin in each mode, so cores that a driver can use. */
+const kThreads = { Shared: 1, SharedNetwork: 2, Dedicated: 3 } as const;
+
+function isMultiple(amount: string, unit: string): boolean {
+  return (parseBytes(amount) ?? 0) % (parseBytes(unit) ?? 1) === 0;
+}
+
+const buffersSchema = z.strictObject({
+  termLength: choice(
+    'Term length of topics that set none. A stream takes three terms on each side; its longest message is an eighth of a term.',
+    kTermLengths,
+  ).default('2Mi'),
+  receiverWindow: bytes('How far a publisher may be ahead of a receiver. At most half a term is used.', {
+    min: '4Ki',
+    max: '512Mi',
+  }).default('128Ki'),
+  mtu: mtu('Longest datagram of topics that set none.').default(1408),
+  socketReceive: bytes('SO_RCVBUF of sockets. The kernel caps it at net.core.rmem_max.', {
+    min: '4Ki',
+    max: '1Gi',
+  }).default('128Ki'),
+  socketSend: bytes('SO_SNDBUF of sockets; 0 keeps what the kernel gives.', { min: '0', max: '1Gi' }).default(
+    '0',
+  ),
+});
+
+const hugepagesSchema = withRules(
+  z.strictObject({
+    mode: choice(
+      'Never: none are asked for. Preferred: used where the node has them, ordinary memory with a reason elsewhere. Required: the pod waits for a node that has them.',
+      ['Never', 'Preferred', 'Required'],
+    ).default('Never'),
+    pageSize: choice('Size of a page.', ['2Mi', '1Gi']).default('2Mi'),
+    amount: bytes('Hugepage memory of a sidecar: packet buffers of raw backends. A multiple of pageSize.', {
+      min: '2Mi',
+      max: '64Gi',
+    }).default('64Mi'),
+  }),
+  [
+    {
+      rule: "self.mode == 'Never' || quantity(self.amount).asInteger() % quantity(self.pageSize).asInteger() == 0",
+      check: ({ mode, amount, pageSize }) => mode === 'Never' || isMultiple(amount, pageSize),
+      message: 'amount is no multiple of pageSize; make it one, for example 64Mi with pages of 2Mi',
+      messageExpression:
+        "'amount ' + self.amount + ' is no multiple of pageSize ' + self.pageSize + '; make it one, for example 64Mi with pages of 2Mi'",
+    },
+  ],
+);
+
+const flowControlSchema = z.strictObject({
+  strategy: choice(
+    'Of topics that set none. Max: the fastest subscriber sets the pace and others recover or lose. Min: the slowest does.',
+    ['Max', 'Min'],
+  ).default('Max'),
+  receiverTimeout: duration('Silence after which a subscriber no longer holds the publisher back.', {
+    min: '100ms',
+    max: '1h',
+  }).default('5s'),
+});
+
+const limitsSchema = z.strictObject({
+  maxStreams: integer('Publish and Subscribe streams of one sidecar at a time.', 1, 100_000).default(1024),
+  maxMessageSize: bytes('Longest gRPC request: one batch with all its messages.', {
+    min: '64Ki',
+    max: '64Mi',
+  }).default('16Mi'),
+  maxBatchSize: bytes('Longest batch sent to a subscriber that asks for none.', {
+    min: '1Ki',
+    max: '4Mi',
+  }).default('256Ki'),
+  subscriberBuffer: bytes('Bytes on their way to one subscriber, however much credit it gave.', {
+    min: '256Ki',
+    max: '256Mi',
+  }).default('8Mi'),
+  maxPendingBatches: integer(
+    'Batches of one publisher that wait before its requests are no longer read.',
+    1,
+    65_536,
+  ).default(64),
+  maxPendingSize: bytes('Bytes of waiting batches of one publisher.', { min: '64Ki', max: '256Mi' }).default(
+    '8Mi',
+  ),
+});
+
+const udpPortsSchema = withRules(
+  z.strictObject({
+    first: integer('First UDP port that sidecars receive on.', 1024, 65_535).default(40_200),
+    last: integer(
+      'Last one. A pod of its own network needs one port; pods on the host network share them.',
+      1024,
+      65_535,
+    ).default(40_231),
+  }),
+  [
+    {
+      rule: 'self.first <= self.last',
+      check: ({ first, last }) => first <= last,
+      message: 'first is above last; swap them',
+      messageExpression:
+        "'first ' + string(self.first) + ' is above last ' + string(self.last) + '; swap them'",
+    },
+  ],
+);
+
+const timeoutsSchema = z.strictObject({
+  driver: duration('Without a heartbeat of the driver for this long it counts as lost.', {
+    min: '500ms',
+    max: '10m',
+  }).default('10s'),
+  drain: duration('How long a sidecar that is told to stop lets streams end.', {
+    min: '0s',
+    max: '1h',
+  }).default('10s'),
+  flush: duration('How long a publisher that ended its stream is waited for until its messages left.', {
+    min: '0s',
+    max: '10m',
+  }).default('5s'),
+});
+
+const resourcesSchema = z.strictObject({
+  requests: quantityMap
+    .describe(
+      'Requests of the sidecar container, without its memory volume, hugepages and cores, which injection adds.',
+    )
+    .default({ cpu: '50m', memory: '160Mi' }),
+  limits: quantityMap.describe('Its limits, in the same way.').default({ memory: '320Mi' }),
+});
+
+const seccompSchema = withRules(
+  z.strictObject({
+    type: choice('RuntimeDefault, or a profile that lies on the nodes.', [
+      'RuntimeDefault',
+      'Localhost',
+    ]).default('RuntimeDefault'),
+    localhostProfile: text(
+      'Path of that profile under the seccomp folder of the kubelet. The backend uring needs one that allows io_uring.',
+      /^[A-Za-z0-9._/-]+$/,
+      253,
+    ).optional(),
+  }),
+  [
+    {
+      rule: "(self.type == 'Localhost') == has(self.localhostProfile)",
+      check: ({ type, localhostProfile }) => (type === 'Localhost') === (localhostProfile !== undefined),
+      message:
+        'localhostProfile goes with type Localhost only: set both, for example localhostProfile: outrigger/io-uring.json, or neither',
+    },
+  ],
+);
+
+export const sidecarProfileSpecSchema = withRules(
+  z.strictObject({
+    default: described(
+      'Take this profile for pods of the namespace that neither name one nor are selected by one.',
+      z.boolean(),
+    ).default(false),
+    podSelector: labelSelector(
+      'Pods that take this profile, unless they name another with the annotation outrigger.dev/profile. Absent: none.',
+    ).optional(),
+    backends: setOf(choice('A network backend.', kBackends), 1, kBackends.length)
+      .describe(
+        'Network backends, best first. The first that opens is taken; why no better one did is reported.',
+      )
+      .default(['mmsg', 'socket']),
+    threading: choice(
+      'Which agents of the driver share a thread. Shared costs an idle pod about nothing; Dedicated is the fastest.',
+      ['Shared', 'SharedNetwork', 'Dedicated'],
+    ).default('Shared'),
+    cores: integer(
+      'Whole cores for the driver alone; 0 for none. Takes effect in pods of QoS class Guaranteed on nodes with the static CPU manager policy.',
+      0,
+      3,
+    ).default(0),
+    memory: bytes(
+      'Size of the memory volume of the driver: its buffers. Counted in the memory limit of the sidecar.',
+      {
+        min: '16Mi',
+        max: '1Ti',
+      },
+    ).default('128Mi'),
+    buffers: described('Sizes of buffers.', buffersSchema).prefault({}),
+    hugepages: described('Memory in huge pages.', hugepagesSchema).prefault({}),
+    flowControl: described(
+      'Who sets the pace of a publisher with several subscribers.',
+      flowControlSchema,
+    ).prefault({}),
+    limits: described('Bounds that keep one app from using up its sidecar.', limitsSchema).prefault({}),
+    udpPorts: described(
+      'UDP ports that sidecars receive on; a NetworkPolicy must let them in.',
+      udpPortsSchema,
+    ).prefault({}),
+    metricsPort: integer('TCP port of /metrics, /livez and /readyz.', 1024, 65_535).default(9464),
+    timeouts: described('How long to wait for what.', timeoutsSchema).prefault({}),
+    sharedMemory: choice(
+      "Whether apps may attach Aeron clients to the driver's memory, which goes around the permissions of topics. OnRequest: pods that ask for it by annotation.",
+      ['Never', 'OnRequest', 'Always'],
+    ).default('OnRequest'),
+    resources: described('CPU and memory of the sidecar container.', resourcesSchema).prefault({}),
+    seccompProfile: described('Seccomp profile of the sidecar container.', seccompSchema).prefault({}),
+    logging: described(
+      'What the sidecar logs.',
+      z.strictObject({
+        level: choice('Least severe level that is logged.', [
+          'trace',
+          'debug',
+          'info',
+          'warn',
+          'error',
+          'fatal',
+          'silent',
+        ]).default('info'),
+      }),
+    ).prefault({}),
+  }),
+  [
+    {
+      rule: "self.cores <= (self.threading == 'Dedicated' ? 3 : self.threading == 'SharedNetwork' ? 2 : 1)",
+      check: ({ cores, threading }) => cores <= kThreads[threading],
+      message:
+        'cores is more than the threads of this threading mode; Shared has 1, SharedNetwork 2, Dedicated 3',
+      messageExpression:
+        "'cores is ' + string(self.cores) + ', but threading ' + self.threading + ' has fewer threads; Shared has 1, SharedNetwork 2, Dedicated 3'",
+    },
+    {
+      // A stream is three terms; one that doesn't fit could never be opened.
+      rule: 'quantity(self.memory).asInteger() >= 3 * quantity(self.buffers.termLength).asInteger() + 8388608',
+      check: ({ memory, buffers }) =>
+        (parseBytes(memory) ?? 0) >= 3 * (parseBytes(buffers.termLength) ?? 0) + 8 * 1024 ** 2,
+      message:
+        'memory does not hold one stream: it needs 8Mi and three times buffers.termLength; raise memory or lower termLength',
+      messageExpression:
+        "'memory ' + self.memory + ' does not hold one stream: it needs 8Mi and three times buffers.termLength, ' + self.buffers.termLength + '; raise memory or lower termLength'",
+    },
+    {
+      rule: "!(self.hugepages.mode == 'Required' && self.backends.all(b, b in ['mmsg', 'socket', 'uring', 'tap']))",
+      check: ({ hugepages, backends }) =>
+        hugepages.mode !== 'Required' || backends.some((each) => ['packet', 'xdp', 'dpdk'].includes(each)),
+      message:
+        'hugepages.mode is Required, but none of backends uses hugepages; add packet, xdp or dpdk, or set Preferred or Never',
+    },
+  ],
+);
+
+export type SidecarProfileSpec = z.output<typeof sidecarProfileSpecSchema>;
+
+export const sidecarProfileStatusSchema = z.strictObject({
+  observedGeneration: z
+    .int()
+    .min(0)
+    .meta({ format: 'int64', description: 'The generation that was judged last.' })
+    .optional(),
+  pods: z
+    .int()
+    .min(0)
+    .meta({ format: 'int32', description: 'Pods with a sidecar that this profile made or would make.' })
+    .optional(),
+  conflictsWith: z
+    .array(z.string().max(253))
+    .max(100)
+    .meta({ 'x-kubernetes-list-type': 'set' })
+    .describe('Profiles that select the same pods and were made earlier, so that they are taken.')
+    .optional(),
+  conditions: conditionsSchema.optional(),
+});
+
+export type SidecarProfileStatus = z.output<typeof sidecarProfileStatusSchema>;
+
+export interface SidecarProfile extends KubeObject {
+  readonly spec: SidecarProfileSpec;
+  readonly status?: SidecarProfileStatus;
+}
+
+/** What holds where no profile is taken. */
+export function defaultProfileSpec(): SidecarProfileSpec {
+  return sidecarProfileSpecSchema.parse({});
+}
