@@ -47,7 +47,7 @@ ts: setup-build
 bpf: setup-build $(BPF_OBJECTS)
 
 # Relative paths and no build id: the same source gives the same object.
-build/bpf/%.o: bpf/%.c
+build/bpf/%.o: bpf/%.c $(wildcard bpf/*.h)
 	@mkdir -p $(@D)
 	@command -v clang >/dev/null || { echo "bpf: clang is missing, so $@ is not built: install clang (scripts/setup build)" >&2; exit 1; }
 	@echo "bpf: $<"
