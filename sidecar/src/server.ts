@@ -5,6 +5,10 @@ import { dirname, join } from 'node:path';
 import type { Logger } from 'pino';
 import pino from 'pino';
 import type { Config } from './config/schema';
+import { DirectoryClient } from './directory/directory_client';
+import { parseEndpoint } from './directory/messages';
+import { TopicCache } from './directory/topic_cache';
+import { directoryTransport, type OpenDirectoryStream } from './directory/transport';
 import { DriverLink } from './driver/driver_link';
 import { adminMethods } from './grpc/admin_service';
 import { GrpcServer, kAdminService, kMessagingService } from './grpc/grpc_server';
@@ -21,6 +25,8 @@ export interface SidecarParts {
   readonly native: Native;
   /** Default: JSON lines on standard output at the configured level. */
   readonly log?: Logger;
+  /** Default: gRPC to directoryAddress. */
+  readonly openDirectory?: OpenDirectoryStream;
 }
 
 export interface Sidecar {
@@ -55,6 +61,7 @@ class RunningSidecar implements Sidecar {
   readonly ended: Promise<void>;
   private resolveEnded: () => void = () => undefined;
   private readonly topics: TopicStore;
+  private readonly directory: DirectoryClient | undefined;
   private readonly messaging: MessagingService;
   private readonly health = new HealthState(['', kMessagingService, kAdminService]);
   private readonly grpc: GrpcServer;
@@ -66,6 +73,7 @@ class RunningSidecar implements Sidecar {
     private readonly config: Config,
     native: Native,
     private readonly log: Logger,
+    openDirectory: OpenDirectoryStream | undefined,
   ) {
     this.ended = new Promise((resolve) => {
       this.resolveEnded = resolve;
@@ -79,13 +87,39 @@ class RunningSidecar implements Sidecar {
       directory: config.driverDirectory,
       driverTimeoutMs: config.driverTimeout,
     });
-    this.messaging = new MessagingService({ config, topics: this.topics, link: this.link, totals, log });
+    const open =
+      openDirectory ??
+      (config.directoryAddress === ''
+        ? undefined
+        : directoryTransport({
+            address: config.directoryAddress,
+            caFile: config.directoryCa,
+            tokenFile: config.directoryToken,
+          }));
+    this.directory =
+      open &&
+      new DirectoryClient(
+        open,
+        this.topics,
+        new TopicCache(config.directoryCache, (message) => log.warn(message)),
+        { endpoints: config.endpoints.map(parseEndpoint), version, answerTimeoutMs: config.openTimeout },
+        log,
+      );
+    this.messaging = new MessagingService({
+      config,
+      topics: this.topics,
+      link: this.link,
+      totals,
+      log,
+      directory: this.directory,
+    });
     const shared = {
       config,
       version,
       startedMs,
       link: this.link,
       topics: this.topics,
+      directory: this.directory,
       messaging: this.messaging,
       totals,
       isDraining: () => this.draining !== undefined,
@@ -154,6 +188,7 @@ class RunningSidecar implements Sidecar {
       throw error;
     }
     this.link.start();
+    this.directory?.start();
     log.info(
       { socket: this.socket, grpc: this.grpcAddress, http: this.httpAddress, endpoints: config.endpoints },
       'sidecar serves',
@@ -196,6 +231,7 @@ class RunningSidecar implements Sidecar {
 
   private async closeAll(graceMs: number): Promise<void> {
     this.topics.close();
+    this.directory?.close();
     this.health.set(kAdminService, 'NOT_SERVING');
     await this.grpc.stop(Math.min(graceMs, kSettleMs * 20));
     this.messaging.close();
@@ -242,7 +278,7 @@ class RunningSidecar implements Sidecar {
 export async function startSidecar(config: Config, parts: SidecarParts): Promise<Sidecar> {
   const log =
     parts.log ?? pino({ level: config.logLevel, base: null, timestamp: pino.stdTimeFunctions.isoTime });
-  const sidecar = new RunningSidecar(config, parts.native, log);
+  const sidecar = new RunningSidecar(config, parts.native, log, parts.openDirectory);
   await sidecar.start();
   return sidecar;
 }

@@ -17,6 +17,7 @@ export enum RpcCode {
   UNIMPLEMENTED = 12,
   INTERNAL = 13,
   UNAVAILABLE = 14,
+  UNAUTHENTICATED = 16,
 }
 
 export interface FieldViolation {

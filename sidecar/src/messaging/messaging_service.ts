@@ -2,6 +2,8 @@
 // All publish and subscribe streams of the process: admission, reaction to topic changes, drain. No grpc-js types.
 import type { Logger } from 'pino';
 import type { Config } from '../config/schema';
+import type { DirectoryClient } from '../directory/directory_client';
+import type { Role } from '../directory/messages';
 import type { DriverLink } from '../driver/driver_link';
 import type { DuplexStream } from '../grpc/duplex_stream';
 import { RpcCode, RpcError } from '../grpc/rpc_error';
@@ -12,6 +14,7 @@ import { Publications } from './publications';
 import { PublishSession } from './publish_session';
 import { SubscribeSession } from './subscribe_session';
 import { draining, topicChanged } from './targets';
+import { topicAccess, type TopicAccess } from './topic_access';
 
 export interface MessagingDependencies {
   readonly config: Config;
@@ -19,19 +22,26 @@ export interface MessagingDependencies {
   readonly link: DriverLink;
   readonly totals: TopicTotals;
   readonly log: Logger;
+  /** undefined: no cluster; the topics are those of the file. */
+  readonly directory?: DirectoryClient | undefined;
 }
 
 export class MessagingService {
   readonly publishers = new Set<PublishSession>();
   readonly subscribers = new Set<SubscribeSession>();
   readonly publications: Publications;
+  private readonly access: TopicAccess;
   private drainingNow = false;
   private rejectedStreams = 0;
   private readonly onChange = (change: TopicChange): void => this.topicChanged(change);
+  private readonly onRevoked = (change: { topic: string; role: Role; error: RpcError }): void =>
+    this.revoked(change);
 
   constructor(private readonly deps: MessagingDependencies) {
     this.publications = new Publications(deps.link, deps.log, deps.config.flushTimeout);
+    this.access = topicAccess(deps.topics, deps.directory);
     deps.topics.on('change', this.onChange);
+    deps.directory?.on('revoked', this.onRevoked);
   }
 
   get rejected(): number {
@@ -42,6 +52,7 @@ export class MessagingService {
     if (this.admit(stream)) {
       const session = new PublishSession(stream, {
         ...this.deps,
+        access: this.access,
         publications: this.publications,
         onClosed: (closed) => this.publishers.delete(closed),
       });
@@ -54,6 +65,7 @@ export class MessagingService {
     if (this.admit(stream)) {
       const session = new SubscribeSession(stream, {
         ...this.deps,
+        access: this.access,
         onClosed: (closed) => this.subscribers.delete(closed),
       });
       this.subscribers.add(session);
@@ -95,6 +107,7 @@ export class MessagingService {
 
   close(): void {
     this.deps.topics.off('change', this.onChange);
+    this.deps.directory?.off('revoked', this.onRevoked);
     this.publications.close();
   }
 
@@ -114,6 +127,15 @@ export class MessagingService {
           ),
     );
     return false;
+  }
+
+  /** The directory took a permission back, or the topic is gone. */
+  private revoked({ topic, role, error }: { topic: string; role: Role; error: RpcError }): void {
+    for (const session of [...(role === 'publisher' ? this.publishers : this.subscribers)]) {
+      if (session.label === topic) {
+        session.finish(error);
+      }
+    }
   }
 
   private topicChanged(change: TopicChange): void {

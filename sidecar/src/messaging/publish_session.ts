@@ -17,6 +17,7 @@ import type { Totals, TopicTotals } from '../metrics/topic_totals';
 import { NativeError, type OfferResult, type OfferStatus } from '../native/types';
 import type { TopicStore } from '../topics/topic_store';
 import type { PublicationListener, Publications, SharedPublication } from './publications';
+import type { Access, TopicAccess } from './topic_access';
 import { fromNative, notOpened, resolveTarget, routeForPublisher } from './targets';
 
 export interface PublishDependencies {
@@ -24,6 +25,7 @@ export interface PublishDependencies {
   readonly topics: TopicStore;
   readonly publications: Publications;
   readonly totals: TopicTotals;
+  readonly access: TopicAccess;
   readonly onClosed: (session: PublishSession) => void;
 }
 
@@ -39,6 +41,7 @@ const kMaxWaitMs = 600_000;
 export class PublishSession implements DuplexHandlers, PublicationListener {
   label = '';
   private totals: Totals | undefined;
+  private access: Access | undefined;
   private publication: SharedPublication | undefined;
   private policy: Policy = Policy.FAIL;
   private waitMs = kDefaultWaitMs;
@@ -166,6 +169,12 @@ export class PublishSession implements DuplexHandlers, PublicationListener {
           `is ${open.waitTimeoutMs}; allowed: 1 to ${kMaxWaitMs}`,
         );
       }
+      this.access = await this.deps.access.open(open.target, 'publisher');
+      if (this.ended) {
+        this.opening = false;
+        this.access.close();
+        return;
+      }
       const target = resolveTarget(open.target, this.deps.topics, this.deps.config);
       // eslint-disable-next-line @typescript-eslint/no-unsafe-enum-assignment -- the range was checked above
       this.policy = open.backPressure === 0 ? Policy.FAIL : open.backPressure;
@@ -173,6 +182,7 @@ export class PublishSession implements DuplexHandlers, PublicationListener {
       const route = routeForPublisher(target, this.deps.config);
       const publication = await this.deps.publications.acquire(target.label, route, open.exclusive, this);
       this.opening = false;
+      // eslint-disable-next-line @typescript-eslint/no-unnecessary-condition -- the client may have left meanwhile
       if (this.ended) {
         this.releasedPromise = this.deps.publications.release(publication, this);
         return;
@@ -392,7 +402,10 @@ export class PublishSession implements DuplexHandlers, PublicationListener {
       this.releasedPromise = this.deps.publications.release(this.publication, this);
     }
     this.deps.onClosed(this);
-    void this.releasedPromise.then(this.resolveClosed);
+    void this.releasedPromise.then(() => {
+      this.access?.close();
+      this.resolveClosed();
+    });
   }
 }
 

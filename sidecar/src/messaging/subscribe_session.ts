@@ -18,6 +18,7 @@ import { invalidArgument, RpcCode, RpcError } from '../grpc/rpc_error';
 import type { Totals, TopicTotals } from '../metrics/topic_totals';
 import type { NativeClient, NativeSubscription, SlowPolicy, SubscriptionOptions } from '../native/types';
 import type { TopicStore } from '../topics/topic_store';
+import type { Access, TopicAccess } from './topic_access';
 import { driverAway, fromNative, notOpened, resolveTarget, routeForSubscriber } from './targets';
 
 export interface SubscribeDependencies {
@@ -25,6 +26,7 @@ export interface SubscribeDependencies {
   readonly topics: TopicStore;
   readonly link: DriverLink;
   readonly totals: TopicTotals;
+  readonly access: TopicAccess;
   readonly onClosed: (session: SubscribeSession) => void;
 }
 
@@ -47,6 +49,7 @@ interface Figures {
 export class SubscribeSession implements DuplexHandlers {
   label = '';
   private totals: Totals | undefined;
+  private access: Access | undefined;
   private options: OpenOptions | undefined;
   private native: NativeSubscription | undefined;
   private opening = false;
@@ -171,6 +174,14 @@ export class SubscribeSession implements DuplexHandlers {
           'open.max_batch_bytes',
           `is ${open.maxBatchBytes}; allowed: 0 to ${kMaxBatchBytes}`,
         );
+      }
+      this.opening = true;
+      this.access = await this.deps.access.open(open.target, 'subscriber');
+      this.opening = false;
+
+      if (this.ended) {
+        this.access.close();
+        return;
       }
       const target = resolveTarget(open.target, this.deps.topics, this.deps.config);
       const route = routeForSubscriber(target, this.deps.config);
@@ -422,6 +433,7 @@ export class SubscribeSession implements DuplexHandlers {
     if (native !== undefined) {
       this.closedPromise = native.close().catch(() => undefined);
     }
+    this.access?.close();
     this.deps.onClosed(this);
   }
 }

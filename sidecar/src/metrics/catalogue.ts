@@ -74,6 +74,24 @@ export const kCatalogue = {
     'boolean',
     '1 while the topics file of now is refused and an older one is in use.',
   ),
+  directoryUp: entry(
+    'outrigger_directory_up',
+    'gauge',
+    'boolean',
+    '1 while the sidecar is connected to the directory of the cluster; absent without one.',
+  ),
+  directoryLosses: entry(
+    'outrigger_directory_losses_total',
+    'counter',
+    'events',
+    'Times the directory was lost; what was known of topics stays in use.',
+  ),
+  directoryRegistrations: entry(
+    'outrigger_directory_registrations',
+    'gauge',
+    'streams',
+    'Topics that are registered with the directory, once for each role.',
+  ),
   topics: entry('outrigger_topics', 'gauge', 'streams', 'Topics in use.'),
   streams: entry('outrigger_grpc_streams', 'gauge', 'streams', 'gRPC streams open.', ['topic', 'kind']),
   rejected: entry(

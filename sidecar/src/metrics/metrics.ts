@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Fills the catalogue at scrape time from counters and totals. Nothing here runs for a message.
 import { Counter, Gauge, Registry } from 'prom-client';
+import type { DirectoryClient } from '../directory/directory_client';
 import type { DriverLink } from '../driver/driver_link';
 import type { MessagingService } from '../messaging/messaging_service';
 import type { CounterSnapshot } from '../native/types';
@@ -14,6 +15,8 @@ export interface MetricsDependencies {
   readonly startedMs: number;
   readonly link: DriverLink;
   readonly topics: TopicStore;
+  /** undefined: no cluster. */
+  readonly directory?: DirectoryClient | undefined;
   readonly messaging: MessagingService;
   readonly totals: TopicTotals;
   readonly isDraining: () => boolean;
@@ -109,6 +112,12 @@ export class Metrics {
     this.set(kCatalogue.topicsLoaded, deps.topics.stats.loads);
     this.set(kCatalogue.topicsFailed, deps.topics.stats.failures);
     this.set(kCatalogue.topicsStale, deps.topics.error === undefined ? 0 : 1);
+    if (deps.directory !== undefined) {
+      const { connected, losses, registrations } = deps.directory.stats;
+      this.set(kCatalogue.directoryUp, connected ? 1 : 0);
+      this.set(kCatalogue.directoryLosses, losses);
+      this.set(kCatalogue.directoryRegistrations, registrations);
+    }
     this.set(kCatalogue.topics, deps.topics.list().length);
     deps.topics.list().forEach((topic) => deps.totals.of(topic.name)); // series stand at 0 before the first message
     this.set(kCatalogue.rejected, deps.messaging.rejected);

@@ -46,8 +46,8 @@ export function publicationRoute(topic: Topic, defaultTermLength: number): Publi
   const buffers = { 'term-length': topic.termLength ?? defaultTermLength, mtu: topic.mtu };
   if (topic.channel !== undefined) {
     const udp = topic.channel.startsWith('aeron:udp');
-    // Flow control of a unicast channel is always that of its one receiver, so only "min", which groups receivers, is worth saying.
-    const fc = udp && topic.flowControl === 'min' ? 'min' : undefined;
+    // Flow control of a unicast channel is always that of its one receiver, so only what groups receivers is worth saying.
+    const fc = udp && topic.flowControl !== 'max' ? topic.flowControl : undefined;
     return {
       channel: withParameters(topic.channel, { ...buffers, fc }),
       streamId: topic.streamId,

@@ -67,11 +67,12 @@ const kTopicShape = {
 const topicSchema = z.strictObject(kTopicShape);
 const topicsSchema = z.strictObject({ topics: z.array(topicSchema) });
 
-/** One topic as its file says it. */
+/** One topic as its file, or the directory, says it. */
 export interface Topic {
   readonly name: string;
   readonly streamId: number;
-  readonly flowControl: 'max' | 'min';
+  /** "max" or "min"; from the directory, anything that the `fc` parameter of a channel may say. */
+  readonly flowControl: string;
   readonly reliable: boolean;
   readonly termLength?: number;
   readonly mtu?: number;

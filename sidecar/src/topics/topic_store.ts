@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The topics of now: reads the file, notices changes (edits, atomic renames, symlink swaps of a ConfigMap), keeps the old topics when a
-// new file is bad. Not what a topic means.
+// new file is bad. Beside them stand those that the directory says; the file comes first. Not what a topic means.
 import { EventEmitter } from 'node:events';
 import { readFileSync, statSync, watch, type FSWatcher } from 'node:fs';
 import { dirname } from 'node:path';
@@ -47,6 +47,7 @@ export function diffTopics(
 
 export class TopicStore extends EventEmitter<TopicStoreEvents> {
   private topics: ReadonlyMap<string, Topic> = new Map();
+  private readonly remote = new Map<string, Topic>();
   private watcher: FSWatcher | undefined;
   private timer: NodeJS.Timeout | undefined;
   private fingerprint = '';
@@ -83,11 +84,33 @@ export class TopicStore extends EventEmitter<TopicStoreEvents> {
   }
 
   get(name: string): Topic | undefined {
-    return this.topics.get(name);
+    return this.topics.get(name) ?? this.remote.get(name);
   }
 
   list(): readonly Topic[] {
-    return [...this.topics.values()];
+    const remote = [...this.remote.values()].filter((each) => !this.topics.has(each.name));
+    return [...this.topics.values(), ...remote];
+  }
+
+  /** The file names it, so the directory is not asked. */
+  isLocal(name: string): boolean {
+    return this.topics.has(name);
+  }
+
+  /** What the directory says of a topic; undefined when nobody here uses it any more. */
+  setRemote(name: string, topic: Topic | undefined): void {
+    const before = this.remote.get(name);
+    if (topic === undefined) {
+      this.remote.delete(name);
+      return; // its users left, or were told why they must
+    }
+    this.remote.set(name, topic);
+    if (before !== undefined && !this.isLocal(name)) {
+      const [change] = diffTopics(new Map([[name, before]]), new Map([[name, topic]]));
+      if (change !== undefined) {
+        this.emit('change', change);
+      }
+    }
   }
 
   /** Why the file of now is not in use; undefined when it is. */

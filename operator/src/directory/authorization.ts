@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: Apache-2.0
+// May this pod open this topic in this role? A pure function of the topic, the pod and the labels of its namespace.
+import { nearest } from '../../../sidecar/src/base/nearest';
+import type { LabelSelector, PodIdentity, Refusal, Role, TopicDefinition } from './types';
+
+/** As Kubernetes matches: all of matchLabels and all of matchExpressions; an empty selector matches everything. */
+export function selectorMatches(selector: LabelSelector, labels: Readonly<Record<string, string>>): boolean {
+  const byLabel = Object.entries(selector.matchLabels ?? {}).every(([key, value]) => labels[key] === value);
+  return (
+    byLabel &&
+    (selector.matchExpressions ?? []).every(({ key, operator, values }) => {
+      const value = labels[key];
+      switch (operator) {
+        case 'In':
+          return value !== undefined && (values ?? []).includes(value);
+        case 'NotIn':
+          return value === undefined || !(values ?? []).includes(value);
+        case 'Exists':
+          return value !== undefined;
+        case 'DoesNotExist':
+          return value === undefined;
+        default:
+          return false; // what is not understood grants nothing
+      }
+    })
+  );
+}
+
+/** One rule that allows is enough. A topic without a list of rules is open to the pods of its own namespace, and to no others. */
+export function isAllowed(
+  topic: TopicDefinition,
+  identity: PodIdentity,
+  role: Role,
+  namespaceLabels: Readonly<Record<string, string>>,
+): boolean {
+  if (topic.allow === undefined) {
+    return identity.namespace === topic.namespace;
+  }
+  return topic.allow.some(
+    (rule) =>
+      rule.roles.includes(role) &&
+      (rule.namespaceSelector === undefined
+        ? identity.namespace === topic.namespace
+        : selectorMatches(rule.namespaceSelector, namespaceLabels)) &&
+      (rule.serviceAccounts.length === 0 || rule.serviceAccounts.includes(identity.serviceAccount)),
+  );
+}
+
+/** Why not, or undefined when it may. A topic that the pod may not open in any role looks like one that does not exist, except in its own
+ * namespace, where its owner must see what is wrong. */
+export function refusalOf(
+  key: string,
+  topic: TopicDefinition | undefined,
+  identity: PodIdentity,
+  role: Role,
+  labels: Readonly<Record<string, string>>,
+  all: () => Iterable<TopicDefinition>,
+): Refusal | undefined {
+  const own = identity.namespace;
+  const known = topic?.namespace === own;
+  const allowed = topic !== undefined && isAllowed(topic, identity, role, labels);
+  if (topic !== undefined && !allowed) {
+    const other: Role = role === 'publisher' ? 'subscriber' : 'publisher';
+    if (known || isAllowed(topic, identity, other, labels)) {
+      return {
+        reason: 'NOT_ALLOWED',
+        message: `service account "${identity.serviceAccount}" of namespace "${own}" may not be a ${role} of topic "${key}"; add a rule for it to spec.allow of the Topic`,
+        nearest: '',
+      };
+    }
+  }
+  if (topic === undefined || !allowed) {
+    const names = [...all()]
+      .filter((each) => isAllowed(each, identity, role, labels))
+      .map((each) => (each.namespace === own ? each.name : `${each.namespace}/${each.name}`));
+    const short = key.startsWith(`${own}/`) ? key.slice(own.length + 1) : key;
+    const near = nearest(short, names) ?? '';
+    const hint =
+      near === ''
+        ? `create a Topic resource of that name in namespace "${key.slice(0, key.indexOf('/'))}"`
+        : `did you mean "${near}"?`;
+    return {
+      reason: 'UNKNOWN_TOPIC',
+      message: `topic "${key}" does not exist, or not for this pod; ${hint}`,
+      nearest: near,
+    };
+  }
+  if (topic.streamId === undefined) {
+    return {
+      reason: 'TOPIC_NOT_READY',
+      message: `topic "${key}" can't be used yet: ${topic.notReady}; see kubectl describe topic -n ${topic.namespace} ${topic.name}`,
+      nearest: '',
+    };
+  }
+  return undefined;
+}

@@ -1,0 +1,309 @@
+// SPDX-License-Identifier: Apache-2.0
+// The directory of one replica: joins registry, streams and the API server together. Changes gather for a moment, then go to the sidecars
+// that have the topic open and to the slices that other replicas read. Neither gRPC nor HTTP.
+import type { Logger } from 'pino';
+import type { Topic, TopicEndpointSlice } from '../api';
+import { RpcCode, RpcError } from '../../../sidecar/src/grpc/rpc_error';
+import { Registry } from './registry';
+import { definitionOf, foreignOf, kReplicaLabel, slicesOf } from './resources';
+import { DirectorySession, type JoinRequest, type SessionStream } from './session';
+import { Tokens, type ReviewToken } from './tokens';
+import { topicKey, type Endpoint, type PodIdentity, type TopicKey } from './types';
+
+/** What the directory asks of the API server. Every call may reject; it is tried again. */
+export interface DirectoryCluster {
+  readonly reviewToken: ReviewToken;
+  /** Addresses of a pod; undefined when there is no such pod, or another one of that name. */
+  podAddresses(identity: PodIdentity): Promise<readonly string[] | undefined>;
+  applySlice(slice: TopicEndpointSlice): Promise<void>;
+  deleteSlice(namespace: string, name: string): Promise<void>;
+  /** True while what is watched is up to date. */
+  isFresh(): boolean;
+}
+
+export interface DirectoryOptions {
+  /** Unique among replicas: the name of this pod. */
+  readonly replica: string;
+  /** Audience of the tokens. */
+  readonly audience: string;
+  readonly leaseMs: number;
+  readonly heartbeatMs: number;
+  readonly maxStreams: number;
+  readonly maxRegistrationsPerPod: number;
+  readonly requestsPerSecond: number;
+}
+
+export const kDirectoryDefaults: Omit<DirectoryOptions, 'replica'> = {
+  audience: 'outrigger-directory',
+  // A sidecar that is gone without a word costs its publishers datagrams into nowhere for so long; a restart of the directory must fit in.
+  leaseMs: 30_000,
+  heartbeatMs: 5000,
+  maxStreams: 20_000,
+  maxRegistrationsPerPod: 1000,
+  requestsPerSecond: 100,
+};
+
+/** Members are to be told within a second; what happens at once, as when a deployment scales, goes together. */
+const kGatherMs = 50;
+const kTickMs = 1000;
+const kRetryMs = 2000;
+
+export interface DirectoryStats {
+  readonly streams: number;
+  readonly instances: number;
+  readonly registrations: number;
+  readonly topics: number;
+  readonly rejectedStreams: number;
+  readonly tokensRefused: number;
+  readonly sliceWrites: number;
+  readonly sliceFailures: number;
+}
+
+export class Directory {
+  private readonly registry: Registry;
+  private readonly tokens: Tokens;
+  private readonly sessions = new Set<DirectorySession>();
+  private changes = new Set<TopicKey>();
+  private gatherTimer: NodeJS.Timeout | undefined;
+  private tick: NodeJS.Timeout | undefined;
+  private readonly toWrite = new Set<TopicKey>();
+  private writing: Promise<void> | undefined;
+  /** Slices of this replica that the API server has, by topic. */
+  private readonly written = new Map<TopicKey, Set<string>>();
+  private lastRenewMs = 0;
+  private retryAtMs = 0;
+  private closed = false;
+  private rejectedStreams = 0;
+  private tokensRefused = 0;
+  private sliceWrites = 0;
+  private sliceFailures = 0;
+
+  constructor(
+    private readonly cluster: DirectoryCluster,
+    private readonly options: DirectoryOptions,
+    private readonly log: Logger,
+    private readonly now: () => number = Date.now,
+  ) {
+    this.registry = new Registry(
+      { leaseMs: options.leaseMs, maxRegistrations: options.maxRegistrationsPerPod },
+      (key) => this.onChange(key),
+    );
+    this.tokens = new Tokens(cluster.reviewToken, options.audience, now);
+    this.lastRenewMs = now();
+  }
+
+  start(): void {
+    this.tick = setInterval(() => this.onTick(), kTickMs);
+  }
+
+  /** Ends all streams: their sidecars go to another replica. What they registered stays in the slices until their leases end. */
+  async close(): Promise<void> {
+    this.closed = true;
+    clearInterval(this.tick);
+    clearTimeout(this.gatherTimer);
+    const goodbye = new RpcError(RpcCode.UNAVAILABLE, 'this replica of the directory ends; connect again', {
+      reason: 'DRAINING',
+    });
+    [...this.sessions].forEach((session) => session.end(goodbye));
+    this.sessions.clear();
+    await this.writing;
+  }
+
+  get stats(): DirectoryStats {
+    const { instances, registrations, topics } = this.registry.stats;
+    return {
+      streams: this.sessions.size,
+      instances,
+      registrations,
+      topics,
+      rejectedStreams: this.rejectedStreams,
+      tokensRefused: this.tokensRefused,
+      sliceWrites: this.sliceWrites,
+      sliceFailures: this.sliceFailures,
+    };
+  }
+
+  // --- from the API server ---
+
+  topicSet(topic: Topic): void {
+    this.registry.setTopic(definitionOf(topic));
+  }
+
+  topicDeleted(namespace: string, name: string): void {
+    this.registry.removeTopic(topicKey(namespace, name));
+  }
+
+  namespaceSet(name: string, labels: Readonly<Record<string, string>>): void {
+    this.registry.setNamespace(name, labels);
+  }
+
+  namespaceDeleted(name: string): void {
+    this.registry.setNamespace(name, undefined);
+  }
+
+  sliceSet(slice: TopicEndpointSlice): void {
+    const id = `${slice.metadata.namespace ?? ''}/${slice.metadata.name ?? ''}`;
+    const foreign = foreignOf(slice, this.options.replica);
+    if (foreign === undefined) {
+      this.adopt(slice);
+      return;
+    }
+    this.registry.setForeign(id, foreign.key, foreign.members, foreign.endsMs - this.options.leaseMs);
+  }
+
+  sliceDeleted(namespace: string, name: string): void {
+    this.registry.removeForeign(`${namespace}/${name}`);
+  }
+
+  // --- from sidecars ---
+
+  /** A stream with its token. Rejects with RpcError; what the stream said meanwhile is given to the session by the caller. */
+  async admit(token: string | undefined, stream: SessionStream): Promise<DirectorySession> {
+    if (this.closed || this.sessions.size >= this.options.maxStreams) {
+      this.rejectedStreams++;
+      throw new RpcError(
+        this.closed ? RpcCode.UNAVAILABLE : RpcCode.RESOURCE_EXHAUSTED,
+        this.closed
+          ? 'this replica of the directory ends; connect again'
+          : `${this.sessions.size} streams are open and no more are allowed; run more replicas of the operator`,
+        { reason: this.closed ? 'DRAINING' : 'TOO_MANY_STREAMS' },
+      );
+    }
+    let identity: PodIdentity;
+    try {
+      identity = await this.tokens.identify(token);
+    } catch (error) {
+      this.tokensRefused++;
+      throw error;
+    }
+    const session = new DirectorySession(stream, identity, {
+      registry: this.registry,
+      options: this.options,
+      now: this.now,
+      checkEndpoints: (who, endpoints) => this.checkEndpoints(who, endpoints),
+    });
+    this.sessions.add(session);
+    return session;
+  }
+
+  left(session: DirectorySession): void {
+    session.onClosed();
+    this.sessions.delete(session);
+  }
+
+  /** On the pod network a sidecar may only name its own pod's addresses. While the API server is away it is believed: its token was checked. */
+  private async checkEndpoints(identity: PodIdentity, endpoints: readonly Endpoint[]): Promise<void> {
+    const claimed = endpoints.filter((each) => each.network === 'pod');
+    if (claimed.length === 0) {
+      return;
+    }
+    let own: readonly string[] | undefined;
+    try {
+      own = await this.cluster.podAddresses(identity);
+    } catch (error) {
+      this.log.warn(
+        { pod: identity.pod, namespace: identity.namespace, err: error },
+        'addresses of a pod can not be checked',
+      );
+      return;
+    }
+    const wrong = claimed.find((each) => !(own ?? []).includes(each.address));
+    if (wrong !== undefined) {
+      throw new RpcError(
+        RpcCode.PERMISSION_DENIED,
+        `endpoint ${wrong.address} is not of pod "${identity.namespace}/${identity.pod}", which has ${own?.join(', ') ?? 'no addresses'}; set endpoints to the address of the pod (status.podIP)`,
+        { reason: 'FOREIGN_ENDPOINT' },
+      );
+    }
+  }
+
+  private onChange(key: TopicKey): void {
+    this.changes.add(key);
+    this.gatherTimer ??= setTimeout(() => this.spread(), kGatherMs);
+  }
+
+  private spread(): void {
+    this.gatherTimer = undefined;
+    const { changes } = this;
+    this.changes = new Set();
+    for (const session of [...this.sessions]) {
+      session.topicsChanged(changes);
+    }
+    changes.forEach((key) => this.toWrite.add(key));
+    this.write();
+  }
+
+  private onTick(): void {
+    const nowMs = this.now();
+    this.registry.expire(nowMs, this.cluster.isFresh());
+    if (nowMs - this.lastRenewMs >= this.options.leaseMs / 3) {
+      this.lastRenewMs = nowMs;
+      this.registry.localTopics().forEach((key) => this.toWrite.add(key));
+    }
+    if (this.toWrite.size > 0 && nowMs >= this.retryAtMs) {
+      this.write();
+    }
+  }
+
+  /** One topic after the other: a storm of changes becomes one write each. */
+  private write(): void {
+    if (this.writing !== undefined || this.closed) {
+      return;
+    }
+    this.writing = this.writeAll().finally(() => {
+      this.writing = undefined;
+      if (this.toWrite.size > 0 && this.now() >= this.retryAtMs) {
+        this.write();
+      }
+    });
+  }
+
+  private async writeAll(): Promise<void> {
+    for (const key of [...this.toWrite]) {
+      this.toWrite.delete(key);
+      try {
+        await this.writeTopic(key);
+      } catch (error) {
+        this.sliceFailures++;
+        this.toWrite.add(key);
+        this.retryAtMs = this.now() + kRetryMs;
+        this.log.warn({ topic: key, err: error }, 'members of a topic could not be written; trying again');
+        return;
+      }
+    }
+  }
+
+  private async writeTopic(key: TopicKey): Promise<void> {
+    const { replica, leaseMs } = this.options;
+    const wanted = slicesOf(key, this.registry.localMembers(key), replica, this.now(), leaseMs);
+    const names = new Set(wanted.map((each) => each.metadata.name ?? ''));
+    const known = this.written.get(key) ?? new Set<string>();
+    this.written.set(key, known);
+    for (const slice of wanted) {
+      await this.cluster.applySlice(slice);
+      known.add(slice.metadata.name ?? '');
+      this.sliceWrites++;
+    }
+    const namespace = key.slice(0, key.indexOf('/'));
+    for (const name of [...known].filter((each) => !names.has(each))) {
+      await this.cluster.deleteSlice(namespace, name);
+      known.delete(name);
+    }
+    if (known.size === 0) {
+      this.written.delete(key);
+    }
+  }
+
+  /** A slice that an earlier process of this replica wrote: it is ours to remove, when nobody comes back. */
+  private adopt(slice: TopicEndpointSlice): void {
+    const key = topicKey(slice.metadata.namespace ?? 'default', slice.spec.topic);
+    const names = this.written.get(key) ?? new Set<string>();
+    if (!names.has(slice.metadata.name ?? '')) {
+      names.add(slice.metadata.name ?? '');
+      this.written.set(key, names);
+      this.toWrite.add(key);
+    }
+  }
+}
+
+export { kReplicaLabel, type JoinRequest };

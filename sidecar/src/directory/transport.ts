@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: Apache-2.0
+// The directory's stream over grpc-js: TLS with the CA file of now, the token file of now. No policy.
+import {
+  credentials,
+  Client,
+  Metadata,
+  type ClientDuplexStream,
+  type ServiceDefinition,
+} from '@grpc/grpc-js';
+import { loadSync } from '@grpc/proto-loader';
+import { readFileSync } from 'node:fs';
+import { protoRoot } from '../grpc/proto_files';
+import type { JoinResponse } from './messages';
+
+export const kDirectoryProto = 'outrigger/v1/directory.proto';
+const kMethod = 'Join';
+
+export interface DirectoryStream {
+  send(request: object): void;
+  close(): void;
+}
+
+export interface DirectoryHandlers {
+  onResponse(response: JoinResponse): void;
+  /** The stream is over; `code` is the gRPC status. Called once. */
+  onEnd(code: number, message: string): void;
+}
+
+export interface DirectoryTarget {
+  /** host:port. */
+  readonly address: string;
+  /** PEM of the CA that signed the directory's certificate. */
+  readonly caFile: string;
+  readonly tokenFile: string;
+}
+
+export type OpenDirectoryStream = (handlers: DirectoryHandlers) => DirectoryStream;
+
+/** Opens streams to `target`; each throws when a file can't be read. Both files are read each time: the kubelet and the operator renew them. */
+export function directoryTransport(target: DirectoryTarget): OpenDirectoryStream {
+  const definition = loadSync(kDirectoryProto, {
+    includeDirs: [protoRoot()],
+    enums: String,
+    defaults: true,
+    oneofs: true,
+  });
+  const service = definition['outrigger.v1.DirectoryService'] as ServiceDefinition;
+  const method = service[kMethod] as ServiceDefinition[string];
+  return (handlers) => {
+    const client = new Client(target.address, credentials.createSsl(readFileSync(target.caFile)), {
+      'grpc.keepalive_time_ms': 10_000,
+      'grpc.keepalive_timeout_ms': 10_000,
+      'grpc.keepalive_permit_without_calls': 1,
+      // A pool of our own for each stream: a new stream is a new connection, which may reach another replica.
+      'grpc.use_local_subchannel_pool': 1,
+    });
+    const metadata = new Metadata();
+    metadata.set('authorization', `Bearer ${readFileSync(target.tokenFile, 'utf8').trim()}`);
+    const call = client.makeBidiStreamRequest(
+      method.path,
+      method.requestSerialize,
+      method.responseDeserialize,
+      metadata,
+    ) as ClientDuplexStream<object, JoinResponse>;
+    let over = false;
+    const end = (code: number, message: string): void => {
+      if (!over) {
+        over = true;
+        client.close();
+        handlers.onEnd(code, message);
+      }
+    };
+    call.on('data', (response: JoinResponse) => handlers.onResponse(response));
+    call.on('error', () => undefined); // the status says it
+    call.on('status', ({ code, details }) => end(code, details));
+    return {
+      send: (request) => {
+        if (!over) {
+          call.write(request);
+        }
+      },
+      close: () => {
+        over = true;
+        call.end();
+        call.cancel();
+        client.close();
+      },
+    };
+  };
+}
