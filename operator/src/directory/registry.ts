@@ -40,6 +40,8 @@ interface LocalInstance extends Instance {
   readonly registrations: Map<string, Registration>;
   /** When it stops being a member; undefined while its stream is open. */
   expiresMs: number | undefined;
+  /** It has said all that it has open: what other replicas still know of its pod is outdated. */
+  complete: boolean;
 }
 
 /** A topic as one sidecar is told of it. */
@@ -145,6 +147,7 @@ export class Registry {
       // The same instance says its registrations again, but until it has, nobody must think that they are gone.
       registrations: before?.registrations ?? new Map<string, Registration>(),
       expiresMs: undefined,
+      complete: false,
     };
     this.byPod.set(identity.podUid, instance);
     this.touch(instance);
@@ -208,6 +211,12 @@ export class Registry {
         this.changed(registration.key);
       }
     }
+    local.complete = true;
+    for (const { key, members } of this.foreign.values()) {
+      if (members.some((each) => each.podUid === instance.identity.podUid)) {
+        this.changed(key);
+      }
+    }
   }
 
   /** Removes members whose lease ran out. With `foreignToo`, slices of other replicas that were not renewed for a lease: only while the API
@@ -246,14 +255,15 @@ export class Registry {
   /** Everybody: one member a pod, the local one where both are known. */
   members(key: TopicKey): readonly Member[] {
     const local = this.localMembers(key);
-    const seen = new Set(this.byPod.keys());
+    const seen = new Set(local.map((each) => each.podUid));
     const others = new Map<string, Member>();
     for (const slice of this.foreign.values()) {
       if (slice.key !== key) {
         continue;
       }
       for (const member of slice.members) {
-        if (!seen.has(member.podUid)) {
+        // One that is just moving here is a member by what it told another replica, until it has said all.
+        if (!seen.has(member.podUid) && this.byPod.get(member.podUid)?.complete !== true) {
           others.set(member.podUid, member);
         }
       }
