@@ -1,22 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
-// Writes the generated parts of docs/configuration.md from the programs' own help; with --check it only says whether they are current.
+// Writes the generated parts of docs/ from the programs' own help and from the build; with --check it only says whether they are current.
 // Needs the build.
 import { execFileSync } from 'node:child_process';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
-
-const kPage = 'docs/configuration.md';
 
 function helpOf(program: string, ...args: string[]): string {
   const text = execFileSync(program, [...args, '--help'], { encoding: 'utf8' });
   return text.replaceAll(/\/dev\/shm\/aeron-\w+/g, '/dev/shm/aeron-<user>');
 }
 
-function sidecarTable(): string {
-  const docs = createRequire(import.meta.url)('../build/ts/sidecar/src/config/docs.js') as {
-    renderConfigTable: () => string;
-  };
-  return docs.renderConfigTable().trimEnd();
+/** A function without arguments of a compiled module. */
+function compiled(module: string, name: string): string {
+  const exported = createRequire(import.meta.url)(`../build/ts/${module}.js`) as Record<string, () => string>;
+  return (exported[name] as () => string)().trimEnd();
 }
 
 /** Name, meaning and the line of allowed values of each option in the driver's help. */
@@ -54,30 +51,36 @@ function block(text: string): string {
   return `\`\`\`\n${text.trimEnd()}\n\`\`\``;
 }
 
-function replaced(page: string, name: string, text: string): string {
+function replaced(path: string, page: string, name: string, text: string): string {
   const begin = `<!-- generated: ${name} -->`;
   const end = `<!-- end of generated: ${name} -->`;
   const from = page.indexOf(begin);
   const to = page.indexOf(end);
-  if (from < 0 || to < from) throw new Error(`${kPage} lacks the markers ${begin} and ${end}`);
+  if (from < 0 || to < from) throw new Error(`${path} lacks the markers ${begin} and ${end}`);
   return `${page.slice(0, from + begin.length)}\n${text}\n${page.slice(to)}`;
 }
 
-const before = readFileSync(kPage, 'utf8');
-const parts: Record<string, () => string> = {
-  sidecar: sidecarTable,
-  driver: driverTable,
-  'driver-ignored': driverIgnored,
-  init: () => block(helpOf('build/outrigger-init')),
+const kPages: Record<string, Record<string, () => string>> = {
+  'docs/configuration.md': {
+    sidecar: () => compiled('sidecar/src/config/docs', 'renderConfigTable'),
+    driver: driverTable,
+    'driver-ignored': driverIgnored,
+    init: () => block(helpOf('build/outrigger-init')),
+  },
+  'docs/injection.md': {
+    annotations: () => compiled('operator/src/webhook/annotations', 'renderAnnotationTable'),
+  },
 };
-let page = before;
-for (const [name, make] of Object.entries(parts)) page = replaced(page, name, make());
 
-if (process.argv.includes('--check')) {
-  if (page !== before) {
-    console.error(`${kPage} is not what the programs say: run make docs`);
+for (const [path, parts] of Object.entries(kPages)) {
+  const before = readFileSync(path, 'utf8');
+  let page = before;
+  for (const [name, make] of Object.entries(parts)) page = replaced(path, page, name, make());
+  if (page === before) continue;
+  if (process.argv.includes('--check')) {
+    console.error(`${path} is not what the programs say: run make docs`);
     process.exitCode = 1;
+  } else {
+    writeFileSync(path, page);
   }
-} else {
-  writeFileSync(kPage, page);
 }

@@ -301,6 +301,32 @@ describe('metrics', () => {
   });
 });
 
+describe('leave', () => {
+  it('makes the sidecar not ready, while its apps go on publishing and subscribing', async () => {
+    fixture = await startFixture();
+    const subscriber = fixture.client
+      .subscribe()
+      .write(open('local', { initialCredit: { messages: 100, bytes: 10_000 } }));
+    await subscriber.next((answer) => answer['opened']);
+
+    expect(await fixture.client.call('admin', 'leave')).toEqual({ streams: 1 });
+    expect(await fixture.client.call('admin', 'leave')).toEqual({ streams: 1 });
+    const ready = await get(fixture, '/readyz');
+    expect(ready).toMatchObject({ status: 503 });
+    expect(ready.body).toContain('leaving');
+    expect(await get(fixture, '/livez')).toMatchObject({ status: 200 });
+    expect(await fixture.client.call('admin', 'getStatus')).toMatchObject({ leaving: true, draining: false });
+    expect(await fixture.client.call('health', 'check')).toMatchObject({ status: 'SERVING' });
+
+    const publisher = fixture.client.publish().write(open('local'));
+    await publisher.next((answer) => answer['opened']);
+    publisher.write({ batch: { sequence: 1, messages: [Buffer.from('still here')] } });
+    await publisher.next((answer) => answer['result']);
+    const batch = await subscriber.next((answer) => answer['batch'] as { messages: Buffer[] } | undefined);
+    expect(batch.messages.map(String)).toEqual(['still here']);
+  });
+});
+
 describe('drain', () => {
   it('flushes and ends publishers, then ends subscribers after what they have, then is over', async () => {
     fixture = await startFixture();

@@ -54,6 +54,8 @@ export function sidecarVersion(): string {
   }
 }
 
+const kLeavingReason = 'leaving: the sidecar was told that it will end';
+
 const kSettleMs = 50; // HTTP/2 needs a moment to write the trailers of streams that just ended
 
 class RunningSidecar implements Sidecar {
@@ -68,6 +70,7 @@ class RunningSidecar implements Sidecar {
   private readonly http: HttpServer;
   private httpBound: string | undefined;
   private draining: Promise<void> | undefined;
+  private leaving = false;
 
   constructor(
     private readonly config: Config,
@@ -130,12 +133,17 @@ class RunningSidecar implements Sidecar {
       config,
       messaging: this.messaging,
       health: this.health,
-      admin: adminMethods({ ...shared, drain: () => void this.drain() }),
+      admin: adminMethods({
+        ...shared,
+        isLeaving: () => this.leaving,
+        leave: () => this.leave(),
+        drain: () => void this.drain(),
+      }),
     });
     this.http = new HttpServer({
       metrics: () => metrics.render(),
       metricsType: metrics.contentType,
-      notReady: () => this.notReady(),
+      notReady: () => (this.leaving ? [kLeavingReason, ...this.notServing()] : this.notServing()),
     });
   }
 
@@ -200,6 +208,14 @@ class RunningSidecar implements Sidecar {
     return this.draining;
   }
 
+  /** Not ready from now on; everything else goes on until the drain, health over gRPC too: the apps beside us go by it. */
+  private leave(): void {
+    if (!this.leaving) {
+      this.leaving = true;
+      this.log.info('leaving: no longer ready; open streams go on');
+    }
+  }
+
   private async drainOnce(): Promise<void> {
     const deadline = performance.now() + this.config.drainTimeout;
     this.log.info(
@@ -241,7 +257,7 @@ class RunningSidecar implements Sidecar {
     }
   }
 
-  private notReady(): readonly string[] {
+  private notServing(): readonly string[] {
     const reasons: string[] = [];
     if (this.draining !== undefined) {
       reasons.push('draining: the sidecar shuts down');
@@ -253,7 +269,7 @@ class RunningSidecar implements Sidecar {
   }
 
   private updateHealth(): void {
-    const status = this.notReady().length === 0 ? 'SERVING' : 'NOT_SERVING';
+    const status = this.notServing().length === 0 ? 'SERVING' : 'NOT_SERVING';
     this.health.set('', status);
     this.health.set(kMessagingService, status);
   }

@@ -4,6 +4,7 @@ import { Readable } from 'node:stream';
 import type { CounterSnapshot, NativeTools } from '../native/types';
 import { FakeDriver } from '../testing/fake_native';
 import { startFixture, type Fixture } from '../testing/sidecar_fixture';
+import { leave } from './leave';
 import type { Out } from './output';
 import { pub, type PubOptions } from './pub';
 import { streamTable } from './stream_table';
@@ -150,6 +151,16 @@ describe('stream table', () => {
     expect(streamTable([broken])[0]?.channel).toBe('');
     broken.key.writeInt32LE(5000, 16);
     expect(streamTable([broken])).toHaveLength(1);
+  });
+});
+
+describe('leave', () => {
+  it('tells the sidecar, and says when there is none', async () => {
+    expect(await leave({ address: address(), timeout: 5000, json: true }, out)).toBe(0);
+    expect(lines).toEqual(['{"streams":0}']);
+    expect(await fixture.client.call('admin', 'getStatus')).toMatchObject({ leaving: true });
+    const nobody = leave({ address: 'unix:/nowhere', timeout: 5000 }, out);
+    await expect(nobody).rejects.toThrow('no sidecar answers at unix:/nowhere');
   });
 });
 

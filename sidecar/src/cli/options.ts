@@ -52,13 +52,17 @@ export interface ConnectionOptions {
 }
 
 /** For commands that talk to a sidecar. */
+export function withAddress(command: Command): Command {
+  return command.addOption(
+    new Option('-a, --address <address>', 'gRPC address of the sidecar: unix:/path or host:port')
+      .env('OUTRIGGER_ADDRESS')
+      .default(kDefaultAddress),
+  );
+}
+
+/** For commands that publish or subscribe. */
 export function withConnection(command: Command): Command {
-  return command
-    .addOption(
-      new Option('-a, --address <address>', 'gRPC address of the sidecar: unix:/path or host:port')
-        .env('OUTRIGGER_ADDRESS')
-        .default(kDefaultAddress),
-    )
+  return withAddress(command)
     .option('--channel <uri>', 'an Aeron channel instead of a topic, where the sidecar has allowChannels')
     .option('--stream <id>', 'stream id, with --channel', wholeNumber(-2147483648, 2147483647));
 }

@@ -8,9 +8,19 @@ import { sidecarVersion } from '../server';
 import { bench, type BenchOptions } from './bench';
 import { demo, type DemoOptions } from './demo/demo';
 import { kExit, kExitHelp, statusOf } from './exit';
-import { duration, number, sizeIn, wholeNumber, withConnection, withDirectory, withJson } from './options';
+import {
+  duration,
+  number,
+  sizeIn,
+  wholeNumber,
+  withAddress,
+  withConnection,
+  withDirectory,
+  withJson,
+} from './options';
 import { terminal } from './output';
 import { kStampBytes } from './payload';
+import { leave, type LeaveOptions } from './leave';
 import { pub, type PubOptions } from './pub';
 import { run } from './run_command';
 import { kFormats, sub, type SubOptions } from './sub';
@@ -230,6 +240,17 @@ ${examples(
     )
     .action(async (options: DemoOptions) => {
       report(await demo(options, terminal()));
+    });
+
+  withJson(
+    withAddress(program.command('leave'))
+      .description('tell a sidecar that it will end soon: it is no longer ready, and what is open goes on')
+      .option('-t, --timeout <time>', 'how long it may take to answer', duration, 5000),
+    'the answer',
+  )
+    .addHelpText('after', examples('outrigger leave      what a pod does before it ends (preStop)'))
+    .action(async (options: LeaveOptions) => {
+      report(await leave(options, terminal()));
     });
 
   program.commands.forEach((command) => command.exitOverride().showHelpAfterError('(see --help)'));

@@ -17,7 +17,9 @@ export interface AdminDependencies {
   readonly messaging: MessagingService;
   readonly totals: TopicTotals;
   readonly isDraining: () => boolean;
+  readonly isLeaving: () => boolean;
   readonly backend: () => string;
+  readonly leave: () => void;
   readonly drain: () => void;
 }
 
@@ -61,6 +63,7 @@ export function adminMethods(deps: AdminDependencies): Readonly<Record<string, A
         driverHeartbeatAgeMs: driver?.heartbeatAgeMs ?? 0,
         backend: deps.backend(),
         draining: deps.isDraining(),
+        leaving: deps.isLeaving(),
         topicsError: deps.topics.error ?? '',
         driverLosses: deps.link.stats.losses,
         endpoints: deps.config.endpoints,
@@ -132,6 +135,10 @@ export function adminMethods(deps: AdminDependencies): Readonly<Record<string, A
         bytesLost: loss.bytesLost.toString(),
       })),
     }),
+    Leave: () => {
+      deps.leave();
+      return { streams: deps.messaging.publishers.size + deps.messaging.subscribers.size };
+    },
     Drain: () => {
       deps.drain();
       return { timeoutMs: deps.config.drainTimeout };
