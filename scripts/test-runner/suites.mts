@@ -26,7 +26,7 @@ const kTestTimeoutSeconds = 900;
 /** Failures in more files than this are no accident of a busy machine. */
 const kSecondTries = 3;
 /** Areas of native/test that start no thread: nothing there for ThreadSanitizer to see. */
-const kSingleThreaded = ['net', 'wire', 'init'];
+const kSingleThreaded = ['net', 'wire', 'init', 'frame'];
 const kCores = String(cpus().length);
 
 export const suites: readonly Suite[] = [

@@ -1,0 +1,227 @@
+// SPDX-License-Identifier: Apache-2.0
+// See the header. What the kernel does with slots and statuses: Linux net/packet/af_packet.c, tpacket_snd.
+#include "io/packet/transmit_ring.h"
+
+#include <linux/if_ether.h>
+#include <linux/if_packet.h>
+#include <sys/socket.h>
+
+#include <algorithm>
+
+#include "io/frame/vnet_header.h"
+
+namespace outrigger::io {
+namespace {
+
+// Where the kernel looks for the frame in a slot: behind its own header.
+constexpr uint32_t kSlotHeaderLength = TPACKET2_HDRLEN - sizeof(sockaddr_ll);
+// A train's slot: page-aligned pieces, so that a frame covers at most 16 pages of 4 KiB; an skb takes 17 (MAX_SKB_FRAGS).
+constexpr uint32_t kTrainSlotLength = 64 * 1024;
+
+tpacket2_hdr& headerOf(uint8_t* slot) { return *reinterpret_cast<tpacket2_hdr*>(slot); }
+uint32_t statusOf(uint8_t* slot) {
+  // Above the low bits the kernel may leave timestamp flags.
+  return __atomic_load_n(&headerOf(slot).tp_status, __ATOMIC_ACQUIRE) &
+         (TP_STATUS_SEND_REQUEST | TP_STATUS_SENDING | TP_STATUS_WRONG_FORMAT);
+}
+void setStatus(uint8_t* slot, uint32_t status) { __atomic_store_n(&headerOf(slot).tp_status, status, __ATOMIC_RELEASE); }
+
+}  // namespace
+
+TransmitRing::TransmitRing(UniqueFd fd, const Netdev& netdev, const TransmitRingOptions& options, LinkReader& link)
+    : fd_(std::move(fd)),
+      netdev_(netdev),
+      link_(link),
+      vnetHeader_(options.vnetHeader),
+      trains_(options.trains),
+      dataOffset_(kSlotHeaderLength + (options.vnetHeader ? static_cast<uint32_t>(sizeof(VnetHeader)) : 0U)) {
+  layout_ = layOut(options.trains ? kTrainSlotLength : dataOffset_ + ETH_HLEN + 4 + options.mtu, options.bytes);
+  states_.assign(layout_.slots(), State::kFree);
+}
+
+Result<std::unique_ptr<TransmitRing>> TransmitRing::open(const Netdev& netdev, const TransmitRingOptions& options, LinkReader& link) {
+  auto fd = openPacketSocket(netdev);
+  if (!fd) return fd.error();
+  if (auto r = setPacketOption(fd->get(), PACKET_VERSION, TPACKET_V2, "PACKET_VERSION", netdev); !r) return r.error();
+  if (options.vnetHeader) {
+    if (auto r = setPacketOption(fd->get(), PACKET_VNET_HDR, 1, "PACKET_VNET_HDR", netdev); !r) return r.error();
+  }
+  if (options.bypassQdisc) {
+    if (auto r = setPacketOption(fd->get(), PACKET_QDISC_BYPASS, 1, "PACKET_QDISC_BYPASS", netdev); !r) return r.error();
+  }
+  std::unique_ptr<TransmitRing> ring(new TransmitRing(fd.take(), netdev, options, link));
+  // The kernel charges frames under way against it: as much as the ring holds. Less only makes `flush` take more calls.
+  raiseBuffer(ring->fd_.get(), SO_SNDBUFFORCE, SO_SNDBUF, static_cast<int32_t>(ring->layout_.lengthBytes()));
+  tpacket_req request{};
+  request.tp_block_size = ring->layout_.blockLength;
+  request.tp_block_nr = ring->layout_.blocks;
+  request.tp_frame_size = ring->layout_.slotLength;
+  request.tp_frame_nr = ring->layout_.slots();
+  if (::setsockopt(ring->fd_.get(), SOL_PACKET, PACKET_TX_RING, &request, sizeof(request)) != 0) {
+    return makeError(ErrorCode::kGeneric,
+                     "backend packet on " + netdev.name + ": cannot make a transmit ring of " + std::to_string(request.tp_frame_nr) +
+                         " slots of " + std::to_string(request.tp_frame_size) + " bytes",
+                     errno);
+  }
+  auto memory = PacketRing::map(ring->fd_.get(), ring->layout_.lengthBytes(), "transmit");
+  if (!memory) return memory.error();
+  ring->ring_ = memory.take();
+  if (auto r = bindPacketSocket(ring->fd_.get(), netdev, 0); !r) return r.error();
+  return ring;
+}
+
+void TransmitRing::reclaim() {
+  while (reclaimed_ < sent_ && statusOf(slotAt(reclaimed_)) == TP_STATUS_AVAILABLE) {
+    stateAt(reclaimed_) = State::kFree;
+    ++reclaimed_;
+  }
+}
+
+uint32_t TransmitRing::inUse() {
+  reclaim();
+  return static_cast<uint32_t>(tail_ - reclaimed_);
+}
+
+uint32_t TransmitRing::reserve(std::span<TxFrame> frames, FrameStats& stats) {
+  if (layout_.slots() - (tail_ - reclaimed_) < frames.size()) {
+    if (sent_ != handed_) flush(stats);
+    reclaim();
+  }
+  const auto count = static_cast<uint32_t>(std::min<uint64_t>(frames.size(), layout_.slots() - (tail_ - reclaimed_)));
+  for (uint32_t i = 0; i < count; ++i) {
+    TxFrame& frame = frames[i];
+    frame = TxFrame{};
+    frame.data = slotAt(tail_) + dataOffset_;
+    frame.capacity = capacity();
+    frame.cookie = tail_;
+    stateAt(tail_++) = State::kReserved;
+  }
+  if (count == 0 && !frames.empty()) stats.noBuffer.fetch_add(1, std::memory_order_relaxed);
+  return count;
+}
+
+void TransmitRing::commit(std::span<const TxFrame> frames) {
+  for (const TxFrame& frame : frames) {
+    const uint64_t position = positionOf(frame);
+    uint8_t* slot = slotAt(position);
+    headerOf(slot).tp_len = frame.length;
+    if (vnetHeader_) {
+      const VnetHeader header = vnetHeaderOf(frame);
+      std::memcpy(slot + kSlotHeaderLength, &header, sizeof(header));
+      headerOf(slot).tp_len += static_cast<uint32_t>(sizeof(header));
+    }
+    stateAt(position) = State::kCommitted;
+  }
+}
+
+void TransmitRing::abort(std::span<const TxFrame> frames) {
+  for (const TxFrame& frame : frames) stateAt(positionOf(frame)) = State::kHole;
+  while (tail_ > handed_ && stateAt(tail_ - 1) == State::kHole) stateAt(--tail_) = State::kFree;
+}
+
+// Offers committed frames to the kernel, in order, up to the first that is still being written. A hole takes the content of the next
+// committed frame: a copy, in a case that is as rare as its cause.
+void TransmitRing::handOver() {
+  for (; handed_ < tail_; ++handed_) {
+    if (stateAt(handed_) == State::kReserved) return;
+    if (stateAt(handed_) == State::kHole) {
+      uint64_t from = handed_ + 1;
+      while (from < tail_ && stateAt(from) == State::kHole) ++from;
+      if (from == tail_) {
+        for (; tail_ > handed_; --tail_) stateAt(tail_ - 1) = State::kFree;
+        return;
+      }
+      if (stateAt(from) == State::kReserved) return;
+      headerOf(slotAt(handed_)).tp_len = headerOf(slotAt(from)).tp_len;
+      std::memcpy(slotAt(handed_) + kSlotHeaderLength, slotAt(from) + kSlotHeaderLength, headerOf(slotAt(from)).tp_len);
+      stateAt(from) = State::kHole;
+    }
+    stateAt(handed_) = State::kHanded;
+    setStatus(slotAt(handed_), TP_STATUS_SEND_REQUEST);
+  }
+}
+
+void TransmitRing::noteSent(FrameStats& stats) {
+  int64_t frames = 0;
+  int64_t bytes = 0;
+  for (; sent_ < handed_; ++sent_) {
+    const uint32_t status = statusOf(slotAt(sent_));
+    if (status == TP_STATUS_SEND_REQUEST || status == TP_STATUS_WRONG_FORMAT) break;
+    ++frames;
+    bytes += headerOf(slotAt(sent_)).tp_len - (dataOffset_ - kSlotHeaderLength);
+  }
+  stats.transmittedFrames.fetch_add(frames, std::memory_order_relaxed);
+  stats.transmittedBytes.fetch_add(bytes, std::memory_order_relaxed);
+}
+
+// Takes what the kernel has not taken back from it: it reads slots only within a call of ours.
+void TransmitRing::takeBack(uint64_t from) {
+  for (uint64_t position = from; position < handed_; ++position) {
+    setStatus(slotAt(position), TP_STATUS_AVAILABLE);
+    stateAt(position) = State::kCommitted;
+  }
+  handed_ = from;
+}
+
+void TransmitRing::discardUnsent(FrameStats& stats) {
+  takeBack(sent_);
+  for (uint64_t position = sent_; position < tail_; ++position) {
+    if (stateAt(position) != State::kCommitted) continue;
+    stateAt(position) = State::kHole;
+    stats.transmitErrors.fetch_add(1, std::memory_order_relaxed);
+  }
+  handOver();
+}
+
+// After a refused call. True: worth another one.
+bool TransmitRing::recover(int err, FrameStats& stats) {
+  if (sent_ < handed_ && statusOf(slotAt(sent_)) == TP_STATUS_WRONG_FORMAT) {
+    stats.transmitErrors.fetch_add(1, std::memory_order_relaxed);
+    const uint64_t refused = sent_;
+    takeBack(refused);
+    stateAt(refused) = State::kHole;
+    handOver();
+    return sent_ < handed_;
+  }
+  switch (err) {
+    case EINTR:
+      return true;
+    case ENETDOWN:  // administratively down
+    case ENXIO:     // removed
+    case ENODEV:
+      discardUnsent(stats);
+      return false;
+    case ENOBUFS:
+      // The device's queue is full, or it has no carrier and drops: then nothing would ever make room.
+      if (!link_.isUp()) {
+        discardUnsent(stats);
+        return false;
+      }
+      // Without a qdisc a train must be the device's to cut; one that lost the ability drops each of them.
+      if (trains_ && !lostBypass_.load(std::memory_order_relaxed) && !netdevFeature(netdev_, "tx-udp-segmentation")) {
+        const int off = 0;
+        ::setsockopt(fd_.get(), SOL_PACKET, PACKET_QDISC_BYPASS, &off, sizeof(off));
+        lostBypass_.store(true, std::memory_order_relaxed);
+        return true;
+      }
+      return false;
+    default:
+      return false;
+  }
+}
+
+bool TransmitRing::flush(FrameStats& stats) {
+  handOver();
+  while (sent_ < handed_) {
+    const ssize_t result = ::send(fd_.get(), nullptr, 0, MSG_DONTWAIT | MSG_NOSIGNAL);
+    const int err = result < 0 ? errno : 0;
+    const uint64_t before = sent_;
+    noteSent(stats);
+    if (sent_ == handed_) break;
+    if (err == 0 && sent_ != before) continue;  // stopped half way by the send buffer
+    if (!recover(err, stats)) return sent_ == handed_;
+  }
+  return true;
+}
+
+}  // namespace outrigger::io
