@@ -83,6 +83,20 @@ Result<void> configure(const EndpointConfig& config, const UdpSocketOptions& opt
       return failed(config, "cannot bind to interface '" + config.interfaceName + "'", errno);
     }
   }
+  if (options.freeBind) {
+    if (auto r = v6 ? setInt(config, fd, IPPROTO_IPV6, IPV6_FREEBIND, 1, "IPV6_FREEBIND")
+                    : setInt(config, fd, IPPROTO_IP, IP_FREEBIND, 1, "IP_FREEBIND");
+        !r) {
+      return r;
+    }
+  }
+  if (options.receiveErrors) {
+    if (auto r = v6 ? setInt(config, fd, IPPROTO_IPV6, IPV6_RECVERR, 1, "IPV6_RECVERR")
+                    : setInt(config, fd, IPPROTO_IP, IP_RECVERR, 1, "IP_RECVERR");
+        !r) {
+      return r;
+    }
+  }
   if (options.coalescing || isTakenOver(config)) {
     if (auto r = setInt(config, fd, SOL_UDP, UDP_GRO, options.coalescing ? 1 : 0, "UDP_GRO"); !r) return r;
   }

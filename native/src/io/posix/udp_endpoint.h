@@ -14,6 +14,8 @@ namespace outrigger::io {
 struct UdpSocketOptions {
   bool coalescing = false;  // UDP_GRO
   int32_t busyPollUs = 0;
+  bool freeBind = false;       // IP_FREEBIND: the address need not be one of this host's
+  bool receiveErrors = false;  // IP_RECVERR: ICMP errors are queued with the address that they are about
 };
 
 class UdpEndpoint final : public Endpoint {

@@ -1,0 +1,212 @@
+// SPDX-License-Identifier: Apache-2.0
+// NetStack's life: opening, endpoints, next hops, upkeep. The ways of datagrams are in net_stack_receive.cc, net_stack_transmit.cc and
+// net_stack_paths.cc.
+#include "io/stack/net_stack.h"
+
+#include <sys/epoll.h>
+
+#include <algorithm>
+
+namespace outrigger::io {
+namespace {
+
+constexpr size_t kExpectedEndpoints = 256;  // attaching up to this many allocates nothing
+constexpr uint32_t kCopyBlocks = 512;       // 32 MiB of address space: four endpoints with full queues of the longest trains
+constexpr uint32_t kMaxTrainSegments = 64;  // UDP_MAX_SEGMENTS of kernels before 6.9
+constexpr uint32_t kMaxTrainBytes = 65507;  // what one IPv4 packet can carry as UDP
+constexpr int64_t kUpkeepIntervalNs = 1'000'000'000;
+
+std::atomic<uint64_t> nextEndpointId{1};
+
+bool isUnspecified(const SockAddr& address) { return net::IpAddress::of(address).unspecified(); }
+
+Caps capsOf(const FrameCaps& device) {
+  Caps caps;
+  caps.name = device.name;
+  // Slices of many datagrams are cut here where the device can't: one call for all of them either way.
+  caps.segmentationOffload = true;
+  caps.receiveCoalescing = device.receiveTrains;
+  caps.maxTrainLengthBytes = kMaxTrainBytes;
+  caps.maxTrainSegments = kMaxTrainSegments;
+  caps.reason = device.reason;
+  return caps;
+}
+
+}  // namespace
+
+StackEndpoint::StackEndpoint(std::shared_ptr<NetStack> stack, uint32_t face, std::unique_ptr<UdpEndpoint> reserved,
+                             const EndpointConfig& config)
+    : stack_(std::move(stack)),
+      face_(face),
+      id_(nextEndpointId.fetch_add(1, std::memory_order_relaxed)),
+      reserved_(std::move(reserved)),
+      ip_(net::IpAddress::of(reserved_->localAddress())),
+      port_(reserved_->localAddress().port()),
+      wildcard_(isUnspecified(reserved_->localAddress())),
+      hopLimit_(config.ttl > 0 ? static_cast<uint8_t>(std::min(config.ttl, 255)) : uint8_t{64}) {}
+
+StackEndpoint::~StackEndpoint() {
+  // What can't be taken out of the device's filter is dropped by the stack, which no longer knows the port.
+  static_cast<void>(stack_->device().unsteer({localAddress()}));
+}
+
+StackNextHop::StackNextHop(std::shared_ptr<NetStack> stack, StackEndpoint& endpoint, const SockAddr& destination)
+    : NextHop(destination), stack_(std::move(stack)) {
+  stack_->ask(path, endpoint, destination);
+  stack_->tables().watch(path.cell);
+}
+
+StackNextHop::~StackNextHop() { stack_->tables().forget(path.cell); }
+
+NetStack::NetStack(std::unique_ptr<FrameIo> device, std::shared_ptr<net::KernelTables> tables, const StackOptions& options)
+    : device_(std::move(device)),
+      tables_(std::move(tables)),
+      options_(options),
+      caps_(capsOf(device_->caps())),
+      faces_(options.faces),
+      copies_(kCopyBlocks),
+      controlPaths_(std::make_unique<Path[]>(kControlPaths)) {}
+
+Result<std::shared_ptr<NetStack>> NetStack::create(std::unique_ptr<FrameIo> device, std::shared_ptr<net::KernelTables> tables,
+                                                   const StackOptions& options) {
+  std::shared_ptr<NetStack> stack(new NetStack(std::move(device), std::move(tables), options));
+  if (auto r = stack->open(); !r) return r.error();
+  return stack;
+}
+
+NetStack::~NetStack() {
+  for (uint32_t i = 0; i < kControlPaths; ++i) tables_->forget(controlPaths_[i].cell);
+  RxBurst none;
+  for (uint32_t i = 0; i < faces_.size(); ++i) release(i, none);
+}
+
+Result<void> NetStack::open() {
+  const auto failed = [this](const std::string& what, int err) {
+    return makeError(ErrorCode::kGeneric, "backend " + caps_.name + ": " + what, err);
+  };
+  if (!copies_.valid()) return failed("cannot map " + std::to_string(kCopyBlocks) + " blocks of 64 KiB", errno);
+  link_ = device_->link();
+  if (link_.gone) return failed("its device can't be used: " + link_.reason, 0);
+  rules_ = {link_.mac, options_.vlan};
+  addresses_.reserve(net::KernelTables::kMaxLocalAddresses);
+  for (Face& face : faces_) {
+    face.attached.reserve(kExpectedEndpoints);
+    face.kernelSlots = std::make_unique<ReceiveSlots>(options_.receiveSlots);
+    if (!face.kernelSlots->valid()) return failed("cannot map receive slots of 64 KiB", errno);
+    face.kernelEpoll = UniqueFd(::epoll_create1(EPOLL_CLOEXEC));
+    face.waitEpoll = UniqueFd(::epoll_create1(EPOLL_CLOEXEC));
+    if (!face.kernelEpoll.valid() || !face.waitEpoll.valid()) return failed("cannot create an epoll descriptor", errno);
+    epoll_event event{};
+    event.events = EPOLLIN;
+    if (::epoll_ctl(face.waitEpoll.get(), EPOLL_CTL_ADD, face.kernelEpoll.get(), &event) != 0) return failed("cannot nest epoll", errno);
+    if (const int handle = device_->waitHandle(); handle >= 0) {
+      if (::epoll_ctl(face.waitEpoll.get(), EPOLL_CTL_ADD, handle, &event) != 0) {
+        return failed("cannot wait for the device with epoll", errno);
+      }
+    }
+  }
+  for (uint32_t i = 0; i < kControlPaths; ++i) tables_->watch(controlPaths_[i].cell);
+  return {};
+}
+
+Result<std::unique_ptr<Endpoint>> NetStack::openEndpoint(uint32_t face, const EndpointConfig& config) {
+  UdpSocketOptions socketOptions;
+  socketOptions.receiveErrors = true;
+  // Where the kernel does not own the device it does not have the address either, and the port is reserved all the same.
+  socketOptions.freeBind = !device_->caps().kernelOwnsDevice;
+  auto reserved = UdpEndpoint::open(config, socketOptions);
+  if (!reserved) return reserved.error();
+  const SockAddr local = (*reserved)->localAddress();
+  if (auto steered = device_->steer({local}); !steered) {
+    Error error = steered.error();
+    error.code = ErrorCode::kChannelEndpointError;
+    error.message = "UDP endpoint " + local.toString() + ": backend " + caps_.name + " can't receive for it: " + error.message;
+    return error;
+  }
+  return std::unique_ptr<Endpoint>(std::make_unique<StackEndpoint>(shared_from_this(), face, reserved.take(), config));
+}
+
+Result<std::unique_ptr<NextHop>> NetStack::resolve(Endpoint& endpoint, const SockAddr& destination) {
+  if (destination.family() != endpoint.localAddress().family()) {
+    return makeError(ErrorCode::kInvalidChannel, "destination " + destination.toString() + " is of another address family than endpoint " +
+                                                     endpoint.localAddress().toString());
+  }
+  if (destination.port() == 0) {
+    return makeError(ErrorCode::kInvalidChannel, "destination " + destination.toString() + " has port 0: name the port to send to");
+  }
+  return std::unique_ptr<NextHop>(std::make_unique<StackNextHop>(shared_from_this(), static_cast<StackEndpoint&>(endpoint), destination));
+}
+
+void NetStack::attach(Endpoint& base) {
+  auto& endpoint = static_cast<StackEndpoint&>(base);
+  if (endpoint.attachIndex != StackEndpoint::kNotAttached) return;
+  Face& face = faces_[endpoint.face()];
+  endpoint.attachIndex = face.attached.size();
+  face.attached.push_back(&endpoint);
+  StackEndpoint*& bucket = ports_[endpoint.port() % kPortBuckets];
+  endpoint.nextOfBucket = bucket;
+  bucket = &endpoint;
+  epoll_event event{};
+  event.events = EPOLLIN;
+  event.data.ptr = &endpoint;
+  ::epoll_ctl(face.kernelEpoll.get(), EPOLL_CTL_ADD, endpoint.reserved().fd(), &event);
+}
+
+void NetStack::detach(Endpoint& base) {
+  auto& endpoint = static_cast<StackEndpoint&>(base);
+  if (endpoint.attachIndex == StackEndpoint::kNotAttached) return;
+  Face& face = faces_[endpoint.face()];
+  ::epoll_ctl(face.kernelEpoll.get(), EPOLL_CTL_DEL, endpoint.reserved().fd(), nullptr);
+  StackEndpoint** link = &ports_[endpoint.port() % kPortBuckets];
+  while (*link != &endpoint) link = &(*link)->nextOfBucket;
+  *link = endpoint.nextOfBucket;
+  endpoint.nextOfBucket = nullptr;
+  StackEndpoint* last = face.attached.back();
+  face.attached[endpoint.attachIndex] = last;
+  last->attachIndex = endpoint.attachIndex;
+  face.attached.pop_back();
+  endpoint.attachIndex = StackEndpoint::kNotAttached;
+  while (endpoint.hasWaiting()) {
+    const Held held = endpoint.front().held;
+    if (held.block == CopyPool::kNone) --heldFrames_;
+    endpoint.pop();
+    --face.waiting;
+    drop(held);
+  }
+  giveBackDropped();
+  forgetControlPaths(endpoint);
+  endpoint.takeReservedStats();
+  face.detachedTotals.add(endpoint.stats);
+}
+
+IoTotals NetStack::totals(uint32_t index) const {
+  const Face& face = faces_[index];
+  IoTotals totals = face.detachedTotals;
+  for (const StackEndpoint* endpoint : face.attached) totals.add(endpoint->stats);
+  return totals;
+}
+
+bool NetStack::arm(uint32_t index) {
+  Face& face = faces_[index];
+  if (face.waiting > 0) return false;
+  epoll_event event{};
+  if (::epoll_wait(face.kernelEpoll.get(), &event, 1, 0) > 0) {
+    face.kernelReady = true;
+    return false;
+  }
+  return device_->arm();
+}
+
+void NetStack::upkeep(int64_t nowNs) {
+  if (lastUpkeepNs_ != 0 && nowNs - lastUpkeepNs_ < kUpkeepIntervalNs) return;
+  lastUpkeepNs_ = nowNs;
+  device_->refreshStats();
+  const LinkState link = device_->link();
+  if (link.generation != link_.generation) {
+    rules_.ownMac = link.mac;
+    ++version_;
+  }
+  link_ = link;
+}
+
+}  // namespace outrigger::io

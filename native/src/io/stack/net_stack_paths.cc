@@ -1,0 +1,120 @@
+// SPDX-License-Identifier: Apache-2.0
+// Paths: what is asked of the tables, what becomes of an answer, and the small table of paths that control frames take to wherever they answer.
+#include <algorithm>
+
+#include "io/stack/net_stack.h"
+
+namespace outrigger::io {
+namespace {
+
+// Places that a control destination may take in the table.
+constexpr uint32_t kProbes = 8;
+// A destination that was not sent to for this long gives its place away: twice the interval at which an idle stream still speaks.
+constexpr int64_t kPathIdleNs = 10'000'000'000;
+
+uint32_t scopeOf(const SockAddr& address) {
+  return address.isV6() ? reinterpret_cast<const sockaddr_in6*>(&address.storage)->sin6_scope_id : 0;
+}
+
+}  // namespace
+
+void NetStack::ask(Path& path, const StackEndpoint& endpoint, const SockAddr& destination) const {
+  path.destination = destination;
+  path.destinationIp = net::IpAddress::of(destination);
+  path.endpointId = endpoint.id();
+  path.cellVersion = UINT64_MAX;
+  path.lastKernelNs = 0;
+  net::RouteQuestion question;
+  question.number = ++path.question;
+  question.scopeInterface = scopeOf(destination);
+  question.deviceInterface = device_->caps().interfaceIndex;
+  question.destination = path.destinationIp;
+  question.source = endpoint.ip();
+  path.cell.question.store(question);
+}
+
+void NetStack::refreshPath(Path& path, const StackEndpoint& endpoint) {
+  if (!path.cell.used.load(std::memory_order_relaxed)) {
+    path.cell.used.store(true, std::memory_order_relaxed);
+    tables_->refresh(path.cell);
+  }
+  path.lastUsedNs = nowNs_;
+  if (path.cell.answer.version() == path.cellVersion && path.stackVersion == version_) return;
+  net::RouteAnswer answer;
+  if (!path.cell.answer.tryLoad(answer, path.cellVersion)) return;  // being written: what was right a moment ago will do
+  path.stackVersion = version_;
+  rebuildPath(path, endpoint, answer);
+}
+
+void NetStack::rebuildPath(Path& path, const StackEndpoint& endpoint, const net::RouteAnswer& answer) {
+  stats_.add(StackCounter::kPathChanges);
+  const FrameCaps& device = device_->caps();
+  path.confirm = false;
+  path.maxPayload = 0;
+  path.pathMtu = answer.mtu;
+  // Whatever is not ours to send the kernel sends, and says so when it can't either.
+  path.state = device.kernelOwnsDevice ? PathState::kKernel : PathState::kNeighbour;
+  if (answer.question != path.question || answer.route == net::RouteState::kUnknown) return;
+  if (answer.route != net::RouteState::kForward || answer.interfaceIndex != device.interfaceIndex ||
+      answer.source.family != path.destinationIp.family || answer.source.unspecified()) {
+    if (!device.kernelOwnsDevice) path.state = PathState::kNowhere;
+    return;
+  }
+  if (answer.neighbour == net::NeighbourState::kMissing) {
+    path.state = PathState::kNeighbour;
+    return;
+  }
+  FlowAddresses flow;
+  flow.sourceMac = link_.mac;
+  flow.destinationMac = answer.mac;
+  flow.vlan = options_.vlan;
+  flow.source = answer.source;
+  flow.destination = path.destinationIp;
+  flow.sourcePort = endpoint.port();
+  flow.destinationPort = path.destination.port();
+  flow.hopLimit = endpoint.hopLimit();
+  path.header.build(flow);
+  const uint32_t mtu = answer.mtu == 0 ? link_.mtu : std::min(answer.mtu, link_.mtu);
+  path.pathMtu = mtu;
+  const uint32_t longest = device.transmitBufferLength * std::max<uint32_t>(device.maxTransmitPieces, 1);
+  if (mtu <= path.header.ipOverhead() || longest <= path.header.length()) return;  // too narrow for anything: the kernel's answer counts
+  path.maxPayload = std::min(mtu - path.header.ipOverhead(), longest - path.header.length());
+  path.confirm = answer.neighbour == net::NeighbourState::kStale;
+  path.state = PathState::kDevice;
+}
+
+Path* NetStack::controlPath(StackEndpoint& endpoint, const SockAddr& destination) {
+  const uint64_t hash = destination.hash() ^ (endpoint.id() * 0x9E3779B97F4A7C15ULL);
+  Path* oldest = nullptr;
+  for (uint32_t i = 0; i < kProbes; ++i) {
+    Path& path = controlPaths_[(hash + i) % kControlPaths];
+    if (path.endpointId == endpoint.id() && path.destination == destination) return &path;
+    if (oldest == nullptr || (oldest->endpointId != 0 && (path.endpointId == 0 || path.lastUsedNs < oldest->lastUsedNs))) oldest = &path;
+  }
+  if (oldest->endpointId != 0 && nowNs_ - oldest->lastUsedNs < kPathIdleNs) return nullptr;
+  ask(*oldest, endpoint, destination);
+  oldest->cell.used.store(true, std::memory_order_relaxed);
+  tables_->refresh(oldest->cell);
+  return oldest;
+}
+
+void NetStack::forgetControlPaths(const StackEndpoint& endpoint) {
+  for (uint32_t i = 0; i < kControlPaths; ++i) {
+    Path& path = controlPaths_[i];
+    if (path.endpointId != endpoint.id()) continue;
+    path.endpointId = 0;
+    net::RouteQuestion nothing;
+    nothing.number = ++path.question;
+    path.cell.question.store(nothing);
+    tables_->refresh(path.cell);
+  }
+}
+
+void NetStack::refreshRoutesTo(const net::IpAddress& destination) {
+  for (uint32_t i = 0; i < kControlPaths; ++i) {
+    Path& path = controlPaths_[i];
+    if (path.endpointId != 0 && path.destinationIp == destination) tables_->refresh(path.cell);
+  }
+}
+
+}  // namespace outrigger::io

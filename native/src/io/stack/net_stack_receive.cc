@@ -1,0 +1,315 @@
+// SPDX-License-Identifier: Apache-2.0
+// The way of a received frame to its endpoint: from the device, from an endpoint's queue, or through the reserved sockets.
+#include <sys/epoll.h>
+
+#include <algorithm>
+
+#include "io/posix/socket_io_base.h"
+#include "io/stack/net_stack.h"
+
+namespace outrigger::io {
+namespace {
+
+// Buffers taken in one call, at the least: a frame of the longest IP packet in buffers of 2 KiB is 33 of them, and must come whole.
+constexpr uint32_t kMinBatch = 40;
+// The reserved sockets carry what is rare. Looking costs a system call: on a busy device once in this many polls.
+constexpr uint32_t kPollsPerKernelLook = 16;
+// Buffers of the device that waiting datagrams may keep: a quarter of a small ring. More are copied out.
+constexpr uint32_t kMaxHeldFrames = 64;
+constexpr int kMaxEvents = 16;
+constexpr int kMaxErrorsPerLook = 64;
+
+void writeAddress(SockAddr& to, const net::IpAddress& ip, uint16_t port, uint32_t interfaceIndex) {
+  if (ip.isV6()) {
+    auto* in6 = reinterpret_cast<sockaddr_in6*>(&to.storage);
+    in6->sin6_family = AF_INET6;
+    in6->sin6_port = htons(port);
+    in6->sin6_flowinfo = 0;
+    std::memcpy(&in6->sin6_addr, ip.bytes.data(), 16);
+    in6->sin6_scope_id = ip.isLinkLocalV6() ? interfaceIndex : 0;
+    to.length = sizeof(sockaddr_in6);
+  } else {
+    auto* in = reinterpret_cast<sockaddr_in*>(&to.storage);
+    in->sin_family = AF_INET;
+    in->sin_port = htons(port);
+    std::memcpy(&in->sin_addr, ip.bytes.data(), 4);
+    to.length = sizeof(sockaddr_in);
+  }
+}
+
+}  // namespace
+
+void NetStack::drop(const Held& held) {
+  if (held.block != CopyPool::kNone) {
+    copies_.give(held.block);
+  } else if (held.frame.data != nullptr) {
+    if (returningCount_ == returning_.size()) giveBackDropped();
+    returning_[returningCount_++] = held.frame;
+  }
+}
+
+void NetStack::giveBackDropped() {
+  if (returningCount_ > 0) device_->giveBack({returning_.data(), returningCount_});
+  returningCount_ = 0;
+}
+
+void NetStack::release(uint32_t index, RxBurst& burst) {
+  Face& face = faces_[index];
+  burst.count = 0;
+  for (uint32_t i = 0; i < face.used; ++i) {
+    drop(face.slots[i].held);
+    face.slots[i].held = {};
+  }
+  face.used = 0;
+  giveBackDropped();
+}
+
+uint32_t NetStack::poll(uint32_t index, RxBurst& burst, int64_t nowNs) {
+  Face& face = faces_[index];
+  release(index, burst);
+  nowNs_ = nowNs;
+  upkeep(nowNs);
+  uint32_t datagrams = serveWaiting(face, burst);
+  if (burst.count < RxBurst::kMaxPackets) datagrams += readDevice(face, index, burst);
+  giveBackDropped();
+  ++face.pollsSinceKernel;
+  if (burst.count < RxBurst::kMaxPackets && (burst.count == 0 || face.kernelReady || face.pollsSinceKernel >= kPollsPerKernelLook)) {
+    datagrams += readKernel(face, burst);
+  }
+  return datagrams;
+}
+
+uint32_t NetStack::appendPacket(Face& face, RxBurst& burst, StackEndpoint& endpoint, const Waiting& entry) {
+  Face::Slot& slot = face.slots[burst.count];
+  const uint32_t interfaceIndex = device_->caps().interfaceIndex;
+  slot.held = entry.held;
+  writeAddress(slot.source, entry.source, entry.sourcePort, interfaceIndex);
+  RxPacket& packet = burst.packets[burst.count];
+  packet.data = entry.data;
+  packet.length = entry.length;
+  packet.segmentLength = entry.segmentLength;
+  packet.endpoint = &endpoint;
+  packet.source = &slot.source;
+  packet.destination = &endpoint.localAddress();
+  if (endpoint.wildcard()) {
+    writeAddress(slot.destination, entry.destination, endpoint.port(), interfaceIndex);
+    packet.destination = &slot.destination;
+  }
+  face.used = static_cast<uint32_t>(++burst.count);
+  return datagramCount(entry.length, entry.segmentLength);
+}
+
+// One of each endpoint's in turn, until the burst is full or nothing waits.
+uint32_t NetStack::serveWaiting(Face& face, RxBurst& burst) {
+  uint32_t datagrams = 0;
+  while (face.waiting > 0 && burst.count < RxBurst::kMaxPackets) {
+    if (face.nextWaiting >= face.attached.size()) face.nextWaiting = 0;
+    StackEndpoint& endpoint = *face.attached[face.nextWaiting++];
+    if (!endpoint.hasWaiting()) continue;
+    const Waiting entry = endpoint.front();
+    endpoint.pop();
+    --face.waiting;
+    if (entry.held.block == CopyPool::kNone) --heldFrames_;
+    datagrams += appendPacket(face, burst, endpoint, entry);
+  }
+  return datagrams;
+}
+
+// Holds the device's buffer while few are held, copies when more are, drops when the endpoint has more than its receive buffer waiting.
+void NetStack::wait(StackEndpoint& endpoint, const Waiting& entry) {
+  const auto full = [&] {
+    endpoint.stats.receiveQueueDrops.fetch_add(datagramCount(entry.length, entry.segmentLength), std::memory_order_relaxed);
+    stats_.add(StackCounter::kQueueFullDrops);
+    drop(entry.held);
+  };
+  if (endpoint.waitingCount() == StackEndpoint::kMaxWaiting ||
+      (endpoint.hasWaiting() && endpoint.waitingBytes() + entry.length > endpoint.receiveBufferBytes())) {
+    return full();
+  }
+  Waiting kept = entry;
+  if (entry.held.block == CopyPool::kNone) {
+    if (heldFrames_ < kMaxHeldFrames) {
+      ++heldFrames_;
+    } else {
+      const int32_t block = copies_.take();
+      if (block == CopyPool::kNone) return full();
+      uint8_t* copy = copies_.data(block);
+      std::memcpy(copy, entry.data, entry.length);
+      drop(entry.held);
+      kept.held = {{}, block};
+      kept.data = copy;
+    }
+  }
+  stats_.add(StackCounter::kStashedDatagrams, datagramCount(entry.length, entry.segmentLength));
+  endpoint.push(kept);
+  ++faces_[endpoint.face()].waiting;
+}
+
+bool NetStack::linearise(std::span<const RxFrame> pieces, int32_t& block, RxFrame& whole) {
+  size_t length = 0;
+  for (const RxFrame& piece : pieces) length += piece.length;
+  block = length <= CopyPool::kBlockLength ? copies_.take() : CopyPool::kNone;
+  if (block == CopyPool::kNone) return false;
+  whole = pieces.front();
+  uint8_t* at = copies_.data(block);
+  whole.data = at;
+  whole.length = static_cast<uint32_t>(length);
+  whole.more = false;
+  for (const RxFrame& piece : pieces) {
+    std::memcpy(at, piece.data, piece.length);
+    at += piece.length;
+  }
+  return true;
+}
+
+uint32_t NetStack::readDevice(Face& face, uint32_t index, RxBurst& burst) {
+  const auto room = static_cast<uint32_t>(RxBurst::kMaxPackets - burst.count);
+  const uint32_t count = device_->receive({received_.data(), std::clamp(room, kMinBatch, kMaxBatch)});
+  uint32_t datagrams = 0;
+  for (uint32_t i = 0; i < count;) {
+    uint32_t pieces = 1;
+    while (received_[i + pieces - 1].more && i + pieces < count) ++pieces;
+    if (pieces == 1 && !received_[i].more) {
+      onFrame(face, index, burst, {received_[i], CopyPool::kNone}, received_[i], datagrams);
+    } else {
+      Held held;
+      RxFrame whole;
+      if (linearise({received_.data() + i, pieces}, held.block, whole)) {
+        stats_.add(StackCounter::kLinearisedFrames);
+        onFrame(face, index, burst, held, whole, datagrams);
+      } else {
+        stats_.add(StackCounter::kOversizedFrames);
+      }
+      for (uint32_t k = i; k < i + pieces; ++k) drop({received_[k], CopyPool::kNone});
+    }
+    i += pieces;
+  }
+  return datagrams;
+}
+
+void NetStack::onFrame(Face& face, uint32_t index, RxBurst& burst, const Held& held, const RxFrame& frame, uint32_t& datagrams) {
+  ParsedFrame parsed;
+  parseFrame(frame, rules_, parsed);
+  if (parsed.kind == FrameKind::kDatagram) {
+    onDatagram(face, index, burst, held, parsed, frame.segmentLength, datagrams);
+    return;
+  }
+  onOther(parsed);
+  drop(held);
+}
+
+void NetStack::onOther(const ParsedFrame& parsed) {
+  // ARP, NDP and ICMP are the kernel's business wherever it owns the device: it has its own copy of them.
+  stats_.add(parsed.kind == FrameKind::kDropped ? parsed.reason : StackCounter::kOtherProtocolPackets);
+}
+
+bool NetStack::isLocal(const net::IpAddress& address) {
+  if (const uint64_t version = tables_->addressVersion(); version != addressVersion_ && tables_->copyAddresses(addresses_)) {
+    addressVersion_ = version;
+  }
+  return std::any_of(addresses_.begin(), addresses_.end(), [&](const net::LocalAddress& each) { return each.address == address; });
+}
+
+StackEndpoint* NetStack::findEndpoint(const ParsedFrame& parsed) {
+  StackEndpoint* any = nullptr;
+  bool otherAddress = false;
+  for (StackEndpoint* endpoint = ports_[parsed.destinationPort % kPortBuckets]; endpoint != nullptr; endpoint = endpoint->nextOfBucket) {
+    if (endpoint->port() != parsed.destinationPort || endpoint->ip().family != parsed.destination.family) continue;
+    if (endpoint->ip() == parsed.destination) return endpoint;
+    if (endpoint->wildcard()) {
+      any = endpoint;
+    } else {
+      otherAddress = true;
+    }
+  }
+  if (any != nullptr && isLocal(parsed.destination)) return any;
+  stats_.add(any != nullptr || otherAddress ? StackCounter::kOtherAddressDatagrams : StackCounter::kOtherPortDatagrams);
+  return nullptr;
+}
+
+void NetStack::onDatagram(Face& face, uint32_t index, RxBurst& burst, const Held& held, const ParsedFrame& parsed, uint32_t segmentLength,
+                          uint32_t& datagrams) {
+  StackEndpoint* endpoint = findEndpoint(parsed);
+  if (endpoint == nullptr) return drop(held);
+  if (parsed.length == 0) {
+    endpoint->stats.emptyDatagrams.fetch_add(1, std::memory_order_relaxed);
+    return drop(held);
+  }
+  Waiting entry;
+  entry.held = held;
+  entry.data = parsed.body;
+  entry.length = parsed.length;
+  entry.segmentLength = segmentLength == 0 ? parsed.length : std::min(segmentLength, parsed.length);
+  entry.source = parsed.source;
+  entry.destination = parsed.destination;
+  entry.sourcePort = parsed.sourcePort;
+  stats_.add(StackCounter::kDatagramsReceived, datagramCount(entry.length, entry.segmentLength));
+  if (entry.segmentLength < entry.length) stats_.add(StackCounter::kTrainsReceived);
+  // What waits already goes first.
+  if (endpoint->face() == index && burst.count < RxBurst::kMaxPackets && !endpoint->hasWaiting()) {
+    datagrams += appendPacket(face, burst, *endpoint, entry);
+  } else {
+    wait(*endpoint, entry);
+  }
+}
+
+uint32_t NetStack::readKernel(Face& face, RxBurst& burst) {
+  face.pollsSinceKernel = 0;
+  face.kernelReady = false;
+  std::array<epoll_event, kMaxEvents> events;
+  ReceiveSlots& slots = *face.kernelSlots;
+  const int ready = ::epoll_wait(face.kernelEpoll.get(), events.data(), std::min<int>(kMaxEvents, static_cast<int>(slots.count())), 0);
+  uint32_t datagrams = 0;
+  slots.prepare(face.kernelSlotsUsed);
+  uint32_t slot = 0;
+  for (int i = 0; i < ready; ++i) {
+    auto& endpoint = *static_cast<StackEndpoint*>(events[static_cast<size_t>(i)].data.ptr);
+    if ((events[static_cast<size_t>(i)].events & EPOLLERR) != 0) readErrors(endpoint);
+    const auto room = static_cast<uint32_t>(RxBurst::kMaxPackets - burst.count);
+    const uint32_t share = std::min(room, (slots.count() - slot) / static_cast<uint32_t>(ready - i));
+    if (share == 0) break;
+    int received = -1;
+    for (int attempt = 0; attempt < 2; ++attempt) {
+      received = ::recvmmsg(endpoint.reserved().fd(), slots.headers(slot), share, MSG_DONTWAIT, nullptr);
+      if (received >= 0 || isWouldBlock(errno)) break;
+      // An error of an earlier send, reported late: it is in the error queue, and the next datagram is none the worse.
+    }
+    for (int k = 0; k < received; ++k, ++slot) {
+      RxPacket& packet = burst.packets[burst.count];
+      if (!slots.read(slot, slots.headers(slot)->msg_len, endpoint.reserved(), packet)) continue;
+      packet.endpoint = &endpoint;
+      stats_.add(StackCounter::kKernelDatagrams);
+      // The slot of the burst holds nothing of the device's.
+      face.slots[burst.count].held = {};
+      face.used = static_cast<uint32_t>(++burst.count);
+      datagrams += datagramCount(packet.length, packet.segmentLength);
+    }
+    endpoint.takeReservedStats();
+  }
+  face.kernelSlotsUsed = slot;
+  return datagrams;
+}
+
+// ICMP errors about what the endpoint sent, whichever way it went: the kernel finds the socket by the ports in the message.
+void NetStack::readErrors(StackEndpoint& endpoint) {
+  for (int i = 0; i < kMaxErrorsPerLook; ++i) {
+    SockAddr destination;
+    alignas(cmsghdr) std::array<uint8_t, 256> control{};
+    uint8_t ignored[64];
+    iovec vector{ignored, sizeof(ignored)};
+    msghdr header{};
+    header.msg_name = &destination.storage;
+    header.msg_namelen = sizeof(destination.storage);
+    header.msg_iov = &vector;
+    header.msg_iovlen = 1;
+    header.msg_control = control.data();
+    header.msg_controllen = control.size();
+    if (::recvmsg(endpoint.reserved().fd(), &header, MSG_ERRQUEUE | MSG_DONTWAIT) < 0) return;
+    endpoint.stats.sendErrors.fetch_add(1, std::memory_order_relaxed);
+    stats_.add(StackCounter::kIcmpErrors);
+    destination.length = header.msg_namelen;
+    if (header.msg_namelen > 0) refreshRoutesTo(net::IpAddress::of(destination));
+  }
+}
+
+}  // namespace outrigger::io

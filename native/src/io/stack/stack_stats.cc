@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: Apache-2.0
+// Names of the counters, in the order of the enumeration.
+#include "io/stack/stack_stats.h"
+
+namespace outrigger::io {
+namespace {
+
+constexpr const char* kNames[] = {
+    "datagrams_received",
+    "trains_received",
+    "linearised_frames",
+    "kernel_datagrams",
+    "stashed_datagrams",
+    "short_frames",
+    "truncated_frames",
+    "bad_ip_headers",
+    "bad_ip_checksums",
+    "bad_udp_lengths",
+    "bad_udp_checksums",
+    "zero_udp_checksums",
+    "double_tagged_frames",
+    "own_mac_frames",
+    "oversized_frames",
+    "other_mac_frames",
+    "other_vlan_frames",
+    "fragments",
+    "ip_option_packets",
+    "extension_header_packets",
+    "other_protocol_packets",
+    "other_port_datagrams",
+    "other_address_datagrams",
+    "duplicate_kernel_copies",
+    "queue_full_drops",
+    "neighbour_packets",
+    "neighbour_packets_limited",
+    "neighbour_requests_sent",
+    "echo_requests",
+    "echo_requests_limited",
+    "icmp_errors",
+    "icmp_errors_ignored",
+    "frames_sent",
+    "trains_sent",
+    "kernel_sends",
+    "fragmented_sends",
+    "neighbour_waits",
+    "ring_full",
+    "unreachable_sends",
+    "path_changes",
+    "path_table_full",
+};
+static_assert(sizeof(kNames) / sizeof(kNames[0]) == static_cast<size_t>(StackCounter::kCount));
+
+}  // namespace
+
+const char* stackCounterName(StackCounter counter) { return kNames[static_cast<size_t>(counter)]; }
+
+}  // namespace outrigger::io

@@ -1,0 +1,210 @@
+// SPDX-License-Identifier: Apache-2.0
+// Datagrams between two hosts on the simulated wire: addresses, trains, sizes, faces, the kernel's way.
+#include "stack_world.h"
+
+namespace outrigger::io::testing {
+namespace {
+
+class StackDatagrams : public StackWorld {};
+
+TEST_F(StackDatagrams, travelWithTheirAddressesAndAreValidUdp) {
+  makeHosts();
+  auto from = hostA->open(kHostA);
+  auto to = hostB->open(kHostB);
+  auto next = hostA->hop(*from, to->localAddress());
+  const Bytes bytes = pattern(1408, 1);
+  EXPECT_EQ(hostA->send(*from, *next, bytes).status, TxStatus::kSent);
+  const auto arrivals = pollAll(*hostB);
+  ASSERT_EQ(arrivals.size(), 1U);
+  EXPECT_EQ(arrivals[0].bytes, bytes);
+  EXPECT_EQ(arrivals[0].source, from->localAddress());
+  EXPECT_EQ(arrivals[0].destination, to->localAddress());
+  EXPECT_EQ(arrivals[0].endpoint, to.get());
+  EXPECT_EQ(hostA->count(StackCounter::kFramesSent), 1);
+  EXPECT_EQ(hostA->count(StackCounter::kKernelSends), 0);
+}
+
+TEST_F(StackDatagrams, ofAnyLengthSurviveVerificationOfTheirChecksum) {
+  makeHosts();
+  auto from = hostA->open(kHostA);
+  auto to = hostB->open(kHostB);
+  auto next = hostA->hop(*from, to->localAddress());
+  for (size_t length = 1; length <= 1472; length += length < 70 ? 1 : 97) {
+    const Bytes bytes = pattern(length, static_cast<uint32_t>(length));
+    ASSERT_EQ(hostA->send(*from, *next, bytes).status, TxStatus::kSent);
+    const auto arrivals = pollAll(*hostB);
+    ASSERT_EQ(arrivals.size(), 1U) << length;
+    ASSERT_EQ(arrivals[0].bytes, bytes);
+  }
+}
+
+TEST_F(StackDatagrams, ofASliceAreCutAndArriveInOrder) {
+  makeHosts();
+  auto from = hostA->open(kHostA);
+  auto to = hostB->open(kHostB);
+  auto next = hostA->hop(*from, to->localAddress());
+  const Bytes bytes = pattern(100 * 1408 + 123, 3);
+  const TxItem item = hostA->send(*from, *next, bytes, 1408);
+  EXPECT_EQ(item.status, TxStatus::kSent);
+  EXPECT_EQ(item.sentBytes, bytes.size());
+  Bytes joined;
+  for (const Arrival& arrival : pollAll(*hostB)) joined.insert(joined.end(), arrival.bytes.begin(), arrival.bytes.end());
+  EXPECT_EQ(joined, bytes);
+  EXPECT_EQ(hostA->count(StackCounter::kFramesSent), 101);
+}
+
+TEST_F(StackDatagrams, ofASliceGoAsTrainsWhereTheDeviceSegments) {
+  HostOptions a;
+  a.station.transmitSegmentation = true;
+  a.station.transmitBufferLength = 65536;
+  makeHosts(a);
+  auto from = hostA->open(kHostA);
+  auto to = hostB->open(kHostB);
+  auto next = hostA->hop(*from, to->localAddress());
+  const Bytes bytes = pattern(100 * 1408 + 123, 3);
+  EXPECT_EQ(hostA->send(*from, *next, bytes, 1408).status, TxStatus::kSent);
+  const auto arrivals = pollAll(*hostB);
+  ASSERT_EQ(arrivals.size(), 101U);
+  Bytes joined;
+  for (const Arrival& arrival : arrivals) joined.insert(joined.end(), arrival.bytes.begin(), arrival.bytes.end());
+  EXPECT_EQ(joined, bytes);
+  EXPECT_TRUE(arrivals[0].train);
+  EXPECT_EQ(hostA->count(StackCounter::kFramesSent), 3);
+  EXPECT_EQ(hostB->count(StackCounter::kTrainsReceived), 3);
+}
+
+TEST_F(StackDatagrams, ofAnEndpointWithoutRoomBlockAndGoOnWhereTheyStopped) {
+  HostOptions a;
+  a.station.transmitRing = 5;
+  makeHosts(a);
+  auto from = hostA->open(kHostA);
+  auto to = hostB->open(kHostB);
+  auto next = hostA->hop(*from, to->localAddress());
+  const Bytes bytes = pattern(12 * 100, 3);
+  // Somebody else holds the device's buffers, all but two.
+  std::array<TxFrame, 3> held;
+  ASSERT_EQ(hostA->station->reserve(held), 3U);
+  TxItem item;
+  item.nextHop = next.get();
+  item.data = bytes.data();
+  item.length = 1200;
+  item.segmentLength = 100;
+  uint32_t done = 0;
+  while (done < 1200) {
+    item.data = bytes.data() + done;
+    item.length = 1200 - done;
+    hostA->io().transmit(*from, {&item, 1});
+    done += item.sentBytes;
+    if (done < 1200) {
+      ASSERT_EQ(item.status, TxStatus::kWouldBlock);
+    }
+    ASSERT_GT(item.sentBytes, 0U);
+  }
+  Bytes joined;
+  for (const Arrival& arrival : pollAll(*hostB)) joined.insert(joined.end(), arrival.bytes.begin(), arrival.bytes.end());
+  EXPECT_EQ(joined, bytes);
+  hostA->station->abort(held);
+  EXPECT_EQ(wire.outstanding(0), 0U);
+}
+
+TEST_F(StackDatagrams, overJumboFramesGoInSeveralBuffersAndArePutTogether) {
+  HostOptions a;
+  a.station.mtu = 9000;
+  a.station.transmitBufferLength = 2048;
+  a.station.maxTransmitPieces = 5;
+  HostOptions b = a;
+  b.station.receiveBufferLength = 2048;
+  makeHosts(a, b);
+  auto from = hostA->open(kHostA);
+  auto to = hostB->open(kHostB);
+  auto next = hostA->hop(*from, to->localAddress());
+  for (const size_t length : {2006, 2007, 4054, 8972}) {
+    const Bytes bytes = pattern(length, 7);
+    ASSERT_EQ(hostA->send(*from, *next, bytes).status, TxStatus::kSent);
+    const auto arrivals = pollAll(*hostB);
+    ASSERT_EQ(arrivals.size(), 1U) << length;
+    EXPECT_EQ(arrivals[0].bytes, bytes);
+  }
+  EXPECT_EQ(hostB->count(StackCounter::kLinearisedFrames), 3);
+  EXPECT_EQ(wire.outstanding(1), 0U);
+}
+
+TEST_F(StackDatagrams, ofControlAreBuiltInTheDevicesBuffer) {
+  makeHosts();
+  auto from = hostA->open(kHostA);
+  auto to = hostB->open(kHostB);
+  const Bytes bytes = pattern(36, 4);
+  EXPECT_EQ(hostA->sendControl(*from, to->localAddress(), bytes), TxStatus::kSent);
+  const auto arrivals = pollAll(*hostB);
+  ASSERT_EQ(arrivals.size(), 1U);
+  EXPECT_EQ(arrivals[0].bytes, bytes);
+  EXPECT_EQ(arrivals[0].source, from->localAddress());
+  EXPECT_EQ(hostA->count(StackCounter::kFramesSent), 1);
+  EXPECT_EQ(hostA->count(StackCounter::kKernelSends), 0);
+}
+
+TEST_F(StackDatagrams, forTheOtherFaceWaitForItsPoll) {
+  HostOptions b;
+  b.faces = 2;
+  makeHosts({}, b);
+  auto from = hostA->open(kHostA);
+  auto first = hostB->open(kHostB, 0, 0);
+  auto second = hostB->open(kHostB, 0, 1);
+  auto toFirst = hostA->hop(*from, first->localAddress());
+  auto toSecond = hostA->hop(*from, second->localAddress());
+  for (uint32_t i = 0; i < 10; ++i) {
+    hostA->send(*from, *toFirst, pattern(100, i));
+    hostA->send(*from, *toSecond, pattern(200, i));
+  }
+  const auto forFirst = pollAll(*hostB, 0);
+  EXPECT_FALSE(hostB->io(1).arm()) << "what waits must not sleep";
+  const auto forSecond = pollAll(*hostB, 1);
+  ASSERT_EQ(forFirst.size(), 10U);
+  ASSERT_EQ(forSecond.size(), 10U);
+  for (uint32_t i = 0; i < 10; ++i) {
+    EXPECT_EQ(forFirst[i].bytes, pattern(100, i));
+    EXPECT_EQ(forSecond[i].bytes, pattern(200, i));
+  }
+  EXPECT_EQ(hostB->count(StackCounter::kStashedDatagrams), 10);
+  EXPECT_EQ(wire.outstanding(1), 0U);
+}
+
+TEST_F(StackDatagrams, forAFaceThatIsNotPolledAreBoundedAndTheLossIsCounted) {
+  HostOptions b;
+  b.faces = 2;
+  makeHosts({}, b);
+  auto from = hostA->open(kHostA);
+  auto first = hostB->open(kHostB, 0, 0);
+  auto second = hostB->open(kHostB, 0, 1);
+  auto toFirst = hostA->hop(*from, first->localAddress());
+  auto toSecond = hostA->hop(*from, second->localAddress());
+  int64_t received = 0;
+  for (uint32_t i = 0; i < 500; ++i) {
+    hostA->send(*from, *toSecond, pattern(200, i));
+    hostA->send(*from, *toFirst, pattern(100, i));
+    received += static_cast<int64_t>(pollAll(*hostB, 0).size());
+  }
+  EXPECT_EQ(received, 500) << "the face that polls loses nothing to the other";
+  const auto late = pollAll(*hostB, 1);
+  EXPECT_EQ(static_cast<int64_t>(late.size()) + second->stats.receiveQueueDrops.load(), 500);
+  EXPECT_EQ(late.size(), StackEndpoint::kMaxWaiting);
+  EXPECT_EQ(wire.outstanding(1), 0U);
+}
+
+TEST_F(StackDatagrams, toOurOwnAddressGoThroughTheKernel) {
+  makeHosts();
+  auto from = hostA->open(kHostA);
+  auto to = hostA->open(kHostA);
+  auto next = hostA->hop(*from, to->localAddress());
+  const Bytes bytes = pattern(100, 1);
+  EXPECT_EQ(hostA->send(*from, *next, bytes).status, TxStatus::kSent);
+  const auto arrivals = pollAll(*hostA);
+  ASSERT_EQ(arrivals.size(), 1U);
+  EXPECT_EQ(arrivals[0].bytes, bytes);
+  EXPECT_EQ(arrivals[0].endpoint, to.get());
+  EXPECT_EQ(hostA->count(StackCounter::kKernelSends), 1);
+  EXPECT_EQ(hostA->count(StackCounter::kKernelDatagrams), 1);
+}
+
+}  // namespace
+}  // namespace outrigger::io::testing

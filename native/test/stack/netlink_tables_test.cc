@@ -1,0 +1,163 @@
+// SPDX-License-Identifier: Apache-2.0
+// The mirror of the kernel's tables against a real kernel: each case in a network namespace of its own, with a veth pair to another.
+#include <gtest/gtest.h>
+#include <net/if.h>
+#include <poll.h>
+
+#include "net/netlink_tables.h"
+#include "support/two_namespaces.h"
+
+namespace outrigger::net {
+namespace {
+
+using outrigger::testing::TwoNamespaces;
+
+constexpr int kPatienceMs = 20'000;  // reaching it is a failure, not a measurement
+
+IpAddress ip(const std::string& text) { return IpAddress::of(io::SockAddr::parseNumeric(text, 0).take()); }
+
+// A watched destination, and waiting for its answer to become what it should.
+struct Watched {
+  Watched(KernelTables& all, const std::string& destination, const std::string& source = "") : tables(all) {
+    RouteQuestion question;
+    question.number = 1;
+    question.destination = ip(destination);
+    if (!source.empty()) question.source = ip(source);
+    cell.question.store(question);
+    tables.watch(cell);
+  }
+  ~Watched() { tables.forget(cell); }
+  RouteAnswer answer() const { return cell.answer.load(); }
+  bool await(const std::function<bool(const RouteAnswer&)>& wanted) const {
+    for (int waited = 0; waited < kPatienceMs; ++waited) {
+      if (wanted(answer())) return true;
+      ::poll(nullptr, 0, 1);
+    }
+    return false;
+  }
+
+  KernelTables& tables;
+  RouteCell cell;
+};
+
+std::shared_ptr<NetlinkTables> open() {
+  auto tables = NetlinkTables::create();
+  EXPECT_TRUE(tables.ok()) << tables.error().message;
+  return tables.take();
+}
+
+bool usable(const RouteAnswer& answer) { return answer.neighbour == NeighbourState::kUsable; }
+
+TEST(NetlinkTables, answerAnOnLinkDestinationAndFollowItsNeighbour) {
+  TwoNamespaces::run([](TwoNamespaces& net) {
+    auto tables = open();
+    for (const auto& [far, near] :
+         {std::pair{TwoNamespaces::kFar, TwoNamespaces::kNear}, {TwoNamespaces::kFarV6, TwoNamespaces::kNearV6}}) {
+      Watched watched(*tables, far);
+      EXPECT_EQ(watched.answer().route, RouteState::kForward);
+      EXPECT_EQ(watched.answer().interfaceIndex, ::if_nametoindex("va"));
+      EXPECT_EQ(watched.answer().source, ip(near));
+      EXPECT_EQ(watched.answer().nextHop, ip(far));
+      EXPECT_EQ(watched.answer().mtu, 1500U);
+      EXPECT_EQ(watched.answer().neighbour, NeighbourState::kMissing);
+      net.near(std::string("ip neigh replace ") + far + " lladdr 02:00:00:00:00:07 dev va nud reachable");
+      EXPECT_TRUE(watched.await([](const RouteAnswer& a) { return usable(a) && a.mac[5] == 7; }));
+      net.near(std::string("ip neigh replace ") + far + " lladdr 02:00:00:00:00:08 dev va nud stale");
+      EXPECT_TRUE(watched.await([](const RouteAnswer& a) { return a.neighbour == NeighbourState::kStale && a.mac[5] == 8; }));
+      net.near(std::string("ip neigh del ") + far + " dev va");
+      EXPECT_TRUE(watched.await([](const RouteAnswer& a) { return a.neighbour == NeighbourState::kMissing; }));
+    }
+  });
+}
+
+TEST(NetlinkTables, answerThroughAGatewayAndWithTheRoutesMtu) {
+  TwoNamespaces::run([](TwoNamespaces& net) {
+    auto tables = open();
+    Watched watched(*tables, "192.0.2.9");
+    EXPECT_EQ(watched.answer().route, RouteState::kUnreachable);
+    net.near("ip route add 192.0.2.0/24 via 10.91.0.2 mtu 1400");
+    ASSERT_TRUE(watched.await([](const RouteAnswer& a) { return a.route == RouteState::kForward; }));
+    EXPECT_EQ(watched.answer().nextHop, ip("10.91.0.2"));
+    EXPECT_EQ(watched.answer().source, ip("10.91.0.1"));
+    EXPECT_EQ(watched.answer().mtu, 1400U);
+    // A longer prefix wins, and goes again.
+    net.near("ip route add 192.0.2.8/30 via 10.91.0.77");
+    EXPECT_TRUE(watched.await([](const RouteAnswer& a) { return a.nextHop == ip("10.91.0.77") && a.mtu == 1500; }));
+    net.near("ip route del 192.0.2.8/30");
+    EXPECT_TRUE(watched.await([](const RouteAnswer& a) { return a.nextHop == ip("10.91.0.2"); }));
+    net.near("ip route replace unreachable 192.0.2.0/24");
+    EXPECT_TRUE(watched.await([](const RouteAnswer& a) { return a.route == RouteState::kUnreachable; }));
+  });
+}
+
+TEST(NetlinkTables, answerAPodRouteWithAnOnlinkGateway) {
+  // As pod networks have it: a /32 address, and a gateway that no prefix covers.
+  TwoNamespaces::run([](TwoNamespaces& net) {
+    auto tables = open();
+    net.near("ip addr flush dev va && ip addr add 10.244.1.5/32 dev va");
+    net.near("ip route add default via 169.254.1.1 dev va onlink");
+    net.near("ip neigh replace 169.254.1.1 lladdr ee:ee:ee:ee:ee:ee dev va nud permanent");
+    Watched watched(*tables, "10.244.2.7");
+    ASSERT_TRUE(watched.await(usable));
+    EXPECT_EQ(watched.answer().nextHop, ip("169.254.1.1"));
+    EXPECT_EQ(watched.answer().source, ip("10.244.1.5"));
+    EXPECT_EQ(watched.answer().mac[0], 0xEE);
+  });
+}
+
+TEST(NetlinkTables, tellLocalAddressesFromOthersAndNoticeNewOnes) {
+  TwoNamespaces::run([](TwoNamespaces& net) {
+    auto tables = open();
+    Watched watched(*tables, "10.91.0.200");
+    EXPECT_EQ(watched.answer().route, RouteState::kForward);
+    const uint64_t before = tables->addressVersion();
+    net.near("ip addr add 10.91.0.200/32 dev va");
+    ASSERT_TRUE(watched.await([](const RouteAnswer& a) { return a.route == RouteState::kLocal; }));
+    EXPECT_NE(tables->addressVersion(), before);
+    std::vector<LocalAddress> addresses;
+    addresses.reserve(64);
+    while (!tables->copyAddresses(addresses)) {
+    }
+    EXPECT_TRUE(std::any_of(addresses.begin(), addresses.end(), [](const auto& a) { return a.address == ip("10.91.0.200"); }));
+  });
+}
+
+TEST(NetlinkTables, followTheLinksMtuAndItsRemoval) {
+  TwoNamespaces::run([](TwoNamespaces& net) {
+    auto tables = open();
+    Watched watched(*tables, TwoNamespaces::kFar);
+    net.near("ip link set va mtu 1300");
+    EXPECT_TRUE(watched.await([](const RouteAnswer& a) { return a.mtu == 1300; }));
+    net.near("ip link del va");
+    EXPECT_TRUE(watched.await([](const RouteAnswer& a) { return a.route == RouteState::kUnreachable; }));
+  });
+}
+
+TEST(NetlinkTables, answerAnotherQuestionOfTheSameCell) {
+  TwoNamespaces::run([](TwoNamespaces&) {
+    auto tables = open();
+    Watched watched(*tables, TwoNamespaces::kFar);
+    RouteQuestion question;
+    question.number = 2;
+    question.destination = ip(TwoNamespaces::kNear);
+    watched.cell.question.store(question);
+    tables->refresh(watched.cell);
+    EXPECT_TRUE(watched.await([](const RouteAnswer& a) { return a.question == 2 && a.route == RouteState::kLocal; }));
+  });
+}
+
+TEST(NetlinkTables, catchUpAfterMoreNotificationsThanFit) {
+  TwoNamespaces::run([](TwoNamespaces& net) {
+    auto tables = open();
+    Watched watched(*tables, TwoNamespaces::kFar);
+    // Forty thousand changes in one go, while the thread is kept from reading by nothing but its own pace; whether or not some got lost, the
+    // last word is right.
+    net.near(
+        "{ for i in $(seq 1 20000); do echo \"neigh replace 10.91.$((i / 250 % 250)).$((i % 250)) lladdr 02:00:00:00:00:01 dev va\"; done;"
+        " echo 'neigh replace 10.91.0.2 lladdr 02:00:00:00:00:42 dev va nud permanent'; } | ip -batch - ");
+    EXPECT_TRUE(watched.await([](const RouteAnswer& a) { return usable(a) && a.mac[5] == 0x42; })) << tables->resyncs() << " resyncs";
+  });
+}
+
+}  // namespace
+}  // namespace outrigger::net
