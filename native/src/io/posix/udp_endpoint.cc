@@ -90,9 +90,10 @@ Result<void> configure(const EndpointConfig& config, const UdpSocketOptions& opt
       return r;
     }
   }
-  if (options.receiveErrors) {
-    if (auto r = v6 ? setInt(config, fd, IPPROTO_IPV6, IPV6_RECVERR, 1, "IPV6_RECVERR")
-                    : setInt(config, fd, IPPROTO_IP, IP_RECVERR, 1, "IP_RECVERR");
+  if (options.receiveErrors || isTakenOver(config)) {
+    const int on = options.receiveErrors ? 1 : 0;
+    if (auto r = v6 ? setInt(config, fd, IPPROTO_IPV6, IPV6_RECVERR, on, "IPV6_RECVERR")
+                    : setInt(config, fd, IPPROTO_IP, IP_RECVERR, on, "IP_RECVERR");
         !r) {
       return r;
     }

@@ -85,8 +85,11 @@ Result<void> NetStack::open() {
     return makeError(ErrorCode::kGeneric, "backend " + caps_.name + ": " + what, err);
   };
   if (!copies_.valid()) return failed("cannot map " + std::to_string(kCopyBlocks) + " blocks of 64 KiB", errno);
-  link_ = device_->link();
-  if (link_.gone) return failed("its device can't be used: " + link_.reason, 0);
+  const LinkState link = device_->link();
+  if (link.gone) return failed("its device can't be used: " + link.reason, 0);
+  link_ = {link.mac, link.mtu, link.generation};
+  publishedLink_.store(link_);
+  linkVersion_ = publishedLink_.version();
   rules_ = {link_.mac, options_.vlan};
   addresses_.reserve(net::KernelTables::kMaxLocalAddresses);
   for (Face& face : faces_) {
@@ -197,16 +200,38 @@ bool NetStack::arm(uint32_t index) {
   return device_->arm();
 }
 
+Health NetStack::health() {
+  const std::lock_guard lock(linkMutex_);
+  const LinkState now = device_->link();
+  if (now.gone) return {Health::State::kGone, now.reason};
+  if (now.generation != publishedLink_.load().generation) publishedLink_.store({now.mac, now.mtu, now.generation});
+  if (!now.up) return {Health::State::kDown, now.reason};
+  return {};
+}
+
+std::vector<std::pair<std::string, std::string>> NetStack::facts() const {
+  const std::lock_guard lock(linkMutex_);
+  const FrameCaps& caps = device_->caps();
+  std::string offloads;
+  for (const std::string& offload : caps.offloads) offloads += (offloads.empty() ? "" : ", ") + offload;
+  return {{"mode", caps.mode},
+          {"interface", caps.interface.empty() ? "not the kernel's" : caps.interface},
+          {"queues", std::to_string(caps.queues)},
+          {"mtu", std::to_string(publishedLink_.load().mtu)},
+          {"offloads", offloads.empty() ? "none" : offloads},
+          {"checksums", caps.transmitChecksum ? "made by the device" : "made in the copy"},
+          {"trains", caps.transmitSegmentation ? "cut by the device" : "cut into frames"},
+          {"ARP, NDP and ICMP", caps.kernelOwnsDevice ? "the kernel's" : "our own"}};
+}
+
 void NetStack::upkeep(int64_t nowNs) {
+  if (publishedLink_.version() != linkVersion_ && publishedLink_.tryLoad(link_, linkVersion_)) {
+    rules_.ownMac = link_.mac;
+    ++version_;
+  }
   if (lastUpkeepNs_ != 0 && nowNs - lastUpkeepNs_ < kUpkeepIntervalNs) return;
   lastUpkeepNs_ = nowNs;
   device_->refreshStats();
-  const LinkState link = device_->link();
-  if (link.generation != link_.generation) {
-    rules_.ownMac = link.mac;
-    ++version_;
-  }
-  link_ = link;
 }
 
 }  // namespace outrigger::io

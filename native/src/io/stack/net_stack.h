@@ -11,6 +11,7 @@
 
 #include <atomic>
 #include <memory>
+#include <mutex>
 #include <vector>
 
 #include "io/frame/frame_io.h"
@@ -44,6 +45,9 @@ class NetStack : public std::enable_shared_from_this<NetStack> {
   // --- control threads ---
   Result<std::unique_ptr<Endpoint>> openEndpoint(uint32_t face, const EndpointConfig& config);
   Result<std::unique_ptr<NextHop>> resolve(Endpoint& endpoint, const SockAddr& destination);
+  // Looks at the device's link, and lets the owner know what changed.
+  Health health();
+  std::vector<std::pair<std::string, std::string>> facts() const;
 
   // --- owner thread: as in DatagramIo ---
   void attach(Endpoint& endpoint);
@@ -93,6 +97,13 @@ class NetStack : public std::enable_shared_from_this<NetStack> {
     TxFrame frame;
     Path* path = nullptr;  // null: through the kernel
     std::array<uint8_t, kControlSlotLength> bytes;
+  };
+
+  // The link as the owner sees it: published by health().
+  struct Link {
+    MacAddress mac{};
+    uint32_t mtu = 0;
+    uint64_t generation = 0;
   };
 
   // Transmit buffers of one call, reserved and committed many at once.
@@ -151,8 +162,11 @@ class NetStack : public std::enable_shared_from_this<NetStack> {
   Caps caps_;
   StackStats stats_;
   FrameRules rules_;
-  LinkState link_;
-  uint64_t version_ = 1;  // grows when all headers must be built again
+  mutable std::mutex linkMutex_;  // control threads among themselves
+  Seqlock<Link> publishedLink_;
+  uint64_t linkVersion_ = 0;  // of publishedLink_ that link_ is
+  Link link_;                 // owner's copy
+  uint64_t version_ = 1;      // grows when all headers must be built again
   int64_t nowNs_ = 0;
   int64_t lastUpkeepNs_ = 0;
   std::vector<Face> faces_;

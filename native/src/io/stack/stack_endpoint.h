@@ -43,6 +43,7 @@ class StackEndpoint final : public Endpoint {
   const SockAddr& localAddress() const override { return reserved_->localAddress(); }
   int32_t receiveBufferBytes() const override { return reserved_->receiveBufferBytes(); }
   int32_t sendBufferBytes() const override { return reserved_->sendBufferBytes(); }
+  int socketFd() const override { return reserved_->fd(); }
 
   UdpEndpoint& reserved() { return *reserved_; }
   const net::IpAddress& ip() const { return ip_; }

@@ -15,6 +15,8 @@ class StackFace final : public DatagramIo {
   Result<std::unique_ptr<NextHop>> resolve(Endpoint& endpoint, const SockAddr& destination) override {
     return stack_->resolve(endpoint, destination);
   }
+  Health health() override { return stack_->health(); }
+  std::vector<std::pair<std::string, std::string>> facts() const override { return stack_->facts(); }
   void attach(Endpoint& endpoint) override { stack_->attach(endpoint); }
   void detach(Endpoint& endpoint) override { stack_->detach(endpoint); }
   uint32_t poll(RxBurst& burst, int64_t nowNs) override { return stack_->poll(face_, burst, nowNs); }
