@@ -67,6 +67,13 @@ const kPages: Record<string, Record<string, () => string>> = {
     'driver-ignored': driverIgnored,
     init: () => block(helpOf('build/outrigger-init')),
   },
+  'docs/metrics.md': {
+    sidecar: () => compiled('operator/src/observability/metrics_docs', 'renderSidecarMetrics'),
+    driver: () => compiled('operator/src/observability/metrics_docs', 'renderDriverMetrics'),
+  },
+  'docs/runbooks.md': {
+    alerts: () => compiled('operator/src/observability/rules', 'renderAllRunbooks'),
+  },
   'docs/injection.md': {
     annotations: () => compiled('operator/src/webhook/annotations', 'renderAnnotationTable'),
   },

@@ -1,0 +1,237 @@
+// SPDX-License-Identifier: Apache-2.0
+// Every alert, once: when it fires, how bad that is, what it means and what to do. The rule files, their runbook pages and the links between
+// them come from here. Metric names come from the catalogues, so that an alert can't outlive its metric.
+import { kCatalogue, kOwnCounters, kSystemCounters } from '../../../sidecar/src/metrics/catalogue';
+
+export interface Alert {
+  readonly name: string;
+  readonly expr: string;
+  /** How long the condition has to hold: a Prometheus duration. */
+  readonly for: string;
+  readonly severity: 'critical' | 'warning' | 'info';
+  /** One line, with labels of the series as {{ $labels.pod }}. */
+  readonly summary: string;
+  /** What has happened, for whoever is woken by it. */
+  readonly meaning: string;
+  /** What apps notice. */
+  readonly impact: string;
+  /** In the order to try them. */
+  readonly steps: readonly string[];
+}
+
+export interface AlertGroup {
+  readonly name: string;
+  readonly alerts: readonly Alert[];
+}
+
+/** Name of a driver counter's metric; throws where there is none of that name. */
+function driver(name: string): string {
+  const wanted = `outrigger_driver_${name}_total`;
+  for (const entry of [...kSystemCounters.values(), ...kOwnCounters.values()]) {
+    if (entry.name === wanted) {
+      return wanted;
+    }
+  }
+  throw new Error(`no driver counter gives the metric ${wanted}`);
+}
+
+const m = kCatalogue;
+const kPod = '{{ $labels.namespace }}/{{ $labels.pod }}';
+const kTopic = 'topic {{ $labels.topic }} in {{ $labels.namespace }}/{{ $labels.pod }}';
+
+export const kSidecarAlerts: AlertGroup = {
+  name: 'outrigger-sidecar',
+  alerts: [
+    {
+      name: 'OutriggerDriverDown',
+      expr: `${m.driverUp.name} == 0`,
+      for: '1m',
+      severity: 'critical',
+      summary: `The driver of ${kPod} is away`,
+      meaning:
+        'The sidecar process runs, but has had no driver for a minute. The driver is restarted by its parent process after a crash, so it either dies again and again or can not start.',
+      impact: 'Nothing is published or delivered in this pod. Its peers have seen the end of its sessions.',
+      steps: [
+        '`kubectl logs POD -c outrigger` shows why the driver ended: lines of `outrigger-driver` say the key, the value and the fix.',
+        '`kubectl exec POD -c outrigger -- outrigger errors` shows the error log of the last driver.',
+        'A full memory volume, an address in use and a missing backend are the usual causes; see [troubleshooting](troubleshooting.md).',
+      ],
+    },
+    {
+      name: 'OutriggerDriverRestarts',
+      expr: `increase(${m.driverLosses.name}[15m]) > 2`,
+      for: '0m',
+      severity: 'critical',
+      summary: `The driver of ${kPod} was lost {{ $value | humanize }} times in 15 minutes`,
+      meaning: 'The driver comes up and is lost again.',
+      impact: 'Each loss ends all sessions; subscribers get a gap event, publishers rejoin.',
+      steps: [
+        '`kubectl logs POD -c outrigger --previous`, and look for a signal or an exit status.',
+        'Look for memory limits: `kubectl describe pod POD` shows OOMKilled.',
+        'A driver that is starved of CPU misses its own heartbeat: compare `cpu` limits with use.',
+      ],
+    },
+    {
+      name: 'OutriggerMemoryVolumeFull',
+      expr: `increase(${driver('storage_waits')}[5m]) > 0`,
+      for: '0m',
+      severity: 'critical',
+      summary: `The memory volume of ${kPod} is full`,
+      meaning: 'A term buffer could not be backed with memory.',
+      impact:
+        'Publishers of this pod see back pressure, or its subscriptions stop taking data, until there is room. No message is lost.',
+      steps: [
+        'Raise the volume: `buffers` of the SidecarProfile, or the annotation of the pod.',
+        'Lower `termLength` of its topics: each publication and each image takes three terms.',
+        '`outrigger stat` lists what takes the memory.',
+      ],
+    },
+    {
+      name: 'OutriggerGaps',
+      expr: `increase(${m.gaps.name}[5m]) > 0`,
+      for: '0m',
+      severity: 'warning',
+      summary: `Subscribers of ${kTopic} missed messages`,
+      meaning: 'Subscribers were told of a gap: messages that they will not get.',
+      impact: 'Apps that need every message must recover by their own means.',
+      steps: [
+        'The event itself says why: a rejoin after a lost driver or image, policy SKIP, or loss on a BestEffort topic.',
+        '`outrigger loss` shows losses by stream and source.',
+      ],
+    },
+    {
+      name: 'OutriggerMessagesDropped',
+      expr: `increase(${m.dropped.name}[5m]) > 0`,
+      for: '0m',
+      severity: 'warning',
+      summary: `Publishers of ${kTopic} dropped messages`,
+      meaning:
+        'A publisher that asked for policy DROP could not send: no subscriber, or subscribers that are too slow.',
+      impact: 'Dropped messages are gone, as the publisher asked.',
+      steps: [
+        '`outrigger stat` shows whether the publication is connected, and its limit.',
+        'Look for slow subscribers: OutriggerSlowSubscriber, CPU throttling.',
+      ],
+    },
+    {
+      name: 'OutriggerPublishRefused',
+      expr: `rate(${m.refused.name}[5m]) > 0.05 * (rate(${m.published.name}[5m]) + rate(${m.refused.name}[5m]))`,
+      for: '10m',
+      severity: 'warning',
+      summary: `More than 5 % of the messages of ${kTopic} are refused`,
+      meaning:
+        'Publishers get BACK_PRESSURED or NOT_CONNECTED for more than one message in twenty, for ten minutes.',
+      impact: 'Publishers have to offer them again, or give up.',
+      steps: [
+        'NOT_CONNECTED: are there subscribers? `kubectl get topicendpointslices -l outrigger.dev/topic=TOPIC`.',
+        'BACK_PRESSURED: which subscriber is the slowest? `outrigger stat` shows the positions.',
+        'With flow control Min the slowest subscriber sets the pace for all.',
+      ],
+    },
+    {
+      name: 'OutriggerSlowSubscriber',
+      expr: `increase(${m.slow.name}[10m]) + increase(${m.skipped.name}[10m]) > 0`,
+      for: '0m',
+      severity: 'warning',
+      summary: `A subscriber of ${kTopic} can not keep up`,
+      meaning:
+        'A subscriber was ended (DISCONNECT_AFTER), or skipped messages (SKIP), because it granted no credit.',
+      impact: 'That subscriber misses messages; no other one is affected.',
+      steps: [
+        'Look at the CPU of the app and of its sidecar.',
+        'Have the app grant more credit, or take larger batches.',
+      ],
+    },
+    {
+      name: 'OutriggerReceiveQueueDrops',
+      expr: `rate(${driver('receive_queue_drops')}[5m]) > 10`,
+      for: '5m',
+      severity: 'warning',
+      summary: `The kernel drops {{ $value | humanize }} datagrams a second before the driver of ${kPod} reads them`,
+      meaning:
+        'The socket buffer overflows: the driver is not given enough CPU, or the buffer is smaller than the window.',
+      impact: 'What is dropped is sent again; throughput falls and latency rises.',
+      steps: [
+        'Give the sidecar more CPU, or the threading mode `dedicated`.',
+        'Raise `net.core.rmem_max` of the node and the socket receive buffer, or lower the receiver window.',
+      ],
+    },
+    {
+      name: 'OutriggerRetransmits',
+      expr: `rate(${driver('retransmitted_bytes')}[5m]) > 0.05 * rate(${driver('bytes_sent')}[5m])`,
+      for: '10m',
+      severity: 'warning',
+      summary: `More than 5 % of what the driver of ${kPod} sends is sent again`,
+      meaning: 'Peers ask for repairs of more than one byte in twenty.',
+      impact: 'Latency rises; nothing is lost on Reliable topics.',
+      steps: [
+        'Are the receivers overrun? OutriggerReceiveQueueDrops on their pods.',
+        'Is the network lossy? `outrigger ping` between the nodes, and the counters of the interfaces.',
+      ],
+    },
+    {
+      name: 'OutriggerSetupsRefused',
+      expr: `increase(${driver('setups_refused')}[10m]) > 0`,
+      for: '0m',
+      severity: 'warning',
+      summary: `The driver of ${kPod} refuses a publisher`,
+      meaning: 'A publisher offers a term length or an MTU that this receiver can not hold.',
+      impact: 'This subscriber gets nothing from that publisher.',
+      steps: [
+        '`outrigger errors` names the source, both numbers and the fix.',
+        'Set `mtu` and `termLength` in the Topic, so that all members agree.',
+      ],
+    },
+    {
+      name: 'OutriggerDriverErrors',
+      expr: `increase(${driver('errors')}[10m]) > 0`,
+      for: '0m',
+      severity: 'info',
+      summary: `The driver of ${kPod} logged errors`,
+      meaning: 'The error log of the driver has a new entry, or an old one again.',
+      impact: 'Depends on the entry.',
+      steps: ['`outrigger errors` shows each distinct error with its count, first and last time.'],
+    },
+    {
+      name: 'OutriggerTopicsStale',
+      expr: `${m.topicsStale.name} == 1`,
+      for: '2m',
+      severity: 'warning',
+      summary: `The topics file of ${kPod} is refused`,
+      meaning: 'The topics file was changed into something that can not be used; the topics before it stay.',
+      impact: 'Changes to topics do not take effect.',
+      steps: [
+        'The log of the sidecar and `outrigger stat` name the place in the file, the value and what is allowed.',
+      ],
+    },
+    {
+      name: 'OutriggerDirectoryLost',
+      expr: `${m.directoryUp.name} == 0`,
+      for: '5m',
+      severity: 'warning',
+      summary: `The sidecar of ${kPod} does not reach the directory`,
+      meaning: 'No replica of the directory answers, or it refuses the token.',
+      impact:
+        'Open topics go on with the members last known; new members are not seen, and topics never opened before can not be.',
+      steps: [
+        'The log of the sidecar says the gRPC status: UNAVAILABLE is the network or the operator, UNAUTHENTICATED the token.',
+        '`kubectl get pods -n NAMESPACE_OF_OPERATOR`, and its logs.',
+        'Does a NetworkPolicy keep the pod from the directory?',
+      ],
+    },
+    {
+      name: 'OutriggerStreamsRejected',
+      expr: `increase(${m.rejected.name}[10m]) > 0 unless ${m.draining.name} == 1`,
+      for: '0m',
+      severity: 'warning',
+      summary: `The sidecar of ${kPod} refuses gRPC streams`,
+      meaning: 'More streams are open than maxStreams allows.',
+      impact: 'Apps get RESOURCE_EXHAUSTED when they open a stream.',
+      steps: [
+        'Find out who opens so many: `outrigger stat`. Raise `maxStreams`, or have the app share its streams.',
+      ],
+    },
+  ],
+};
+
+export const kAlertGroups: readonly AlertGroup[] = [kSidecarAlerts];
