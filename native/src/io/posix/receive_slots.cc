@@ -4,6 +4,13 @@
 
 #include <netinet/udp.h>
 
+#ifndef IP_RECVFRAGSIZE
+#define IP_RECVFRAGSIZE 25
+#endif
+#ifndef IPV6_RECVFRAGSIZE
+#define IPV6_RECVFRAGSIZE 77
+#endif
+
 namespace outrigger::io {
 
 bool ReceiveSlots::read(uint32_t slot, uint32_t length, UdpEndpoint& endpoint, RxPacket& packet) {
@@ -11,6 +18,7 @@ bool ReceiveSlots::read(uint32_t slot, uint32_t length, UdpEndpoint& endpoint, R
   msghdr& header = headers_[slot].msg_hdr;
   uint32_t segmentLength = length;
   packet.destination = &endpoint.localAddress();
+  meta.arrival = {};
   for (cmsghdr* message = CMSG_FIRSTHDR(&header); message != nullptr; message = CMSG_NXTHDR(&header, message)) {
     if (message->cmsg_level == SOL_UDP && message->cmsg_type == UDP_GRO) {
       int value = 0;
@@ -23,15 +31,22 @@ bool ReceiveSlots::read(uint32_t slot, uint32_t length, UdpEndpoint& endpoint, R
     } else if (message->cmsg_level == IPPROTO_IP && message->cmsg_type == IP_PKTINFO) {
       in_pktinfo info{};
       std::memcpy(&info, CMSG_DATA(message), sizeof(info));
+      meta.arrival.interfaceIndex = static_cast<uint32_t>(info.ipi_ifindex);
       meta.destination = endpoint.localAddress();
       reinterpret_cast<sockaddr_in*>(&meta.destination.storage)->sin_addr = info.ipi_addr;
       packet.destination = &meta.destination;
     } else if (message->cmsg_level == IPPROTO_IPV6 && message->cmsg_type == IPV6_PKTINFO) {
       in6_pktinfo info{};
       std::memcpy(&info, CMSG_DATA(message), sizeof(info));
+      meta.arrival.interfaceIndex = info.ipi6_ifindex;
       meta.destination = endpoint.localAddress();
       reinterpret_cast<sockaddr_in6*>(&meta.destination.storage)->sin6_addr = info.ipi6_addr;
       packet.destination = &meta.destination;
+    } else if ((message->cmsg_level == IPPROTO_IP && message->cmsg_type == IP_RECVFRAGSIZE) ||
+               (message->cmsg_level == IPPROTO_IPV6 && message->cmsg_type == IPV6_RECVFRAGSIZE)) {
+      meta.arrival.reassembled = true;
+    } else if (message->cmsg_level == IPPROTO_IP && message->cmsg_type == IP_RECVOPTS) {
+      meta.arrival.options = true;
     }
   }
   // Without all control messages a train could be taken for one datagram, so MSG_CTRUNC is as bad as MSG_TRUNC.

@@ -57,13 +57,24 @@ class ReceiveSlots {
   // Turns a received slot into a packet. False when nothing usable arrived: the reason is counted on the endpoint.
   bool read(uint32_t slot, uint32_t length, UdpEndpoint& endpoint, RxPacket& packet);
 
+  // How the datagram of a slot that was read came: known where the socket asks for it (UdpSocketOptions::arrival).
+  struct Arrival {
+    uint32_t interfaceIndex = 0;
+    bool reassembled = false;  // from IP fragments
+    bool options = false;      // with IPv4 options
+  };
+  const Arrival& arrival(uint32_t slot) const { return meta_[slot].arrival; }
+
  private:
-  // Control messages a datagram can carry: UDP_GRO (int), SO_RXQ_OVFL (u32), IP_PKTINFO or IPV6_PKTINFO (at most 20 bytes).
-  static constexpr size_t kControlLength = CMSG_SPACE(sizeof(int)) + CMSG_SPACE(sizeof(uint32_t)) + CMSG_SPACE(sizeof(in6_pktinfo));
+  // Control messages a datagram can carry: UDP_GRO (int), SO_RXQ_OVFL (u32), IP_PKTINFO or IPV6_PKTINFO (at most 20 bytes),
+  // IP_RECVFRAGSIZE (int), IP_RECVOPTS (at most 40 bytes).
+  static constexpr size_t kControlLength =
+      2 * CMSG_SPACE(sizeof(int)) + CMSG_SPACE(sizeof(uint32_t)) + CMSG_SPACE(sizeof(in6_pktinfo)) + CMSG_SPACE(40);
 
   struct Meta {
     SockAddr source;
     SockAddr destination;
+    Arrival arrival;
     iovec vector{};
     alignas(cmsghdr) std::array<uint8_t, kControlLength> control{};
   };

@@ -6,6 +6,13 @@
 #include <net/if.h>
 #include <netinet/udp.h>
 
+#ifndef IP_RECVFRAGSIZE
+#define IP_RECVFRAGSIZE 25
+#endif
+#ifndef IPV6_RECVFRAGSIZE
+#define IPV6_RECVFRAGSIZE 77
+#endif
+
 namespace outrigger::io {
 namespace {
 
@@ -63,10 +70,21 @@ Result<void> configure(const EndpointConfig& config, const UdpSocketOptions& opt
       return r;
     }
   }
-  if (auto r = setInt(config, fd, SOL_SOCKET, SO_RXQ_OVFL, 1, "SO_RXQ_OVFL"); !r) return r;
+  if (auto r = setInt(config, fd, SOL_SOCKET, SO_RXQ_OVFL, options.countDrops ? 1 : 0, "SO_RXQ_OVFL"); !r) return r;
   const bool wildcard = isWildcard(config.bindAddress);
+  if (options.arrival || isTakenOver(config)) {
+    const int on = options.arrival ? 1 : 0;
+    if (auto r = v6 ? setInt(config, fd, IPPROTO_IPV6, IPV6_RECVFRAGSIZE, on, "IPV6_RECVFRAGSIZE")
+                    : setInt(config, fd, IPPROTO_IP, IP_RECVFRAGSIZE, on, "IP_RECVFRAGSIZE");
+        !r) {
+      return r;
+    }
+    if (!v6) {
+      if (auto r = setInt(config, fd, IPPROTO_IP, IP_RECVOPTS, on, "IP_RECVOPTS"); !r) return r;
+    }
+  }
   // Only a wildcard bind leaves open which local address a datagram was sent to.
-  if (wildcard) {
+  if (wildcard || options.arrival) {
     if (auto r = v6 ? setInt(config, fd, IPPROTO_IPV6, IPV6_RECVPKTINFO, 1, "IPV6_RECVPKTINFO")
                     : setInt(config, fd, IPPROTO_IP, IP_PKTINFO, 1, "IP_PKTINFO");
         !r) {

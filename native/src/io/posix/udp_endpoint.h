@@ -16,6 +16,8 @@ struct UdpSocketOptions {
   int32_t busyPollUs = 0;
   bool freeBind = false;       // IP_FREEBIND: the address need not be one of this host's
   bool receiveErrors = false;  // IP_RECVERR: ICMP errors are queued with the address that they are about
+  bool arrival = false;        // each datagram tells by which interface it came, and whether in fragments or with options
+  bool countDrops = true;      // SO_RXQ_OVFL: off where a socket filter drops, since the kernel counts that as the same
 };
 
 class UdpEndpoint final : public Endpoint {

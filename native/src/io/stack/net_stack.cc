@@ -7,6 +7,8 @@
 
 #include <algorithm>
 
+#include "io/stack/socket_filter.h"
+
 namespace outrigger::io {
 namespace {
 
@@ -117,9 +119,17 @@ Result<std::unique_ptr<Endpoint>> NetStack::openEndpoint(uint32_t face, const En
   socketOptions.receiveErrors = true;
   // Where the kernel does not own the device it does not have the address either, and the port is reserved all the same.
   socketOptions.freeBind = !device_->caps().kernelOwnsDevice;
+  const FrameCaps& device = device_->caps();
+  socketOptions.arrival = device.kernelSeesFrames;
+  socketOptions.countDrops = !device.kernelSeesFrames;
   auto reserved = UdpEndpoint::open(config, socketOptions);
   if (!reserved) return reserved.error();
   const SockAddr local = (*reserved)->localAddress();
+  if (device.kernelSeesFrames) {
+    if (auto r = dropDeviceCopies((*reserved)->fd(), local.isV6(), device.interfaceIndex); !r) {
+      return makeError(r.error().code, "UDP endpoint " + local.toString() + ": " + r.error().message);
+    }
+  }
   if (auto steered = device_->steer({local}); !steered) {
     Error error = steered.error();
     error.code = ErrorCode::kChannelEndpointError;

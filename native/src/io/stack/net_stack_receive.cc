@@ -253,6 +253,12 @@ void NetStack::onDatagram(Face& face, uint32_t index, RxBurst& burst, const Held
   }
 }
 
+// Whether the stack had the datagram as a frame already: what the socket's filter can't tell (socket_filter.h).
+bool NetStack::isSecondCopy(const ReceiveSlots::Arrival& arrival) const {
+  const FrameCaps& device = device_->caps();
+  return device.kernelSeesFrames && arrival.interfaceIndex == device.interfaceIndex && !arrival.reassembled && !arrival.options;
+}
+
 uint32_t NetStack::readKernel(Face& face, RxBurst& burst) {
   face.pollsSinceKernel = 0;
   face.kernelReady = false;
@@ -277,6 +283,10 @@ uint32_t NetStack::readKernel(Face& face, RxBurst& burst) {
     for (int k = 0; k < received; ++k, ++slot) {
       RxPacket& packet = burst.packets[burst.count];
       if (!slots.read(slot, slots.headers(slot)->msg_len, endpoint.reserved(), packet)) continue;
+      if (isSecondCopy(slots.arrival(slot))) {
+        stats_.add(StackCounter::kDuplicateKernelCopies);
+        continue;
+      }
       packet.endpoint = &endpoint;
       stats_.add(StackCounter::kKernelDatagrams);
       // The slot of the burst holds nothing of the device's.
