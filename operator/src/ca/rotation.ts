@@ -1,0 +1,224 @@
+// SPDX-License-Identifier: Apache-2.0
+// When a CA or a certificate is made anew, and in which order, so that at no moment a client with the bundle that it has meets a server with a
+// certificate that the bundle does not cover. Pure decisions over what is stored and what is observed; manager.ts carries them out.
+//
+//   [A]      served by A      A is old enough: make B, and only announce it
+//   [A B]    served by A      every client has had [A B] for a while: issue the next certificate from B
+//   [A B]    served by B      every replica serves it: A goes
+//   [B]      served by B
+//
+// Certificates are renewed more often, under the CA of the moment, which no client notices. A step may be repeated, and the process may die
+// between any two.
+import {
+  fingerprintOf,
+  isIssuedBy,
+  issueServing,
+  makeAuthority,
+  readPair,
+  splitBundle,
+  type Certificate,
+  type KeyPair,
+} from './certificates';
+
+export interface RotationPolicy {
+  readonly authorityLifeMs: number;
+  /** Age from which a CA gets its successor. */
+  readonly authorityRenewMs: number;
+  readonly servingLifeMs: number;
+  readonly servingRenewMs: number;
+  /** From when a bundle was seen in all configurations until every API server goes by it. */
+  readonly settleMs: number;
+}
+
+const kMinuteMs = 60_000;
+const kDayMs = 24 * 60 * kMinuteMs;
+
+export const kRotationPolicy: RotationPolicy = {
+  authorityLifeMs: 365 * kDayMs,
+  // A third of its life is left for the change, and for an operator that nobody ran for months.
+  authorityRenewMs: 240 * kDayMs,
+  servingLifeMs: 90 * kDayMs,
+  servingRenewMs: 60 * kDayMs,
+  // API servers watch webhook configurations and have a new one within a second or two; one that is cut off from etcd longer serves no requests.
+  settleMs: 5 * kMinuteMs,
+};
+
+/** What the Secret holds. */
+export interface CertificateState {
+  /** Oldest first: one, or two while the CA changes. */
+  readonly authorities: readonly KeyPair[];
+  readonly serving: KeyPair;
+}
+
+/** What the world does, as far as anyone looked. */
+export interface Observed {
+  /** For each object that carries our bundle: the bundle, and since when it was seen there unchanged. Undefined: not seen. */
+  readonly bundles: readonly { readonly pem: string; readonly sinceMs: number }[] | undefined;
+  /** Fingerprint of the certificate that each replica shows; undefined for one that could not be asked. */
+  readonly served: readonly (string | undefined)[];
+}
+
+export type Step =
+  | {
+      readonly kind: 'none';
+      /** When to look again, at the latest. */ readonly afterMs: number;
+      readonly reason: string;
+    }
+  | { readonly kind: 'begin'; readonly reason: string }
+  | { readonly kind: 'announce'; readonly reason: string }
+  | { readonly kind: 'issue'; readonly authority: number; readonly reason: string }
+  | { readonly kind: 'retire'; readonly reason: string };
+
+/** What clients must trust: all authorities, the oldest first. */
+export function bundleOf({ authorities }: CertificateState): string {
+  return authorities.map(({ certificate }) => certificate).join('');
+}
+
+/** Looked at again this often while a change waits for others. */
+const kPollMs = 10_000;
+const kLongestMs = 60 * kMinuteMs;
+
+function holds(bundle: string, certificate: string): boolean {
+  const wanted = fingerprintOf(certificate);
+  return splitBundle(bundle).some((each) => fingerprintOf(each) === wanted);
+}
+
+function sameNames(left: readonly string[], right: readonly string[]): boolean {
+  return left.length === right.length && left.every((name) => right.includes(name));
+}
+
+/** The authority that issued what is served, by index; -1 for none of ours. */
+function issuerIndex({ authorities, serving }: CertificateState): number {
+  return authorities.findIndex(({ certificate }) => isIssuedBy(serving.certificate, certificate));
+}
+
+/** Why the serving certificate is made anew, if it is. */
+function staleness(
+  serving: Certificate | undefined,
+  names: readonly string[],
+  policy: RotationPolicy,
+  nowMs: number,
+): string | undefined {
+  if (serving === undefined) {
+    return 'the serving certificate can not be read';
+  }
+  if (!sameNames(serving.names, names)) {
+    return `it is for ${serving.names.join(', ')}, not for ${names.join(', ')}`;
+  }
+  // notBefore is the moment of issue less the backdating, which is small against a life.
+  return nowMs - serving.notBeforeMs >= policy.servingRenewMs || nowMs >= serving.notAfterMs
+    ? `it is from ${new Date(serving.notBeforeMs).toISOString()}`
+    : undefined;
+}
+
+function settled(certificate: string, observed: Observed, policy: RotationPolicy, nowMs: number): boolean {
+  const everywhere = observed.bundles?.every(
+    ({ pem, sinceMs }) => holds(pem, certificate) && nowMs - sinceMs >= policy.settleMs,
+  );
+  return everywhere ?? false;
+}
+
+export function decide(
+  state: CertificateState | undefined,
+  names: readonly string[],
+  observed: Observed,
+  policy: RotationPolicy,
+  nowMs: number,
+): Step {
+  if (state === undefined) {
+    return { kind: 'begin', reason: 'there are no certificates yet' };
+  }
+  const authorities = state.authorities.map(readPair);
+  const newest = authorities.at(-1);
+  if (newest === undefined || authorities.includes(undefined)) {
+    return { kind: 'begin', reason: 'the stored CA can not be read' };
+  }
+  if (nowMs >= newest.notAfterMs) {
+    return { kind: 'begin', reason: `the CA expired at ${new Date(newest.notAfterMs).toISOString()}` };
+  }
+  const issuer = issuerIndex(state);
+  const serving = readPair(state.serving);
+  const stale = issuer < 0 ? 'none of our CAs issued it' : staleness(serving, names, policy, nowMs);
+  const last = authorities.length - 1;
+
+  if (last > 0) {
+    return decideWithin(state, { issuer, stale, serving, last }, observed, policy, nowMs);
+  }
+  if (stale !== undefined) {
+    return { kind: 'issue', authority: last, reason: stale };
+  }
+  if (nowMs - newest.notBeforeMs >= policy.authorityRenewMs) {
+    return { kind: 'announce', reason: `the CA is from ${new Date(newest.notBeforeMs).toISOString()}` };
+  }
+  const nextMs = Math.min(
+    newest.notBeforeMs + policy.authorityRenewMs,
+    (serving?.notBeforeMs ?? nowMs) + policy.servingRenewMs,
+  );
+  return {
+    kind: 'none',
+    afterMs: Math.min(Math.max(nextMs - nowMs, 1000), kLongestMs),
+    reason: 'all is young',
+  };
+}
+
+interface Change {
+  readonly issuer: number;
+  readonly stale: string | undefined;
+  readonly serving: Certificate | undefined;
+  readonly last: number;
+}
+
+/** While there are two authorities. */
+function decideWithin(
+  state: CertificateState,
+  { issuer, stale, serving, last }: Change,
+  observed: Observed,
+  policy: RotationPolicy,
+  nowMs: number,
+): Step {
+  if (issuer !== last) {
+    if (settled((state.authorities[last] as KeyPair).certificate, observed, policy, nowMs)) {
+      return { kind: 'issue', authority: last, reason: 'every client has the new CA' };
+    }
+    // Renewed under the old CA meanwhile, if it must be: clients have that one.
+    return stale !== undefined
+      ? { kind: 'issue', authority: Math.max(issuer, 0), reason: stale }
+      : { kind: 'none', afterMs: kPollMs, reason: 'clients do not have the new CA yet' };
+  }
+  if (stale !== undefined) {
+    return { kind: 'issue', authority: last, reason: stale };
+  }
+  // None at all is no proof: the operator itself is one.
+  const all = observed.served.length > 0 && observed.served.every((each) => each === serving?.fingerprint);
+  return all
+    ? { kind: 'retire', reason: 'every replica serves a certificate of the new CA' }
+    : { kind: 'none', afterMs: kPollMs, reason: 'not every replica serves a certificate of the new CA yet' };
+}
+
+/** The state after a step. */
+export async function carryOut(
+  state: CertificateState | undefined,
+  step: Exclude<Step, { kind: 'none' }>,
+  names: readonly string[],
+  policy: RotationPolicy,
+  nowMs: number,
+): Promise<CertificateState> {
+  const serving = { nowMs, lifeMs: policy.servingLifeMs };
+  if (step.kind === 'begin' || state === undefined) {
+    const authority = await makeAuthority({ nowMs, lifeMs: policy.authorityLifeMs });
+    return { authorities: [authority], serving: await issueServing(authority, names, serving) };
+  }
+  switch (step.kind) {
+    case 'announce':
+      return {
+        ...state,
+        authorities: [...state.authorities, await makeAuthority({ nowMs, lifeMs: policy.authorityLifeMs })],
+      };
+    case 'issue': {
+      const authority = state.authorities[step.authority] as KeyPair;
+      return { ...state, serving: await issueServing(authority, names, serving) };
+    }
+    case 'retire':
+      return { ...state, authorities: state.authorities.slice(-1) };
+  }
+}
