@@ -136,6 +136,7 @@ enum class OutriggerCounter : int32_t {
   kCommandsRejected,       // malformed or unknown client commands
   kDoorbellsRung,          // sleeping clients woken
   kImpairedDrops,          // datagrams dropped on purpose by the impair layer
+  kBackendChanges,         // moves of all streams to another network backend
   kCount,
 };
 

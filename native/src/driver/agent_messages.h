@@ -16,6 +16,10 @@ class ReceiveChannelEndpoint;
 class NetworkPublication;
 class PublicationImage;
 struct MdcDestination;
+struct SendEndpointMove;
+struct ReceiveEndpointMove;
+template <typename Move>
+struct BackendSwitch;
 
 // conductor -> sender
 struct SenderCommand {
@@ -30,8 +34,10 @@ struct SenderCommand {
     kRemoveSpy,
     kTermBacked,      // publication: memory exists up to position `value`
     kReplaceNextHop,  // endpoint (unicast) trades its next hop for that of `destination`, which is answered by kDestinationReleased
+    kSwitchBackend,   // `change`: other sockets and next hops, and most often another DatagramIo; answered by kBackendSwitched
   };
   Type type{};
+  BackendSwitch<SendEndpointMove>* change = nullptr;
   SendChannelEndpoint* endpoint = nullptr;
   NetworkPublication* publication = nullptr;
   MdcDestination* destination = nullptr;
@@ -53,8 +59,10 @@ struct ReceiverCommand {
     kSetupRefused,      // endpoint, streamId, sessionId: forget the pending setup (image could not be created)
     kRejectImage,       // image, value: ErrorCode; reason text is in the image (set by the conductor before sending this)
     kTermBacked,        // image: memory exists up to position `value`
+    kSwitchBackend,     // as the sender's
   };
   Type type{};
+  BackendSwitch<ReceiveEndpointMove>* change = nullptr;
   bool sessionSpecific = false;
   ReceiveChannelEndpoint* endpoint = nullptr;
   PublicationImage* image = nullptr;
@@ -78,6 +86,7 @@ struct AgentEvent {
     kPublicationError,    // publication, address, receiverId, groupTag, errorCode, text: an ERR frame came (image rejected by a receiver)
     kLossObserved,        // image, value: bytes lost (for the loss report)
     kError,               // text, errorCode: an entry for the error log
+    kBackendSwitched,     // the only answer under way to a kSwitchBackend of this agent
     kImageStateChanged,   // image is draining, has lingered or is done: see PublicationImage::state()
   };
   Type type{};

@@ -69,11 +69,18 @@ AgentRunner::AgentRunner(RunnerOptions options, Clock& clock, const cnc::Doorbel
 
 AgentRunner::~AgentRunner() { stop(); }
 
-void AgentRunner::add(Agent& agent, const CycleTimes& times, io::DatagramIo* io) {
-  agents_.push_back({&agent, times});
-  if (io == nullptr || std::find(ios_.begin(), ios_.end(), io) != ios_.end()) return;
-  ios_.push_back(io);
-  unwakeableIo_ |= io->waitHandle() < 0;
+void AgentRunner::add(Agent& agent, const CycleTimes& times) { agents_.push_back({&agent, times}); }
+
+void AgentRunner::lookAtIos() {
+  bool changed = false;
+  for (Entry& entry : agents_) {
+    io::DatagramIo* const io = entry.agent->io();
+    changed |= io != entry.io;
+    entry.io = io;
+  }
+  if (!changed) return;
+  unwakeableIo_ =
+      std::any_of(agents_.begin(), agents_.end(), [](const Entry& entry) { return entry.io != nullptr && entry.io->waitHandle() < 0; });
 }
 
 void AgentRunner::start() {
@@ -115,6 +122,7 @@ bool AgentRunner::pending() const {
 
 void AgentRunner::idle(int32_t workCount) {
   const int64_t nowNs = clock_.nanoTime();
+  lookAtIos();
   const bool blind = unwakeableIo_ || silentClients_.load(std::memory_order_relaxed);
   const IdleAction action = decider_.decide(workCount, nowNs, workCount > 0 ? 0 : nextDeadlineNs(nowNs), blind);
   switch (action.kind) {
@@ -141,15 +149,16 @@ void AgentRunner::sleep(int64_t untilNs) {
   doorbells_.prepareSleep(options_.fifo);
   // From here on whoever publishes work rings; what was published before is seen by one more look.
   const int32_t work = cycle();
+  lookAtIos();
   const int64_t nowNs = clock_.nanoTime();
   bool ready = work > 0 || pending() || !running_.load(std::memory_order_acquire);
   std::array<pollfd, kMaxPolled> polled{};
   nfds_t count = 0;
   polled[count++] = {doorbells_.fifoFd(options_.fifo), POLLIN, 0};
-  for (io::DatagramIo* io : ios_) {
-    if (io->waitHandle() < 0 || count == kMaxPolled) continue;
-    ready = ready || !io->arm();
-    polled[count++] = {io->waitHandle(), POLLIN, 0};
+  for (const Entry& entry : agents_) {
+    if (entry.io == nullptr || entry.io->waitHandle() < 0 || count == kMaxPolled) continue;
+    ready = ready || !entry.io->arm();
+    polled[count++] = {entry.io->waitHandle(), POLLIN, 0};
   }
   if (work > 0) decider_.workFound(nowNs);
   // The look may have brought a deadline forward.

@@ -26,6 +26,8 @@ class Agent {
   virtual int64_t nextDeadlineNs(int64_t nowNs) const = 0;
   // Something of another agent waits in its rings.
   virtual bool pending() const = 0;
+  // What it owns, to be armed and slept on; null for none. May become another between two steps.
+  virtual io::DatagramIo* io() const { return nullptr; }
 };
 
 struct IdleAction {
@@ -87,8 +89,8 @@ class AgentRunner {
   AgentRunner(const AgentRunner&) = delete;
   AgentRunner& operator=(const AgentRunner&) = delete;
 
-  // Before start; agents are stepped in this order. `io` (or null) is what the agent owns: it is armed and slept on.
-  void add(Agent& agent, const CycleTimes& times, io::DatagramIo* io);
+  // Before start; agents are stepped in this order.
+  void add(Agent& agent, const CycleTimes& times);
   void start();
   // Ends the thread after its cycle and joins it. Idempotent.
   void stop();
@@ -103,7 +105,10 @@ class AgentRunner {
   struct Entry {
     Agent* agent;
     CycleTimes times;
+    io::DatagramIo* io = nullptr;  // as it was at the last look
   };
+  // Asks the agents for their instances; their thread.
+  void lookAtIos();
   void run();
   bool pending() const;
   void sleep(int64_t untilNs);
@@ -114,8 +119,7 @@ class AgentRunner {
   const std::atomic<bool>& silentClients_;
   IdleDecider decider_;
   std::vector<Entry> agents_;
-  std::vector<io::DatagramIo*> ios_;
-  bool unwakeableIo_ = false;  // some backend has nothing to sleep on
+  bool unwakeableIo_ = false;  // some instance has nothing to sleep on
   std::atomic<bool> running_{false};
   std::thread thread_;
 };

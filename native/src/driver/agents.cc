@@ -9,18 +9,26 @@ namespace outrigger::driver {
 using cnc::OutriggerCounter;
 using cnc::SystemCounter;
 
-void IoStatistics::collect(int64_t nowNs) {
+void IoStatistics::collect(const io::DatagramIo& io, int64_t nowNs) {
   if (nowNs < nextNs_) return;
   nextNs_ = nowNs + kIntervalNs;
-  const io::IoTotals now = io_.totals();
-  const auto move = [&](auto id, int64_t io::IoTotals::*member) {
+  move(io.totals());
+}
+
+void IoStatistics::finish(const io::IoTotals& last) {
+  move(last);
+  last_ = {};
+}
+
+void IoStatistics::move(const io::IoTotals& now) {
+  const auto add = [&](auto id, int64_t io::IoTotals::*member) {
     if (const int64_t fresh = now.*member - last_.*member; fresh > 0) counters_.add(id, fresh);
   };
-  move(OutriggerCounter::kReceiveQueueDrops, &io::IoTotals::receiveQueueDrops);
-  move(OutriggerCounter::kSendErrors, &io::IoTotals::sendErrors);
-  move(OutriggerCounter::kSegmentationFallbacks, &io::IoTotals::segmentationFallbacks);
-  move(OutriggerCounter::kImpairedDrops, &io::IoTotals::impairedDrops);
-  move(SystemCounter::kInvalidPackets, &io::IoTotals::droppedDatagrams);
+  add(OutriggerCounter::kReceiveQueueDrops, &io::IoTotals::receiveQueueDrops);
+  add(OutriggerCounter::kSendErrors, &io::IoTotals::sendErrors);
+  add(OutriggerCounter::kSegmentationFallbacks, &io::IoTotals::segmentationFallbacks);
+  add(OutriggerCounter::kImpairedDrops, &io::IoTotals::impairedDrops);
+  add(SystemCounter::kInvalidPackets, &io::IoTotals::droppedDatagrams);
   last_ = now;
 }
 

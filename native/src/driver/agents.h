@@ -20,15 +20,18 @@
 
 namespace outrigger::driver {
 
-// Moves what a DatagramIo counted into the driver's counters, now and then. One a DatagramIo, on its owner's thread.
+// Moves what a DatagramIo counted into the driver's counters, now and then. One an agent, on its thread.
 class IoStatistics {
  public:
-  IoStatistics(const io::DatagramIo& io, const DriverCounters& counters) : io_(io), counters_(counters) {}
-  void collect(int64_t nowNs);
+  explicit IoStatistics(const DriverCounters& counters) : counters_(counters) {}
+  void collect(const io::DatagramIo& io, int64_t nowNs);
+  // The instance was replaced, and this is what it counted at last.
+  void finish(const io::IoTotals& last);
 
  private:
   static constexpr int64_t kIntervalNs = 200 * kMilliNs;
-  const io::DatagramIo& io_;
+  void move(const io::IoTotals& now);
+
   const DriverCounters& counters_;
   io::IoTotals last_;
   int64_t nextNs_ = 0;
@@ -81,26 +84,27 @@ class ConductorAgent final : public Agent {
 template <typename Core, typename Command>
 class NetworkAgent final : public Agent {
  public:
-  // `statistics` is null for the second agent of a shared DatagramIo.
   NetworkAgent(Core& core, const SpscRing<Command>& commands, const SpscRing<AgentEvent>& events, const cnc::Doorbells& doorbells,
-               IoStatistics* statistics)
-      : core_(core), commands_(commands), events_(events), doorbells_(doorbells), statistics_(statistics) {}
+               const DriverCounters& counters)
+      : core_(core), commands_(commands), events_(events), doorbells_(doorbells), statistics_(counters) {}
 
   int32_t doWork(int64_t nowNs) override {
     const int32_t work = core_.doWork(nowNs);
     if (!events_.empty()) doorbells_.ringAgent(cnc::AgentId::kConductor);
-    if (statistics_ != nullptr) statistics_->collect(nowNs);
+    if (const auto last = core_.takeLastTotals()) statistics_.finish(*last);
+    statistics_.collect(core_.io(), nowNs);
     return work;
   }
   int64_t nextDeadlineNs(int64_t nowNs) const override { return core_.nextDeadlineNs(nowNs); }
   bool pending() const override { return !commands_.empty(); }
+  io::DatagramIo* io() const override { return &core_.io(); }
 
  private:
   Core& core_;
   const SpscRing<Command>& commands_;
   const SpscRing<AgentEvent>& events_;
   const cnc::Doorbells& doorbells_;
-  IoStatistics* statistics_;
+  IoStatistics statistics_;
 };
 
 using SenderAgent = NetworkAgent<Sender, SenderCommand>;

@@ -12,6 +12,7 @@
 #include "cnc/doorbells.h"
 #include "cnc/error_log.h"
 #include "driver/agent_messages.h"
+#include "driver/backend_choice.h"
 #include "driver/counter_factory.h"
 #include "driver/driver_config.h"
 #include "driver/driver_counters.h"
@@ -38,8 +39,9 @@ struct ConductorParts {
   SpscRing<AgentEvent>& fromSender;
   SpscRing<ReceiverCommand>& toReceiver;
   SpscRing<AgentEvent>& fromReceiver;
-  FileAllocator allocator;     // backs log files; tests inject a full volume
-  net::HostResolver resolver;  // blocking look-ups, called on the resource agent
+  FileAllocator allocator;            // backs log files; tests inject a full volume
+  net::HostResolver resolver;         // blocking look-ups, called on the resource agent
+  BackendChoice* backends = nullptr;  // whose pair senderIo and receiverIo are; null: they are never changed for others
 };
 
 class Conductor {

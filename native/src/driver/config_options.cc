@@ -600,6 +600,9 @@ void ioOptions(Table& t) {
         return true;
       },
       [](const DriverConfig& c) { return joined(c.backends, ","); });
+  t.duration("OUTRIGGER_BACKEND_RETRY",
+             "How often backends before the one in use are tried again, after a loss twice, four times... that; 0 for never",
+             &DriverConfig::backendRetryNs, 0);
   rawOptions(t);
   t.toggle("OUTRIGGER_UDP_SEGMENT", "Use UDP segmentation offload where the kernel has it", &DriverConfig::segmentationOffload);
   t.toggle("OUTRIGGER_UDP_GRO", "Use UDP receive coalescing where the kernel has it", &DriverConfig::receiveCoalescing);

@@ -76,6 +76,7 @@ constexpr std::array<const char*, static_cast<size_t>(OutriggerCounter::kCount)>
     "outrigger: client commands rejected",
     "outrigger: doorbells rung",
     "outrigger: datagrams dropped by impairment",
+    "outrigger: changes of the network backend",
 };
 
 template <typename T>

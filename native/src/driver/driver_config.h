@@ -50,6 +50,7 @@ struct DriverConfig {
   ThreadingMode threadingMode = ThreadingMode::kShared;
   std::string backend = "mmsg";  // first of `backends` that opens
   std::vector<std::string> backends = {"mmsg", "socket"};
+  int64_t backendRetryNs = 0;      // how often better backends than the current are tried again, 0 = never
   std::string impair;              // impair layer specification, empty = none
   bool aeronLoss = false;          // AERON_UDP_CHANNEL_INCOMING_INTERCEPTORS=loss: becomes `impair`
   std::string aeronLossArguments;  // of it

@@ -11,6 +11,7 @@
 #include "cnc/cnc_file.h"
 #include "cnc/doorbells.h"
 #include "cnc/mpsc_ring.h"
+#include "driver/backend_choice.h"
 
 namespace outrigger::driver {
 namespace {
@@ -94,6 +95,8 @@ bool removeDriverFiles(const std::string& directory) {
   bool removed = removeFile(directory + "/" + cnc::kCncFileName);
   removed = removeFile(directory + "/" + cnc::kLossReportFileName) && removed;
   removed = removeFile(directory + "/" + cnc::Doorbells::kFileName) && removed;
+  removed = removeFile(directory + "/" + BackendNote::kFileName) && removed;
+  removed = removeFile(directory + "/" + BackendNote::kFileName + BackendNote::kFreshSuffix) && removed;
   for (int32_t fifo = 0; fifo < cnc::Doorbells::kAgentCount; ++fifo) {
     removed = removeFile(directory + "/doorbell-" + std::to_string(fifo)) && removed;
   }

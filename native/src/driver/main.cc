@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "base/fd.h"
+#include "base/json.h"
 #include "driver/config_parser.h"
 #include "driver/media_driver.h"
 #include "driver/version.h"
@@ -34,23 +35,6 @@ constexpr int kExitConfig = 78;
 
 using Field = std::pair<const char*, std::string>;
 
-std::string quoted(const std::string& text) {
-  std::string out = "\"";
-  for (const char c : text) {
-    if (c == '"' || c == '\\') {
-      out += '\\';
-      out += c;
-    } else if (static_cast<unsigned char>(c) < 0x20) {
-      char escaped[8];
-      std::snprintf(escaped, sizeof(escaped), "\\u%04x", static_cast<unsigned>(c));
-      out += escaped;
-    } else {
-      out += c;
-    }
-  }
-  return out + '"';
-}
-
 // As the sidecar's log has it, so that one reader takes both.
 enum class Level { kInfo = 30, kWarn = 40, kError = 50 };
 
@@ -62,10 +46,10 @@ void log(Level level, const std::string& message, const std::vector<Field>& fiel
   char stamp[64];
   const size_t length = ::strftime(stamp, sizeof(stamp), "%Y-%m-%dT%H:%M:%S", &parts);
   std::snprintf(stamp + length, sizeof(stamp) - length, ".%03dZ", static_cast<int>(now.tv_nsec / 1'000'000));
-  std::string line = "{\"level\":" + std::to_string(static_cast<int>(level)) + ",\"time\":" + quoted(stamp) +
+  std::string line = "{\"level\":" + std::to_string(static_cast<int>(level)) + ",\"time\":" + outrigger::jsonQuoted(stamp) +
                      ",\"pid\":" + std::to_string(::getpid()) + ",\"name\":\"driver\"";
-  for (const auto& [key, value] : fields) line += ",\"" + std::string(key) + "\":" + quoted(value);
-  line += ",\"msg\":" + quoted(message) + "}\n";
+  for (const auto& [key, value] : fields) line += ",\"" + std::string(key) + "\":" + outrigger::jsonQuoted(value);
+  line += ",\"msg\":" + outrigger::jsonQuoted(message) + "}\n";
   // One write a line, so that lines of several processes on one pipe stay whole.
   [[maybe_unused]] const ssize_t written = ::write(STDERR_FILENO, line.data(), line.size());
 }
@@ -108,6 +92,7 @@ std::string serve(MediaDriver& driver, int signalFd) {
         return info.ssi_signo == SIGTERM ? "SIGTERM" : "SIGINT";
       }
     }
+    for (const std::string& event : driver.takeEvents()) log(Level::kWarn, event);
     if (driver.terminationRequested()) return "TERMINATE_DRIVER";
   }
 }

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <memory>
+#include <mutex>
 #include <utility>
 #include <vector>
 
@@ -17,6 +18,7 @@
 #include "driver/agent_messages.h"
 #include "driver/agent_runner.h"
 #include "driver/agents.h"
+#include "driver/backend_choice.h"
 #include "driver/conductor.h"
 #include "driver/counter_factory.h"
 #include "driver/driver_counters.h"
@@ -44,33 +46,6 @@ constexpr const char* kNetworkThread = "or-network";
 constexpr const char* kSharedThread = "or-driver";
 constexpr const char* kResourceThread = "or-resource";
 
-struct OpenedIo {
-  io::IoPair pair;
-  std::string name;
-  std::string reasons;  // why what the profile prefers is not there
-};
-
-void appendReason(std::string& reasons, const std::string& reason) {
-  if (!reason.empty()) reasons += (reasons.empty() ? "" : "; ") + reason;
-}
-
-Result<OpenedIo> openBackend(const DriverConfig& config) {
-  const io::BackendOptions options = backendOptionsOf(config);
-  OpenedIo opened;
-  for (const std::string& name : config.backends) {
-    auto pair = io::openPair(name, options);
-    if (!pair) {
-      appendReason(opened.reasons, name + ": " + pair.error().message);
-      continue;
-    }
-    opened.pair = pair.take();
-    opened.name = name;
-    return opened;
-  }
-  return makeError(ErrorCode::kGeneric, config.backends.empty() ? "no backend is configured: set OUTRIGGER_BACKENDS"
-                                                                : "no backend of OUTRIGGER_BACKENDS opens: " + opened.reasons);
-}
-
 // Agents that share a thread share a FIFO.
 struct FifoPlan {
   int32_t fifoOf[cnc::Doorbells::kAgentCount];
@@ -96,8 +71,6 @@ struct MediaDriver::State {
   SystemClock systemClock;
   Clock* clock = nullptr;
   std::vector<std::string> notices;
-  std::string backend;
-  std::string reasons;
 
   DriverDirectory directory;
   MappedFile cncFile;
@@ -109,11 +82,13 @@ struct MediaDriver::State {
   DriverCounters counters;
   cnc::ErrorLog errorLog;
   cnc::LossReport lossReport;
-  std::unique_ptr<io::DatagramIo> senderIo;
-  std::unique_ptr<io::DatagramIo> ownReceiverIo;
-  io::DatagramIo* receiverIo = nullptr;
-  std::unique_ptr<IoStatistics> senderStatistics;
-  std::unique_ptr<IoStatistics> receiverStatistics;
+  std::unique_ptr<BackendChoice> choice;
+  bool mayMove = false;      // the choice has others to move to
+  cnc::Counter backendInfo;  // conductor's thread, after the start
+  std::mutex eventsMutex;    // between the conductor and the owner of the driver
+  std::vector<std::string> events;
+  std::string backend;
+  std::string reasons;
 
   SpscRing<SenderCommand> toSender{kCommandRingLength};
   SpscRing<AgentEvent> fromSender{kEventRingLength};
@@ -130,8 +105,11 @@ struct MediaDriver::State {
   std::vector<std::unique_ptr<AgentRunner>> runners;
   bool serving = false;
 
-  Result<void> makeFiles();
+  Result<void> takeDirectory();
   Result<void> openIo(const MediaDriverParts& parts);
+  Result<void> makeFiles();
+  void announceBackend();
+  std::vector<std::pair<std::string, std::string>> threads() const;
   void makeAgents(const MediaDriverParts& parts);
   void makeRunners();
   void start();
@@ -148,12 +126,15 @@ struct MediaDriver::State {
   void addReceiver(AgentRunner& runner) const;
 };
 
-Result<void> MediaDriver::State::makeFiles() {
-  const int64_t nowMs = clock->epochMillis();
-  auto taken = DriverDirectory::take(config, nowMs, notices);
+Result<void> MediaDriver::State::takeDirectory() {
+  auto taken = DriverDirectory::take(config, clock->epochMillis(), notices);
   if (!taken) return taken.error();
   directory = taken.take();
+  return {};
+}
 
+Result<void> MediaDriver::State::makeFiles() {
+  const int64_t nowMs = clock->epochMillis();
   const std::string cncPath = config.directory + "/" + cnc::kCncFileName;
   auto file =
       cnc::createCnc(cncPath, config.cncSizes, config.clientLivenessTimeoutNs, nowMs, ::getpid(), config.filePageSize, config.fileMode);
@@ -194,29 +175,63 @@ Result<void> MediaDriver::State::openIo(const MediaDriverParts& parts) {
     if (!first) return first.error();
     auto second = parts.makeIo();
     if (!second) return second.error();
-    senderIo = first.take();
-    ownReceiverIo = second.take();
-    backend = senderIo->caps().name;
+    OpenedBackend opened;
+    opened.pair.sender = first.take();
+    opened.pair.receiver = second.take();
+    opened.name = opened.pair.sender->caps().name;
+    choice = std::make_unique<BackendChoice>(std::vector<std::string>{opened.name}, nullptr);
+    choice->adopt(std::move(opened), clock->epochMillis());
   } else {
-    auto opened = openBackend(config);
-    if (!opened) return opened.error();
-    senderIo = std::move(opened->pair.sender);
-    ownReceiverIo = std::move(opened->pair.receiver);
-    backend = opened->name;
-    reasons = opened->reasons;
+    BackendChoice::Open open = parts.openBackend;
+    if (!open) open = [options = backendOptionsOf(config)](const std::string& name) { return io::openPair(name, options); };
+    choice = std::make_unique<BackendChoice>(config.backends, std::move(open));
+    if (auto r = choice->openFirst(clock->epochMillis()); !r) return r;
+    mayMove = true;
   }
-  receiverIo = ownReceiverIo.get();
-  receiverStatistics = std::make_unique<IoStatistics>(*ownReceiverIo, counters);
-  senderStatistics = std::make_unique<IoStatistics>(*senderIo, counters);
-  config.backend = backend;
-  appendReason(reasons, senderIo->caps().reason);
-
-  std::string label = "outrigger: backend=" + backend;
-  if (!config.impair.empty()) label += " impair=" + config.impair;
-  if (!reasons.empty()) label += " not better because: " + reasons;
-  const cnc::Counter info = counterFactory->text(cnc::counter_type::kOutriggerBackendInfo, label, 0, clock->epochMillis());
-  if (info.valid()) info.set(1);
+  if (choice->pair().sameThread && config.threadingMode == ThreadingMode::kDedicated) {
+    config.threadingMode = ThreadingMode::kSharedNetwork;
+    notices.push_back("AERON_THREADING_MODE=DEDICATED becomes SHARED_NETWORK: backend " + choice->name() +
+                      " needs one thread for sender and receiver (" + choice->pair().reason + ")");
+  }
   return {};
+}
+
+// What counters, the note for `outrigger explain` and the driver's owner learn of the backend that is used from now on.
+void MediaDriver::State::announceBackend() {
+  const OpenedBackend& current = choice->current();
+  std::string label = "outrigger: backend=" + current.name;
+  for (const char* key : {"mode", "interface", "preload"}) {
+    std::string value = factOf(current, key);
+    std::replace(value.begin(), value.end(), ' ', '-');
+    if (!value.empty()) label += std::string(" ") + key + "=" + value;
+  }
+  if (!config.impair.empty()) label += " impair=" + config.impair;
+  const std::string why = choice->reasons();
+  if (!why.empty()) label += " not better because: " + why;
+  const int64_t nowMs = clock->epochMillis();
+  counterFactory->release(backendInfo, nowMs);
+  backendInfo = counterFactory->text(cnc::counter_type::kOutriggerBackendInfo, label, 0, nowMs);
+  if (backendInfo.valid()) backendInfo.set(1);
+  const auto written = BackendNote::of(*choice, config, threads()).write(config.directory, config.fileMode);
+  const std::lock_guard lock(eventsMutex);
+  if (!written) events.push_back(written.error().message);
+  if (choice->changes().empty()) return;
+  const BackendChange& last = choice->changes().back();
+  events.push_back("network backend changed from " + last.from + " to " + last.to + ": " + last.reason);
+}
+
+std::vector<std::pair<std::string, std::string>> MediaDriver::State::threads() const {
+  switch (config.threadingMode) {
+    case ThreadingMode::kDedicated:
+      return {{"mode", "dedicated"}, {"conductor", kConductorThread}, {"sender", kSenderThread}, {"receiver", kReceiverThread}};
+    case ThreadingMode::kSharedNetwork:
+      return {{"mode", "shared-network"}, {"conductor", kConductorThread}, {"sender", kNetworkThread}, {"receiver", kNetworkThread}};
+    case ThreadingMode::kShared:
+      return {{"mode", "shared"}, {"conductor", kSharedThread}, {"sender", kSharedThread}, {"receiver", kSharedThread}};
+    case ThreadingMode::kInvoker:
+      break;
+  }
+  return {{"mode", "invoker"}};
 }
 
 void MediaDriver::State::makeAgents(const MediaDriverParts& parts) {
@@ -226,8 +241,15 @@ void MediaDriver::State::makeAgents(const MediaDriverParts& parts) {
   if (config.randomSeed == 0) config.randomSeed = static_cast<uint64_t>(nowNs) ^ (static_cast<uint64_t>(::getpid()) << 40) ^ 0x0172'16E2;
   resources = std::make_unique<ResourceAgent>(kResourceThread, [this] { doorbells.ringAgent(cnc::AgentId::kConductor); });
   resources->useThread(config.threadingMode != ThreadingMode::kInvoker);
-  sender = std::make_unique<Sender>(*senderIo, config, counters, toSender, fromSender, doorbells);
-  receiver = std::make_unique<Receiver>(*receiverIo, config, counters, toReceiver, fromReceiver, doorbells);
+  io::DatagramIo& senderIo = *choice->pair().sender;
+  io::DatagramIo& receiverIo = *choice->pair().receiver;
+  backend = choice->name();
+  config.backend = backend;
+  reasons = choice->reasons();
+  announceBackend();
+  choice->onChanged([this](const BackendChoice&) { announceBackend(); });
+  sender = std::make_unique<Sender>(senderIo, config, counters, toSender, fromSender, doorbells);
+  receiver = std::make_unique<Receiver>(receiverIo, config, counters, toReceiver, fromReceiver, doorbells);
   ConductorParts conductorParts{
       .config = config,
       .cnc = regions,
@@ -237,19 +259,20 @@ void MediaDriver::State::makeAgents(const MediaDriverParts& parts) {
       .lossReport = lossReport,
       .doorbells = doorbells,
       .resources = *resources,
-      .senderIo = *senderIo,
-      .receiverIo = *receiverIo,
+      .senderIo = senderIo,
+      .receiverIo = receiverIo,
       .toSender = toSender,
       .fromSender = fromSender,
       .toReceiver = toReceiver,
       .fromReceiver = fromReceiver,
       .allocator = parts.allocator ? parts.allocator : FileAllocator(allocateFile),
       .resolver = parts.resolver ? parts.resolver : net::HostResolver(net::resolveHost),
+      .backends = mayMove ? choice.get() : nullptr,
   };
   conductor = std::make_unique<Conductor>(std::move(conductorParts), nowNs, nowMs);
   conductorAgent = std::make_unique<ConductorAgent>(*conductor, *clock, countersManager, doorbells, fromSender, fromReceiver);
-  senderAgent = std::make_unique<SenderAgent>(*sender, toSender, fromSender, doorbells, senderStatistics.get());
-  receiverAgent = std::make_unique<ReceiverAgent>(*receiver, toReceiver, fromReceiver, doorbells, receiverStatistics.get());
+  senderAgent = std::make_unique<SenderAgent>(*sender, toSender, fromSender, doorbells, counters);
+  receiverAgent = std::make_unique<ReceiverAgent>(*receiver, toReceiver, fromReceiver, doorbells, counters);
 }
 
 AgentRunner& MediaDriver::State::addRunner(const char* name, const IdleStrategy& idle, int32_t cpu, int32_t fifo) {
@@ -263,24 +286,18 @@ AgentRunner& MediaDriver::State::addRunner(const char* name, const IdleStrategy&
 }
 
 void MediaDriver::State::addConductor(AgentRunner& runner) const {
-  runner.add(*conductorAgent,
-             cycleTimes(cnc::SystemCounter::kConductorMaxCycleTime, cnc::SystemCounter::kConductorCycleTimeThresholdExceeded,
-                        config.conductorCycleThresholdNs),
-             nullptr);
+  runner.add(*conductorAgent, cycleTimes(cnc::SystemCounter::kConductorMaxCycleTime,
+                                         cnc::SystemCounter::kConductorCycleTimeThresholdExceeded, config.conductorCycleThresholdNs));
 }
 
 void MediaDriver::State::addSender(AgentRunner& runner) const {
-  runner.add(*senderAgent,
-             cycleTimes(cnc::SystemCounter::kSenderMaxCycleTime, cnc::SystemCounter::kSenderCycleTimeThresholdExceeded,
-                        config.senderCycleThresholdNs),
-             senderIo.get());
+  runner.add(*senderAgent, cycleTimes(cnc::SystemCounter::kSenderMaxCycleTime, cnc::SystemCounter::kSenderCycleTimeThresholdExceeded,
+                                      config.senderCycleThresholdNs));
 }
 
 void MediaDriver::State::addReceiver(AgentRunner& runner) const {
-  runner.add(*receiverAgent,
-             cycleTimes(cnc::SystemCounter::kReceiverMaxCycleTime, cnc::SystemCounter::kReceiverCycleTimeThresholdExceeded,
-                        config.receiverCycleThresholdNs),
-             receiverIo);
+  runner.add(*receiverAgent, cycleTimes(cnc::SystemCounter::kReceiverMaxCycleTime, cnc::SystemCounter::kReceiverCycleTimeThresholdExceeded,
+                                        config.receiverCycleThresholdNs));
 }
 
 void MediaDriver::State::makeRunners() {
@@ -343,8 +360,7 @@ void MediaDriver::State::close() {
   receiver.reset();
   sender.reset();
   resources.reset();
-  ownReceiverIo.reset();
-  senderIo.reset();
+  choice.reset();
   // Clients learn at once that nobody serves them any more.
   if (serving) cnc::MpscRing(regions.toDriver).consumerHeartbeatMs(-1);
   serving = false;
@@ -362,8 +378,10 @@ Result<std::unique_ptr<MediaDriver>> MediaDriver::launch(const DriverConfig& con
   if (parts.clock != nullptr && config.threadingMode != ThreadingMode::kInvoker) {
     return makeError(ErrorCode::kNotSupported, "a clock of one's own works in invoker mode only: threads sleep on the system's");
   }
-  if (auto r = state.makeFiles(); !r) return r.error();
+  if (auto r = state.takeDirectory(); !r) return r.error();
+  // Before the files: a backend may decide on the threads, and so on the doorbells.
   if (auto r = state.openIo(parts); !r) return r.error();
+  if (auto r = state.makeFiles(); !r) return r.error();
   state.makeAgents(parts);
   state.makeRunners();
   state.start();
@@ -374,6 +392,10 @@ const DriverConfig& MediaDriver::config() const { return state_->config; }
 const std::string& MediaDriver::backend() const { return state_->backend; }
 const std::string& MediaDriver::backendReasons() const { return state_->reasons; }
 const std::vector<std::string>& MediaDriver::notices() const { return state_->notices; }
+std::vector<std::string> MediaDriver::takeEvents() {
+  const std::lock_guard lock(state_->eventsMutex);
+  return std::exchange(state_->events, {});
+}
 
 int32_t MediaDriver::doWork() { return state_->config.threadingMode == ThreadingMode::kInvoker ? state_->runners.front()->cycle() : 0; }
 

@@ -13,6 +13,7 @@
 #include "base/result.h"
 #include "driver/driver_config.h"
 #include "driver/log_buffer_factory.h"
+#include "io/backend.h"
 #include "io/datagram_io.h"
 #include "net/udp_channel.h"
 
@@ -21,6 +22,7 @@ namespace outrigger::driver {
 // Replaceable parts; empty ones are the real thing. `makeIo` is called twice: sender and receiver each own one.
 struct MediaDriverParts {
   std::function<Result<std::unique_ptr<io::DatagramIo>>()> makeIo;
+  std::function<Result<io::IoPair>(const std::string& name)> openBackend;  // of DriverConfig::backends, any thread; not with makeIo
   FileAllocator allocator;
   net::HostResolver resolver;
   Clock* clock = nullptr;  // borrowed; only invoker mode may use other than the system clock
@@ -38,11 +40,13 @@ class MediaDriver {
   MediaDriver& operator=(const MediaDriver&) = delete;
 
   const DriverConfig& config() const;
-  // The backend that opened, and why each better one did not (empty when none is better).
+  // The backend that opened first, and why each better one did not (empty when none is better).
   const std::string& backend() const;
   const std::string& backendReasons() const;
   // What an operator may want to know of the start, a line each.
   const std::vector<std::string>& notices() const;
+  // What happened since the last call that somebody may want to know: another network backend. Any thread.
+  std::vector<std::string> takeEvents();
 
   // Invoker mode: one duty cycle of every agent at the clock's time. Returns a work count.
   int32_t doWork();

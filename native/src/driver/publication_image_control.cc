@@ -39,10 +39,10 @@ constexpr int64_t kSetupAnswerIntervalNs = 5 * kMilliNs;
 
 bool PublicationImage::sendControl(ReceiverContext& context, const uint8_t* frame, uint32_t length, const io::SockAddr& destination) {
   io::TxSlot slot;
-  bool sent = context.io.reserve(*endpoint_->socket, destination, length, slot) == io::TxStatus::kPending;
+  bool sent = context.io->reserve(*endpoint_->socket, destination, length, slot) == io::TxStatus::kPending;
   if (sent) {
     std::memcpy(slot.data, frame, length);
-    sent = context.io.commit(*endpoint_->socket, destination, slot, length) == io::TxStatus::kSent;
+    sent = context.io->commit(*endpoint_->socket, destination, slot, length) == io::TxStatus::kSent;
   }
   if (!sent) {
     driverCounters_.add(SystemCounter::kShortSends, 1);

@@ -52,9 +52,9 @@ void NetworkPublication::onRttMeasurement(SenderContext& context, const wire::Rt
   reply.header = {static_cast<int32_t>(sizeof(reply)), 0, 0, static_cast<uint16_t>(wire::FrameType::kRttMeasurement)};
   reply.receptionDeltaNs = 0;
   io::TxSlot slot;
-  if (context.io.reserve(*endpoint_->socket, source, sizeof(reply), slot) != io::TxStatus::kPending) return;
+  if (context.io->reserve(*endpoint_->socket, source, sizeof(reply), slot) != io::TxStatus::kPending) return;
   std::memcpy(slot.data, &reply, sizeof(reply));
-  context.io.commit(*endpoint_->socket, source, slot, sizeof(reply));
+  context.io->commit(*endpoint_->socket, source, slot, sizeof(reply));
 }
 
 void NetworkPublication::onNak(SenderContext& context, const wire::NakFrame& nak, int64_t nowNs) {
@@ -105,7 +105,7 @@ void NetworkPublication::onNak(SenderContext& context, const wire::NakFrame& nak
 }
 
 int64_t NetworkPublication::retransmit(SenderContext& context, int64_t begin, int64_t end) {
-  const io::Caps& caps = context.io.caps();
+  const io::Caps& caps = context.io->caps();
   const bool mdc = endpoint_->isMdc();
   int64_t cursor = begin;
   while (cursor < end) {
@@ -131,7 +131,7 @@ int64_t NetworkPublication::retransmit(SenderContext& context, int64_t begin, in
       item.length = static_cast<uint32_t>(train.length);
       item.segmentLength = static_cast<uint32_t>(train.segmentLength);
     }
-    if (fanOut > 0 && context.io.transmit(*endpoint_->socket, {context.items.data(), fanOut}) < fanOut) {
+    if (fanOut > 0 && context.io->transmit(*endpoint_->socket, {context.items.data(), fanOut}) < fanOut) {
       driverCounters_.add(SystemCounter::kShortSends, 1);
       return cursor;
     }

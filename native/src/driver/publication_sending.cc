@@ -113,7 +113,7 @@ int32_t NetworkPublication::sendData(SenderContext& context, int64_t nowNs) {
   if (revoked_.load(std::memory_order_relaxed)) return 0;
   // Never past what was cleaned: the frame lengths there are those of an older term, whatever the producer claims.
   int64_t available = std::min(s.senderLimit, s.cleanedTo) - s.senderPosition;
-  const io::Caps& caps = context.io.caps();
+  const io::Caps& caps = context.io->caps();
   const bool mdc = endpoint_->isMdc();
   const size_t fanOut = mdc ? endpoint_->destinations.size() : 1;
   if (available <= 0 && !s.partial.pending) {
@@ -173,7 +173,7 @@ int32_t NetworkPublication::sendData(SenderContext& context, int64_t nowNs) {
       item.length = static_cast<uint32_t>(slices[slice].length) - done;
       item.segmentLength = static_cast<uint32_t>(slices[slice].segmentLength);
     }
-    const size_t finished = context.io.transmit(*endpoint_->socket, {context.items.data(), count});
+    const size_t finished = context.io->transmit(*endpoint_->socket, {context.items.data(), count});
     int64_t bytes = 0;
     int64_t packets = 0;
     int64_t lost = 0;
@@ -232,12 +232,12 @@ int32_t NetworkPublication::sendData(SenderContext& context, int64_t nowNs) {
 int32_t NetworkPublication::sendControl(SenderContext& context, const uint8_t* frame, uint32_t length) {
   const auto one = [&](const io::SockAddr& destination) {
     io::TxSlot slot;
-    if (context.io.reserve(*endpoint_->socket, destination, length, slot) != io::TxStatus::kPending) {
+    if (context.io->reserve(*endpoint_->socket, destination, length, slot) != io::TxStatus::kPending) {
       driverCounters_.add(SystemCounter::kShortSends, 1);
       return 0;
     }
     std::memcpy(slot.data, frame, length);
-    if (context.io.commit(*endpoint_->socket, destination, slot, length) != io::TxStatus::kSent) {
+    if (context.io->commit(*endpoint_->socket, destination, slot, length) != io::TxStatus::kSent) {
       driverCounters_.add(SystemCounter::kShortSends, 1);
       return 0;
     }

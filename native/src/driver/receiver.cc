@@ -4,8 +4,10 @@
 
 #include <algorithm>
 #include <memory>
+#include <utility>
 #include <vector>
 
+#include "driver/backend_switch.h"
 #include "driver/endpoints.h"
 #include "driver/publication_image.h"
 #include "driver/receiver_endpoint.h"
@@ -47,6 +49,7 @@ struct Receiver::State {
   std::vector<std::unique_ptr<Sink>> endpoints;
   std::vector<PublicationImage*> images;
   std::vector<PublicationImage*> touched;  // got packets in this cycle
+  std::optional<io::IoTotals> lastTotals;  // of the instance before a switch
   std::vector<AgentEvent> unanswered;      // releases that found the ring to the conductor full
   size_t nextImage = 0;
   int64_t lastHousekeepingNs = 0;
@@ -62,6 +65,7 @@ struct Receiver::State {
   }
   void answer(ReceiverContext& context, const AgentEvent& event);
   void onCommand(ReceiverContext& context, const ReceiverCommand& command, int64_t nowNs);
+  void onSwitch(ReceiverContext& context, ReceiverSwitch& change, int64_t nowNs);
   int32_t poll(ReceiverContext& context, int64_t nowNs);
   void onTrain(ReceiverContext& context, ReceiverEndpoint& endpoint, const io::RxPacket& train, int64_t nowNs);
   void onRun(ReceiverContext& context, ReceiverEndpoint& endpoint, const uint8_t* run, uint32_t length, uint32_t segment,
@@ -78,11 +82,13 @@ struct Receiver::State {
 
 Receiver::Receiver(io::DatagramIo& io, const DriverConfig& config, const DriverCounters& counters, SpscRing<ReceiverCommand>& commands,
                    SpscRing<AgentEvent>& events, const cnc::Doorbells& doorbells)
-    : context_{io, config, counters, events, doorbells, Random(config.randomSeed ^ 0x4ECE17E4)},
+    : context_{&io, config, counters, events, doorbells, Random(config.randomSeed ^ 0x4ECE17E4)},
       commands_(commands),
       state_(std::make_unique<State>()) {}
 
 Receiver::~Receiver() = default;
+
+std::optional<io::IoTotals> Receiver::takeLastTotals() { return std::exchange(state_->lastTotals, std::nullopt); }
 
 // A release must arrive, or the conductor keeps the object for ever: one that finds the ring full waits.
 void Receiver::State::answer(ReceiverContext& context, const AgentEvent& event) {
@@ -97,10 +103,10 @@ void Receiver::State::onCommand(ReceiverContext& context, const ReceiverCommand&
     case ReceiverCommand::Type::kAddEndpoint:
       endpoints.push_back(std::make_unique<Sink>(*this, context, command.endpoint));
       command.endpoint->socket->user = static_cast<TrainSink*>(endpoints.back().get());
-      context.io.attach(*command.endpoint->socket);
+      context.io->attach(*command.endpoint->socket);
       break;
     case ReceiverCommand::Type::kRemoveEndpoint:
-      context.io.detach(*command.endpoint->socket);
+      context.io->detach(*command.endpoint->socket);
       command.endpoint->socket->user = nullptr;
       std::erase_if(endpoints, [&](const auto& each) { return &each->endpoint.channel() == command.endpoint; });
       event.type = AgentEvent::Type::kEndpointReleased;
@@ -154,7 +160,20 @@ void Receiver::State::onCommand(ReceiverContext& context, const ReceiverCommand&
     case ReceiverCommand::Type::kTermBacked:
       command.image->onTermBacked(command.value);
       break;
+    case ReceiverCommand::Type::kSwitchBackend:
+      onSwitch(context, *command.change, nowNs);
+      event.type = AgentEvent::Type::kBackendSwitched;
+      answer(context, event);
+      break;
   }
+}
+
+void Receiver::State::onSwitch(ReceiverContext& context, ReceiverSwitch& change, int64_t nowNs) {
+  for (int32_t i = 0; i < kDrainPolls && poll(context, nowNs) > 0; ++i) continue;
+  for (ReceiveEndpointMove& move : change.moves) exchangeSockets(*context.io, *change.to, move.endpoint->socket, move.socket);
+  if (change.to == context.io) return;
+  lastTotals = context.io->totals();
+  context.io = change.to;
 }
 
 bool Receiver::State::elicit(ReceiverContext& context, ReceiverEndpoint& endpoint, int32_t streamId, int32_t sessionId,
@@ -166,10 +185,10 @@ bool Receiver::State::elicit(ReceiverContext& context, ReceiverEndpoint& endpoin
   sm.receiverId = endpoint.channel().receiverId;
   io::Endpoint& socket = *endpoint.channel().socket;
   io::TxSlot slot;
-  bool sent = context.io.reserve(socket, destination, sizeof(sm), slot) == io::TxStatus::kPending;
+  bool sent = context.io->reserve(socket, destination, sizeof(sm), slot) == io::TxStatus::kPending;
   if (sent) {
     wire::store(slot.data, sm);
-    sent = context.io.commit(socket, destination, slot, sizeof(sm)) == io::TxStatus::kSent;
+    sent = context.io->commit(socket, destination, slot, sizeof(sm)) == io::TxStatus::kSent;
   }
   if (!sent) {
     context.counters.add(SystemCounter::kShortSends, 1);
@@ -327,13 +346,13 @@ void Receiver::State::onTrain(ReceiverContext& context, ReceiverEndpoint& endpoi
 }
 
 int32_t Receiver::State::poll(ReceiverContext& context, int64_t nowNs) {
-  const auto received = static_cast<int32_t>(context.io.poll(burst, nowNs));
+  const auto received = static_cast<int32_t>(context.io->poll(burst, nowNs));
   const int64_t bytes = deliverBurst(burst, nowNs);
   if (received > 0) {
     context.counters.add(OutriggerCounter::kDatagramsReceived, received);
     context.counters.add(SystemCounter::kBytesReceived, bytes);
   }
-  context.io.release(burst);
+  context.io->release(burst);
   return received;
 }
 

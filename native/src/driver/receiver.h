@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 
 #include "base/random.h"
 #include "base/spsc_ring.h"
@@ -17,7 +18,7 @@ namespace outrigger::driver {
 
 // What an image needs while the receiver works on it.
 struct ReceiverContext {
-  io::DatagramIo& io;
+  io::DatagramIo* io;  // another one after a switch of backends
   const DriverConfig& config;
   const DriverCounters& counters;
   SpscRing<AgentEvent>& events;
@@ -32,8 +33,9 @@ class Receiver {
   ~Receiver();
 
   int32_t doWork(int64_t nowNs);
-  int64_t nextDeadlineNs(int64_t nowNs) const;  // as Sender's
-  io::DatagramIo& io() { return context_.io; }
+  int64_t nextDeadlineNs(int64_t nowNs) const;   // as Sender's
+  io::DatagramIo& io() { return *context_.io; }  // as Sender's
+  std::optional<io::IoTotals> takeLastTotals();
 
  private:
   ReceiverContext context_;

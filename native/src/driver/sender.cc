@@ -3,7 +3,9 @@
 #include "driver/sender.h"
 
 #include <algorithm>
+#include <utility>
 
+#include "driver/backend_switch.h"
 #include "driver/endpoints.h"
 #include "driver/network_publication.h"
 #include "wire/frames.h"
@@ -53,12 +55,14 @@ struct Sender::State {
   int64_t lastDestinationCheckNs = 0;
   int64_t lastShortSends = 0;
   io::RxBurst burst;
-  std::vector<io::SockAddr> unresolved;  // dynamic destinations asked for, not yet added
-  std::vector<AgentEvent> unanswered;    // releases that found the ring to the conductor full
+  std::vector<io::SockAddr> unresolved;    // dynamic destinations asked for, not yet added
+  std::optional<io::IoTotals> lastTotals;  // of the instance before a switch
+  std::vector<AgentEvent> unanswered;      // releases that found the ring to the conductor full
 
   State() { unresolved.reserve(kMaxUnresolved); }
 
-  void onCommand(SenderContext& context, const SenderCommand& command);
+  void onCommand(SenderContext& context, const SenderCommand& command, int64_t nowNs);
+  void onSwitch(SenderContext& context, SenderSwitch& change, int64_t nowNs);
   void onPacket(SenderContext& context, SendChannelEndpoint& endpoint, const uint8_t* packet, size_t length, const io::SockAddr& source,
                 int64_t nowNs);
   void onStatusMessage(SenderContext& context, SendChannelEndpoint& endpoint, const uint8_t* packet, size_t length,
@@ -92,22 +96,24 @@ NetworkPublication* find(SendChannelEndpoint& endpoint, int32_t sessionId, int32
 
 Sender::Sender(io::DatagramIo& io, const DriverConfig& config, const DriverCounters& counters, SpscRing<SenderCommand>& commands,
                SpscRing<AgentEvent>& events, const cnc::Doorbells& doorbells)
-    : context_{io, config, counters, events, doorbells, Random(config.randomSeed ^ 0x5E4DE2), std::vector<io::TxItem>(kScratchItems)},
+    : context_{&io, config, counters, events, doorbells, Random(config.randomSeed ^ 0x5E4DE2), std::vector<io::TxItem>(kScratchItems)},
       commands_(commands),
       state_(std::make_unique<State>()) {}
 
 Sender::~Sender() = default;
 
-void Sender::State::onCommand(SenderContext& context, const SenderCommand& command) {
+std::optional<io::IoTotals> Sender::takeLastTotals() { return std::exchange(state_->lastTotals, std::nullopt); }
+
+void Sender::State::onCommand(SenderContext& context, const SenderCommand& command, int64_t nowNs) {
   AgentEvent event;
   switch (command.type) {
     case SenderCommand::Type::kAddEndpoint:
       endpoints.push_back(std::make_unique<Sink>(*this, context, *command.endpoint));
       command.endpoint->socket->user = static_cast<TrainSink*>(endpoints.back().get());
-      context.io.attach(*command.endpoint->socket);
+      context.io->attach(*command.endpoint->socket);
       break;
     case SenderCommand::Type::kRemoveEndpoint:
-      context.io.detach(*command.endpoint->socket);
+      context.io->detach(*command.endpoint->socket);
       command.endpoint->socket->user = nullptr;
       std::erase_if(endpoints, [&](const auto& each) { return &each->endpoint() == command.endpoint; });
       event.type = AgentEvent::Type::kEndpointReleased;
@@ -173,7 +179,27 @@ void Sender::State::onCommand(SenderContext& context, const SenderCommand& comma
     case SenderCommand::Type::kTermBacked:
       command.publication->onTermBacked(command.value);
       break;
+    case SenderCommand::Type::kSwitchBackend:
+      onSwitch(context, *command.change, nowNs);
+      event.type = AgentEvent::Type::kBackendSwitched;
+      answer(context, unanswered, event);
+      break;
   }
+}
+
+void Sender::State::onSwitch(SenderContext& context, SenderSwitch& change, int64_t nowNs) {
+  for (int32_t i = 0; i < kDrainPolls && poll(context, nowNs) > 0; ++i) continue;
+  for (SendEndpointMove& move : change.moves) {
+    SendChannelEndpoint& endpoint = *move.endpoint;
+    exchangeSockets(*context.io, *change.to, endpoint.socket, move.socket);
+    if (move.nextHop != nullptr) std::swap(endpoint.nextHop, move.nextHop);
+    for (auto& [destination, nextHop] : move.destinations) std::swap(destination->nextHop, nextHop);
+    // A train that was partly sent goes on where the old path stood; the new one starts it anew, and receivers drop what they have.
+    for (NetworkPublication* publication : endpoint.publications) publication->onDestinationsChanged();
+  }
+  if (change.to == context.io) return;
+  lastTotals = context.io->totals();
+  context.io = change.to;
 }
 
 void Sender::State::onStatusMessage(SenderContext& context, SendChannelEndpoint& endpoint, const uint8_t* packet, size_t length,
@@ -262,10 +288,10 @@ void Sender::State::onPacket(SenderContext& context, SendChannelEndpoint& endpoi
 }
 
 int32_t Sender::State::poll(SenderContext& context, int64_t nowNs) {
-  const auto received = static_cast<int32_t>(context.io.poll(burst, nowNs));
+  const auto received = static_cast<int32_t>(context.io->poll(burst, nowNs));
   deliverBurst(burst, nowNs);
   if (received > 0) context.counters.add(OutriggerCounter::kDatagramsReceived, received);
-  context.io.release(burst);
+  context.io->release(burst);
   lastPollNs = nowNs;
   cyclesSincePoll = 0;
   return received;
@@ -295,7 +321,7 @@ int32_t Sender::doWork(int64_t nowNs) {
   while (!s.unanswered.empty() && context_.events.offer(s.unanswered.front())) s.unanswered.erase(s.unanswered.begin());
   SenderCommand command;
   while (work < kCommandsPerCycle && commands_.poll(command)) {
-    s.onCommand(context_, command);
+    s.onCommand(context_, command, nowNs);
     ++work;
   }
   int32_t bytes = 0;

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "base/random.h"
@@ -18,7 +19,7 @@ namespace outrigger::driver {
 
 // What a publication needs while the sender works on it.
 struct SenderContext {
-  io::DatagramIo& io;
+  io::DatagramIo* io;  // another one after a switch of backends
   const DriverConfig& config;
   const DriverCounters& counters;
   SpscRing<AgentEvent>& events;     // to the conductor
@@ -37,7 +38,9 @@ class Sender {
   int32_t doWork(int64_t nowNs);
   // When the sender must run again even if nothing rings: next heartbeat, setup, retransmission or linger; INT64_MAX when none.
   int64_t nextDeadlineNs(int64_t nowNs) const;
-  io::DatagramIo& io() { return context_.io; }
+  // Its thread. The second, once after a switch of backends: what the instance of before counted.
+  io::DatagramIo& io() { return *context_.io; }
+  std::optional<io::IoTotals> takeLastTotals();
 
  private:
   SenderContext context_;

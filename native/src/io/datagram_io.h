@@ -174,7 +174,8 @@ struct Health {
     kGone,  // never again: interface removed, program detached, queue taken, device unplugged, helper dead
   };
   State state = State::kOk;
-  std::string reason;  // what happened, empty when kOk
+  std::string reason;   // what happened, empty when kOk
+  bool always = false;  // it can't become anything else: need not be asked again
 };
 
 class DatagramIo {
@@ -188,7 +189,7 @@ class DatagramIo {
   virtual Result<std::unique_ptr<NextHop>> resolve(Endpoint& endpoint, const SockAddr& destination) = 0;
   // Asked several times a second on the resource agent. What moves datagrams through the kernel's own stack is always well: a link that is
   // down is the kernel's to route around.
-  virtual Health health() { return {}; }
+  virtual Health health() { return {Health::State::kOk, {}, true}; }
   // What it really runs with, for `explain`: {"mode", "native copy"}, {"interface", "eth0"}, {"queues", "2"}, {"mtu", "1500"}, {"offloads", "..."}.
   virtual std::vector<std::pair<std::string, std::string>> facts() const { return {}; }
 

@@ -16,6 +16,7 @@
 #include "driver/media_driver.h"
 #include "io/sim/sim_network.h"
 #include "message_check.h"
+#include "mortal_io.h"
 #include "runtime/temp_directory.h"
 
 namespace outrigger::test {
@@ -51,12 +52,14 @@ class Host {
     config_.termBufferLength = 64 * 1024;
     config_.directory = parent_ / "driver";
     config_.randomSeed = seed | 1;
+    config_.backends = {"first", "second"};
+    if (seed % 2 == 0) config_.backendRetryNs = 200 * kMilliNs;
   }
 
   void start() {
     driver::MediaDriverParts parts;
     parts.clock = &clock_;
-    parts.makeIo = [this] { return network_.createIo(name_); };
+    parts.openBackend = [this](const std::string& name) { return openMortal(name, fates_, [this] { return network_.createIo(name_); }); };
     ++config_.randomSeed;
     auto launched = MediaDriver::launch(config_, std::move(parts));
     ASSERT_TRUE(launched.ok()) << launched.error().message;
@@ -74,9 +77,18 @@ class Host {
   int32_t step() { return driver_->doWork() + client_->doWork(clock_.nanoTime(), clock_.epochMillis()); }
   int64_t nextDeadlineNs() { return driver_->nextDeadlineNs(); }
   MediaClient& client() { return *client_; }
+  // Takes the device of one backend away and gives that of the other one back.
+  std::string loseBackend() {
+    const std::string lost = lost_ == "first" ? "second" : "first";
+    fates_->set(lost_, io::Health::State::kOk);
+    fates_->set(lost, io::Health::State::kGone);
+    return lost_ = lost;
+  }
 
  private:
   TempDirectory parent_;
+  std::shared_ptr<Fates> fates_ = std::make_shared<Fates>();
+  std::string lost_;
   io::SimNetwork& network_;
   ManualClock& clock_;
   const char* name_;
@@ -276,7 +288,13 @@ class Simulation {
   }
 
   void happen() {
-    switch (random_.below(8)) {
+    switch (random_.below(11)) {
+      case 8:
+        note("publisher's backend lost: " + publisher_.loseBackend());
+        break;
+      case 9:
+        note("subscriber's backend lost: " + subscriber_.loseBackend());
+        break;
       case 0:
         note("subscriber leaves");
         subscriber_.client().closeSubscription(subscription_);

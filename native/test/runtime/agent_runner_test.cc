@@ -97,8 +97,10 @@ class FakeAgent final : public Agent {
   }
   int64_t nextDeadlineNs(int64_t nowNs) const override { return nowNs + deadlineNs.load(); }
   bool pending() const override { return hasPending.load(); }
+  io::DatagramIo* io() const override { return owned.load(); }
 
   std::function<int32_t(int64_t)> onStep;
+  std::atomic<io::DatagramIo*> owned{nullptr};
   std::atomic<int64_t> steps{0};
   std::atomic<int64_t> deadlineNs{3600 * kSecondNs};
   std::atomic<bool> hasPending{false};
@@ -171,7 +173,7 @@ TEST_F(AgentRunnerTest, NoRingIsLostHoweverItFallsBetweenLookingAndSleeping) {
     return fresh ? 1 : 0;
   };
   auto runner = this->runner();
-  runner->add(agent, times_, nullptr);
+  runner->add(agent, times_);
   runner->start();
   // Every deadline is an hour off: one lost ring hangs the test. Pauses of all lengths, so that rings hit spinning, looking and sleeping.
   for (int64_t i = 1; i <= 20'000; ++i) {
@@ -195,7 +197,8 @@ TEST_F(AgentRunnerTest, ADatagramEndsTheSleep) {
     return 1;
   };
   auto runner = this->runner();
-  runner->add(agent, times_, &io);
+  agent.owned = &io;
+  runner->add(agent, times_);
   runner->start();
   for (int i = 1; i <= 200; ++i) {
     const uint64_t one = 1;
@@ -210,7 +213,7 @@ TEST_F(AgentRunnerTest, ADeadlineEndsTheSleep) {
   FakeAgent agent;
   agent.deadlineNs = 200'000;
   auto runner = this->runner();
-  runner->add(agent, times_, nullptr);
+  runner->add(agent, times_);
   runner->start();
   awaitStepBeyond(agent, 50);
   runner->stop();
@@ -221,7 +224,7 @@ TEST_F(AgentRunnerTest, WhatTheLookBeforeSleepingLeavesInARingKeepsTheThreadAwak
   FakeAgent agent;
   agent.hasPending = true;
   auto runner = this->runner();
-  runner->add(agent, times_, nullptr);
+  runner->add(agent, times_);
   runner->start();
   awaitStepBeyond(agent, 20'000);
   runner->stop();
@@ -233,7 +236,8 @@ TEST_F(AgentRunnerTest, AnIoThatRefusesToArmKeepsTheThreadAwake) {
   io.armed = false;
   FakeAgent agent;
   auto runner = this->runner();
-  runner->add(agent, times_, &io);
+  agent.owned = &io;
+  runner->add(agent, times_);
   runner->start();
   awaitStepBeyond(agent, 20'000);
   runner->stop();
@@ -243,7 +247,7 @@ TEST_F(AgentRunnerTest, SilentClientsAreLookedAfterWithoutARing) {
   silent_ = true;
   FakeAgent agent;
   auto runner = this->runner();
-  runner->add(agent, times_, nullptr);
+  runner->add(agent, times_);
   runner->start();
   awaitStepBeyond(agent, 2'000);
   runner->stop();
@@ -253,7 +257,8 @@ TEST_F(AgentRunnerTest, AnIoWithNothingToSleepOnIsPolled) {
   HandleIo io(-1);
   FakeAgent agent;
   auto runner = this->runner();
-  runner->add(agent, times_, &io);
+  agent.owned = &io;
+  runner->add(agent, times_);
   runner->start();
   awaitStepBeyond(agent, 2'000);
   runner->stop();
@@ -263,7 +268,7 @@ TEST_F(AgentRunnerTest, StoppingWakesASleepingThread) {
   for (const IdleKind kind : {IdleKind::kAdaptive, IdleKind::kBusySpin, IdleKind::kYield, IdleKind::kSleep, IdleKind::kBackoff}) {
     FakeAgent agent;
     auto runner = this->runner({.kind = kind});
-    runner->add(agent, times_, nullptr);
+    runner->add(agent, times_);
     runner->start();
     awaitStepBeyond(agent, 1);
     runner->stop();
@@ -293,8 +298,8 @@ TEST(AgentRunnerCycle, TimesInsideAnAgentAreCountedAndThoseBetweenCyclesAreNot) 
     seen.push_back(nowNs);
     return 1;
   };
-  runner.add(slow, {{0, &maxNs[0]}, {1, &exceeded[0]}, 500}, nullptr);
-  runner.add(quick, {{2, &maxNs[1]}, {3, &exceeded[1]}, 500}, nullptr);
+  runner.add(slow, {{0, &maxNs[0]}, {1, &exceeded[0]}, 500});
+  runner.add(quick, {{2, &maxNs[1]}, {3, &exceeded[1]}, 500});
   EXPECT_EQ(runner.cycle(), 3);
   EXPECT_EQ(seen[1] - seen[0], 100) << "each agent gets the time of its own start";
   clock.advance(kSecondNs);

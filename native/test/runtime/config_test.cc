@@ -71,6 +71,7 @@ const std::map<std::string, Sample>& samples() {
       {"AERON_DRIVER_SENDER_CYCLE_THRESHOLD", {"2ms", "2ms"}},
       {"AERON_DRIVER_RECEIVER_CYCLE_THRESHOLD", {"3ms", "3ms"}},
       {"OUTRIGGER_BACKENDS", {"socket, mmsg", "socket,mmsg"}},
+      {"OUTRIGGER_BACKEND_RETRY", {"30s", "30s"}},
       {"OUTRIGGER_INTERFACE", {"eth1", "eth1"}},
       {"OUTRIGGER_INTERFACE_ADDRESS", {"10.0.0.7", "10.0.0.7"}},
       {"OUTRIGGER_QUEUES", {"3, 0-1,1", "3,0,1"}},

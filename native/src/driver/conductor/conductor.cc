@@ -28,7 +28,10 @@ ConductorState::ConductorState(ConductorParts parts, int64_t nowNs, int64_t nowM
       config_(parts_.config),
       toDriver_(parts_.cnc.toDriver),
       responses_(parts_.cnc.toClients),
+      senderIo_(&parts_.senderIo),
+      receiverIo_(&parts_.receiverIo),
       names_("or-names", [bells = &parts_.doorbells] { bells->ringAgent(cnc::AgentId::kConductor); }),
+      backends_("or-backends", [bells = &parts_.doorbells] { bells->ringAgent(cnc::AgentId::kConductor); }),
       random_(config_.randomSeed ^ 0xC0D0C702ULL),
       nowNs_(nowNs),
       nowMs_(nowMs),
@@ -36,12 +39,17 @@ ConductorState::ConductorState(ConductorParts parts, int64_t nowNs, int64_t nowM
       lastRingProgressNs_(nowNs),
       nextSessionId_(static_cast<int32_t>(random_.next())) {
   names_.useThread(config_.threadingMode != ThreadingMode::kInvoker);
+  backends_.useThread(config_.threadingMode != ThreadingMode::kInvoker);
+  nextBetterNs_ = nowNs + config_.backendRetryNs;
   lastRingHead_ = toDriver_.consumerPosition();
   toDriver_.consumerHeartbeatMs(nowMs);
   parts_.counters[SystemCounter::kControlProtocolVersion].set(kControlProtocolVersion);
 }
 
-ConductorState::~ConductorState() { names_.stop(); }
+ConductorState::~ConductorState() {
+  names_.stop();
+  backends_.stop();
+}
 
 int32_t ConductorState::doWork(int64_t nowNs, int64_t nowMs) {
   nowNs_ = nowNs;
@@ -53,6 +61,8 @@ int32_t ConductorState::doWork(int64_t nowNs, int64_t nowMs) {
   work += pollEvents(parts_.fromReceiver);
   work += names_.pollAnswers(kAnswersPerCycle);
   work += parts_.resources.pollAnswers(kAnswersPerCycle);
+  work += backends_.pollAnswers(kAnswersPerCycle);
+  work += stepBackend();
   work += stepLane();
   for (const auto& ipc : ipcs_) {
     if (ipc->state != StreamState::kActive) continue;
@@ -86,9 +96,10 @@ int32_t ConductorState::doWork(int64_t nowNs, int64_t nowMs) {
 int64_t ConductorState::nextDeadlineNs(int64_t nowNs) const {
   int64_t deadline = std::min(nextTimerNs_, nowNs + kSecondNs);
   if (inTransition()) deadline = std::min(deadline, nextTransitionNs_);
-  if (!toSender_.empty() || !toReceiver_.empty() || !lane_.empty() || !parts_.resources.idle() || !names_.idle()) {
+  if (!toSender_.empty() || !toReceiver_.empty() || !lane_.empty() || !parts_.resources.idle() || !names_.idle() || !backends_.idle()) {
     deadline = std::min(deadline, nowNs + kOfferAgainNs);
   }
+  if (parts_.backends != nullptr && !alwaysHealthy_) deadline = std::min(deadline, nextHealthNs_);
   return std::max(deadline, nowNs);
 }
 
@@ -123,12 +134,12 @@ void ConductorState::onEvent(const AgentEvent& event) {
           destroySendEndpoint(*entry);
         }
       } else {
-        std::erase_if(receiveEndpoints_, [&](const auto& entry) {
-          if (&entry->endpoint != event.receiveEndpoint) return false;
-          parts_.counterFactory.release(entry->endpoint.localAddress, nowMs_);
-          parts_.counterFactory.release(entry->endpoint.status, nowMs_);
-          return true;
-        });
+        const auto found = std::find_if(receiveEndpoints_.begin(), receiveEndpoints_.end(),
+                                        [&](const auto& entry) { return &entry->endpoint == event.receiveEndpoint; });
+        if (found != receiveEndpoints_.end()) {
+          (*found)->released = true;
+          destroyReceiveEndpoint(**found);
+        }
       }
       break;
     case AgentEvent::Type::kPublicationReleased:
@@ -160,6 +171,9 @@ void ConductorState::onEvent(const AgentEvent& event) {
       break;
     case AgentEvent::Type::kError:
       recordError(event.text);
+      break;
+    case AgentEvent::Type::kBackendSwitched:
+      onBackendSwitched();
       break;
     case AgentEvent::Type::kImageStateChanged:
       nextTransitionNs_ = nowNs_;
@@ -277,7 +291,8 @@ void ConductorState::close(int64_t nowNs) {
 
 bool ConductorState::closed() const {
   return closing_ && networks_.empty() && ipcs_.empty() && images_.empty() && sendEndpoints_.empty() && receiveEndpoints_.empty() &&
-         !laneBusy_ && parts_.resources.idle() && names_.idle() && toSender_.empty() && toReceiver_.empty();
+         !laneBusy_ && !moving() && parts_.resources.idle() && names_.idle() && backends_.idle() && toSender_.empty() &&
+         toReceiver_.empty();
 }
 
 // ---- the contract's face ----

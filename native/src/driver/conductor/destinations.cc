@@ -38,9 +38,7 @@ ConductorState::LaneStep ConductorState::addDestination(const std::shared_ptr<Pe
   job->address = *add->udp->endpoint;
   ++entry->pendingTasks;
   ResourceTask task;
-  task.run = [job, io = &parts_.senderIo, socket = entry->endpoint.socket.get()] {
-    job->nextHop.emplace(io->resolve(*socket, job->address));
-  };
+  task.run = [job, io = senderIo_, socket = entry->endpoint.socket.get()] { job->nextHop.emplace(io->resolve(*socket, job->address)); };
   task.complete = [this, add, job, entry] {
     laneBusy_ = false;
     --entry->pendingTasks;
@@ -114,18 +112,21 @@ void ConductorState::removeDestination(SendEndpointEntry& entry, MdcDestination*
 
 void ConductorState::onResolveDestination(const AgentEvent& event) {
   SendEndpointEntry* entry = entryOf(event.sendEndpoint);
-  if (entry == nullptr || entry->removing || closing_) return;
+  // While the backend changes there is none to resolve with: the receiver's next status message asks again.
+  if (entry == nullptr || entry->removing || closing_ || moving()) return;
   struct Job {
     std::optional<Result<std::unique_ptr<io::NextHop>>> nextHop;
   };
   auto job = std::make_shared<Job>();
   ++entry->pendingTasks;
+  ++resolves_;
   ResourceTask task;
-  task.run = [job, io = &parts_.senderIo, socket = entry->endpoint.socket.get(), address = event.address] {
+  task.run = [job, io = senderIo_, socket = entry->endpoint.socket.get(), address = event.address] {
     job->nextHop.emplace(io->resolve(*socket, address));
   };
   task.complete = [this, job, entry, address = event.address, receiverId = event.receiverId] {
     --entry->pendingTasks;
+    --resolves_;
     if (!*job->nextHop) {
       recordError(job->nextHop->error().message);
     } else if (!entry->removing) {

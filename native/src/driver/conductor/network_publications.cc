@@ -242,7 +242,7 @@ ConductorState::LaneStep ConductorState::addNetworkPublication(const std::shared
   fillPosition(stream);
 
   auto job = std::make_shared<NetworkPublicationJob>();
-  job->io = &parts_.senderIo;
+  job->io = senderIo_;
   job->existing = existing;
   job->stream = stream;
   job->allocator = parts_.allocator;
@@ -292,6 +292,8 @@ void ConductorState::installNetworkPublication(const std::shared_ptr<PendingAdd>
   if (endpoint == nullptr) {
     auto entry = std::make_unique<SendEndpointEntry>();
     entry->endpoint.channel = *add->udp;
+    entry->socketConfig = job.socketConfig;
+    entry->socketConfig.bindAddress = job.socket->localAddress();
     entry->endpoint.nextHop = std::move(job.nextHop);
     if (job.destination) {
       entry->current = *job.destination;

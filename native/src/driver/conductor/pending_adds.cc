@@ -94,7 +94,8 @@ void ConductorState::lookUp(std::shared_ptr<PendingAdd> add) {
 
 int32_t ConductorState::stepLane() {
   int32_t work = 0;
-  while (!laneBusy_ && !lane_.empty()) {
+  // Nothing is opened on a backend that is being left.
+  while (!laneBusy_ && !moving() && !lane_.empty()) {
     const std::shared_ptr<PendingAdd> add = lane_.front();
     const LaneStep step = runAdd(add);
     if (step == LaneStep::kWait) break;

@@ -12,7 +12,7 @@ constexpr int64_t kNameCheckIntervalNs = 5 * kSecondNs;
 }  // namespace
 
 void ConductorState::checkNames() {
-  if (closing_ || nowNs_ < nextNameCheckNs_) return;
+  if (closing_ || moving() || nowNs_ < nextNameCheckNs_) return;
   nextNameCheckNs_ = nowNs_ + kNameCheckIntervalNs;
   for (const auto& entry : sendEndpoints_) {
     if (entry->removing || entry->lookUps > 0) continue;
@@ -48,13 +48,15 @@ void ConductorState::lookUpAgain(SendEndpointEntry& entry, const std::string& ch
     for (const auto& each : owner->manualDestinations) {
       if (destinationId && each.registrationId == *destinationId) known = &each.destination->address;
     }
-    if (owner->removing || closing_ || known == nullptr || *known == address) return done();
+    if (owner->removing || closing_ || moving() || known == nullptr || *known == address) return done();
     auto nextHop = std::make_shared<std::optional<Result<std::unique_ptr<io::NextHop>>>>();
+    ++resolves_;
     ResourceTask resolve;
-    resolve.run = [nextHop, io = &parts_.senderIo, socket = owner->endpoint.socket.get(), address] {
+    resolve.run = [nextHop, io = senderIo_, socket = owner->endpoint.socket.get(), address] {
       nextHop->emplace(io->resolve(*socket, address));
     };
     resolve.complete = [this, nextHop, owner, address, destinationId, done] {
+      --resolves_;
       if (!**nextHop) {
         recordError((**nextHop).error().message);
       } else if (!owner->removing) {

@@ -72,8 +72,10 @@ struct LogBacking {
 
 struct SendEndpointEntry {
   SendChannelEndpoint endpoint;
-  int32_t pendingTasks = 0;  // tasks of the resource agent that use the socket
-  bool removing = false;     // kRemoveEndpoint was sent
+  io::EndpointConfig socketConfig;  // with the port that it got
+  bool displaced = false;           // the backend of now does not have its address: another one stands in
+  int32_t pendingTasks = 0;         // tasks of the resource agent that use the socket
+  bool removing = false;            // kRemoveEndpoint was sent
   bool released = false;
   std::unordered_set<const MdcDestination*> removingDestinations;
   struct ManualDestination {
@@ -90,7 +92,11 @@ struct SendEndpointEntry {
 
 struct ReceiveEndpointEntry {
   ReceiveChannelEndpoint endpoint;
+  io::EndpointConfig socketConfig;  // with the port that it got
+  bool displaced = false;           // the backend of now does not have its address: nothing arrives
+  int32_t pendingTasks = 0;         // of a move, which looks at the socket
   bool removing = false;
+  bool released = false;
   struct Interest {
     int32_t streamId = 0;
     std::optional<int32_t> sessionId;
@@ -306,6 +312,22 @@ class ConductorState {
   void moveTo(SendEndpointEntry& entry, const io::SockAddr& address, std::optional<int64_t> destinationId,
               std::unique_ptr<io::NextHop> nextHop);
 
+  // backend_move.cc: all endpoints to another backend, when the current one is lost or a better one can be had again
+  bool moving() const { return move_ != nullptr; }
+  int32_t stepBackend();
+  void onHealth(const io::Health& health);
+  struct BackendMove;
+  void startMove(std::string reason, bool lost);
+  void reopenDisplaced();
+  void reopenEndpoints();
+  void onReopened();
+  void onBackendSwitched();
+  void finishMove();
+  void afterMove(SendEndpointEntry& entry, bool displaced);
+  void afterMove(ReceiveEndpointEntry& entry, bool displaced);
+  void destroyReceiveEndpoint(ReceiveEndpointEntry& entry);
+  bool anyDisplaced() const;
+
   // counter_commands.cc
   void onAddCounter(const ClientCommand& command, ClientSession& session);
   void onAddStaticCounter(const ClientCommand& command, const ClientSession& session);
@@ -323,7 +345,18 @@ class ConductorState {
   const DriverConfig& config_;
   cnc::MpscRing toDriver_;
   ClientResponses responses_;
-  ResourceAgent names_;  // name look-ups have a thread of their own: memory for running streams must not wait for a DNS server
+  io::DatagramIo* senderIo_;  // of the current backend, control part only
+  io::DatagramIo* receiverIo_;
+  ResourceAgent names_;     // name look-ups have a thread of their own: memory for running streams must not wait for a DNS server
+  ResourceAgent backends_;  // opening a device may take long: as names_
+  std::shared_ptr<BackendMove> move_;  // tasks hold it, too
+  int32_t resolves_ = 0;               // under way on the resource agent
+  bool healthAsked_ = false;           // under way
+  bool alwaysHealthy_ = false;
+  int64_t downSinceNs_ = 0;  // 0: it is not down
+  int64_t nextHealthNs_ = 0;
+  int64_t nextBetterNs_ = 0;  // when better backends are tried again
+  int64_t nextDisplacedNs_ = 0;
   Random random_;
   int64_t nowNs_;
   int64_t nowMs_;

@@ -119,7 +119,7 @@ ConductorState::LaneStep ConductorState::addSubscription(const std::shared_ptr<P
   job->config.sendBufferBytes = udp.socketSendBufferBytes > 0 ? udp.socketSendBufferBytes : config_.socketSendBufferLength;
   job->config.ttl = udp.ttl;
   ResourceTask task;
-  task.run = [job, io = &parts_.receiverIo, ports = config_.receiverPorts] { job->socket.emplace(openSocket(*io, job->config, ports)); };
+  task.run = [job, io = receiverIo_, ports = config_.receiverPorts] { job->socket.emplace(openSocket(*io, job->config, ports)); };
   task.complete = [this, add, job, params] {
     laneBusy_ = false;
     const ClientCommand& asked = add->command;
@@ -132,6 +132,8 @@ ConductorState::LaneStep ConductorState::addSubscription(const std::shared_ptr<P
     ReceiveChannelEndpoint& endpoint = entry->endpoint;
     endpoint.channel = *add->udp;
     endpoint.socket = job->socket->take();
+    entry->socketConfig = job->config;
+    entry->socketConfig.bindAddress = endpoint.socket->localAddress();
     endpoint.receiverId = static_cast<int64_t>(random_.next());
     endpoint.hasGroupTag = add->udp->groupTag.has_value() || config_.hasReceiverGroupTag;
     endpoint.groupTag = add->udp->groupTag.value_or(config_.receiverGroupTag);

@@ -1,0 +1,353 @@
+// SPDX-License-Identifier: Apache-2.0
+// Streams that outlive the backend they run on: what a driver does when its device goes, comes back, or lacks an address. The backends are
+// mortal ones around mmsg; real devices are pulled in test/backends.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <fstream>
+#include <sstream>
+
+#include "cnc/error_log.h"
+#include "driver_world.h"
+#include "io/backend.h"
+#include "mortal_io.h"
+
+namespace outrigger::test {
+namespace {
+
+using ::testing::AllOf;
+using ::testing::Contains;
+using ::testing::HasSubstr;
+using State = io::Health::State;
+
+class BackendMove : public ::testing::TestWithParam<ThreadingMode> {
+ protected:
+  // "first" and "second" are mortal, "last" is an ordinary one.
+  static driver::MediaDriverParts parts(const std::shared_ptr<Fates>& fates, bool oneThread = false) {
+    driver::MediaDriverParts made;
+    made.openBackend = [fates, oneThread](const std::string& name) -> Result<io::IoPair> {
+      if (name == "last") return io::openPair("socket", {});
+      auto pair = openMortal(name, fates, [] { return io::makeBackend("mmsg", {}); });
+      if (pair && oneThread && name == "first") {
+        pair->sameThread = true;
+        pair->reason = "it has one queue";
+      }
+      return pair;
+    };
+    return made;
+  }
+  static DriverConfig config(ThreadingMode mode, std::vector<std::string> backends = {"first", "second", "last"}) {
+    DriverConfig made = DriverWorld::smallConfig(mode, "");
+    made.backends = std::move(backends);
+    return made;
+  }
+
+  struct Stream {
+    std::shared_ptr<ExclusivePublication> publication;
+    std::shared_ptr<Subscription> subscription;
+    MessageCheck check;
+    std::vector<uint8_t> message;
+    uint64_t sent = 0;
+    std::shared_ptr<int> unavailable = std::make_shared<int>(0);
+  };
+
+  static Stream stream(DriverWorld& world, MediaClient& client, const std::string& publicationChannel, const std::string& channel,
+                       int32_t streamId, bool manual = false) {
+    Stream made;
+    made.subscription = world.addSubscription(client, channel, streamId, {}, [count = made.unavailable](auto&, const auto&) { ++*count; });
+    made.publication = world.addExclusive(client, publicationChannel, streamId);
+    if (manual) {
+      EXPECT_TRUE(world.await(client, client.addDestination(*made.publication, channel)).succeeded());
+    }
+    return made;
+  }
+
+  static void close(MediaClient& client, const Stream& stream) {
+    client.closeSubscription(stream.subscription);
+    client.closePublication(stream.publication);
+  }
+
+  // Offers and reads on every stream; each message arrives once and in order.
+  static void pump(std::vector<Stream>& streams) {
+    for (Stream& each : streams) {
+      for (int burst = 0; burst < 8; ++burst) {
+        makeMessage(each.message, each.sent, static_cast<int32_t>(kMessageHeader + (each.sent * 37) % 1000));
+        if (each.publication->offer(each.message.data(), static_cast<int32_t>(each.message.size())) < 0) break;
+        ++each.sent;
+      }
+      each.subscription->pollMessages([&](const uint8_t* data, int32_t length, const auto&) { each.check.onMessage(data, length); }, 64);
+      ASSERT_EQ(each.check.error, "");
+    }
+  }
+  static void exchange(DriverWorld& world, std::vector<Stream>& streams, uint64_t count) {
+    std::vector<uint64_t> ends;
+    for (const Stream& each : streams) ends.push_back(each.check.next + count);
+    world.until(
+        [&] {
+          pump(streams);
+          for (size_t i = 0; i < streams.size(); ++i) {
+            if (streams[i].check.next < ends[i] && !HasFatalFailure()) return false;
+          }
+          return true;
+        },
+        "messages on every stream");
+  }
+
+  static std::string backendLabel(MediaClient& client) {
+    std::string label;
+    for (const auto& each : cnc::readCounters(client.memory().regions())) {
+      if (each.typeId == cnc::counter_type::kOutriggerBackendInfo) label += each.label;
+    }
+    return label;
+  }
+  static std::vector<std::string> errors(MediaClient& client) {
+    std::vector<std::string> texts;
+    for (const auto& each : cnc::ErrorLog::read(client.memory().regions().errorLog)) texts.push_back(each.text);
+    return texts;
+  }
+  static std::string note(DriverWorld& world) {
+    std::stringstream text;
+    text << std::ifstream(world.directory() + "/backend.json").rdbuf();
+    return text.str();
+  }
+};
+
+TEST_P(BackendMove, StreamsOfEveryKindGoOnWhenTheirBackendIsLost) {
+  const auto fates = std::make_shared<Fates>();
+  DriverWorld world(config(GetParam()), parts(fates));
+  MediaClient& client = world.addClient();
+  const auto port = [] { return std::to_string(freePort()); };
+  const std::string unicast = "aeron:udp?endpoint=127.0.0.1:" + port();
+  const std::string six = "aeron:udp?endpoint=[::1]:" + port();
+  const std::string control = "127.0.0.1:" + port();
+  const std::string manual = "aeron:udp?endpoint=127.0.0.1:" + port();
+  std::vector<Stream> streams;
+  streams.push_back(stream(world, client, unicast, unicast, 1));
+  streams.push_back(stream(world, client, unicast, unicast, 2));
+  streams.push_back(stream(world, client, six, six, 3));
+  streams.push_back(stream(world, client, "aeron:udp?control-mode=dynamic|control=" + control,
+                           "aeron:udp?control-mode=dynamic|control=" + control + "|endpoint=127.0.0.1:" + port(), 4));
+  streams.push_back(stream(world, client, "aeron:udp?control-mode=manual", manual, 5, true));
+  exchange(world, streams, 500);
+  EXPECT_THAT(backendLabel(client), HasSubstr("backend=first mode=mortal interface=first"));
+
+  // Lost twice, each time in the midst of traffic: to the next one, and then to one that is never lost.
+  for (const char* name : {"first", "second"}) {
+    fates->set(name, State::kGone);
+    const std::string next = name == std::string("first") ? "second" : "last";
+    world.until(
+        [&] {
+          pump(streams);
+          return HasFatalFailure() || backendLabel(client).starts_with("outrigger: backend=" + next);
+        },
+        "the next backend");
+    exchange(world, streams, 500);
+  }
+  for (const Stream& each : streams) {
+    EXPECT_EQ(*each.unavailable, 0) << "no session was lost";
+    EXPECT_EQ(each.check.received, each.check.next);
+  }
+  EXPECT_EQ(world.counter(cnc::OutriggerCounter::kBackendChanges), 2);
+  EXPECT_THAT(backendLabel(client),
+              HasSubstr("backend=last not better because: first: first has no device; second: lost: second was taken away"))
+      << "why they can't be had now";
+  EXPECT_THAT(errors(client),
+              AllOf(Contains(HasSubstr("network backend first is lost (first was taken away): all streams go on with second")),
+                    Contains(HasSubstr("network backend second is lost (second was taken away): all streams go on with last"))));
+  EXPECT_THAT(world.driver().takeEvents(), Contains("network backend changed from first to second: first was taken away"));
+  EXPECT_THAT(note(world), AllOf(HasSubstr("\"backend\":\"last\""), HasSubstr("\"from\":\"first\",\"to\":\"second\"")));
+
+  // What is opened afterwards is opened there.
+  std::vector<Stream> later;
+  const std::string channel = "aeron:udp?endpoint=127.0.0.1:" + port();
+  later.push_back(stream(world, client, channel, channel, 6));
+  exchange(world, later, 100);
+}
+
+TEST_P(BackendMove, AddsAndRemovesInTheMidstOfAMoveAreServed) {
+  const auto fates = std::make_shared<Fates>();
+  DriverConfig roomy = config(GetParam());
+  roomy.cncSizes.countersValuesLength *= 16;  // closed streams linger, and each holds counters
+  DriverWorld world(roomy, parts(fates));
+  MediaClient& client = world.addClient();
+  for (int round = 0; round < 3; ++round) {
+    const std::string a = "aeron:udp?endpoint=127.0.0.1:" + std::to_string(freePort());
+    const std::string b = "aeron:udp?endpoint=127.0.0.1:" + std::to_string(freePort());
+    std::vector<Stream> streams;
+    streams.push_back(stream(world, client, a, a, 1));
+    exchange(world, streams, 50);
+    fates->set(round % 2 == 0 ? "first" : "second", State::kGone);
+    fates->set(round % 2 == 0 ? "second" : "first", State::kOk);
+    const int64_t changes = world.counter(cnc::OutriggerCounter::kBackendChanges);
+    // Some of this comes before the loss is noticed, some while streams move, some after.
+    std::vector<Stream> kept;
+    while (world.counter(cnc::OutriggerCounter::kBackendChanges) == changes && !HasFailure()) {
+      for (const Stream& each : kept) close(client, each);
+      kept.clear();
+      kept.push_back(stream(world, client, b, b, 2));
+    }
+    exchange(world, kept, 50);
+    exchange(world, streams, 50);
+    close(client, kept[0]);
+    close(client, streams[0]);
+  }
+}
+
+TEST_P(BackendMove, ALinkThatIsDownForAMomentMovesNothing) {
+  const auto fates = std::make_shared<Fates>();
+  DriverWorld world(config(GetParam()), parts(fates));
+  MediaClient& client = world.addClient();
+  const std::string channel = "aeron:udp?endpoint=127.0.0.1:" + std::to_string(freePort());
+  std::vector<Stream> streams;
+  streams.push_back(stream(world, client, channel, channel, 1));
+  exchange(world, streams, 50);
+  fates->set("first", State::kDown);
+  world.stepFor(150 * driver::kMilliNs);
+  fates->set("first", State::kOk);
+  exchange(world, streams, 50);
+  EXPECT_EQ(world.counter(cnc::OutriggerCounter::kBackendChanges), 0);
+  fates->set("first", State::kDown);
+  exchange(world, streams, 50);
+  EXPECT_EQ(world.counter(cnc::OutriggerCounter::kBackendChanges), 1) << "one that stays down is lost";
+  EXPECT_EQ(*streams[0].unavailable, 0);
+}
+
+TEST_P(BackendMove, ABetterBackendIsTakenAgainWhereThatIsConfigured) {
+  const auto fates = std::make_shared<Fates>();
+  DriverConfig retrying = config(GetParam());
+  retrying.backendRetryNs = 50 * driver::kMilliNs;
+  DriverWorld world(retrying, parts(fates));
+  MediaClient& client = world.addClient();
+  const std::string channel = "aeron:udp?endpoint=127.0.0.1:" + std::to_string(freePort());
+  std::vector<Stream> streams;
+  streams.push_back(stream(world, client, channel, channel, 1));
+  exchange(world, streams, 50);
+  fates->set("first", State::kGone);
+  world.until([&] { return backendLabel(client).starts_with("outrigger: backend=second"); }, "the second one");
+  exchange(world, streams, 50);
+  fates->set("first", State::kOk);
+  world.until([&] { return backendLabel(client).starts_with("outrigger: backend=first"); }, "the first one again");
+  exchange(world, streams, 50);
+  EXPECT_EQ(*streams[0].unavailable, 0);
+  EXPECT_THAT(backendLabel(client), Not(HasSubstr("not better"))) << "none is";
+}
+
+TEST_P(BackendMove, AnAddressThatTheNextBackendLacksIsSaidSoAndComesBack) {
+  const auto fates = std::make_shared<Fates>();
+  DriverConfig quick = config(GetParam(), {"first", "second"});
+  quick.imageLivenessTimeoutNs = driver::kSecondNs;
+  quick.publicationConnectionTimeoutNs = driver::kSecondNs;
+  DriverWorld world(quick, parts(fates));
+  MediaClient& client = world.addClient();
+  const std::string port = std::to_string(freePort());
+  const std::string here = "aeron:udp?endpoint=127.0.0.1:" + std::to_string(freePort());
+  const std::string there = "aeron:udp?endpoint=127.0.0.2:" + port;
+  std::vector<Stream> kept;
+  kept.push_back(stream(world, client, here, here, 1));
+  std::vector<Stream> moved;
+  moved.push_back(stream(world, client, there, there, 2));
+  exchange(world, kept, 50);
+  exchange(world, moved, 50);
+
+  fates->withholdAddress("second", "127.0.0.2", true);
+  fates->set("first", State::kGone);
+  world.until([&] { return world.counter(cnc::OutriggerCounter::kBackendChanges) == 1; }, "a move");
+  EXPECT_THAT(errors(client),
+              Contains(HasSubstr("the streams of an endpoint must rejoin, backend second does not have its address: second does "
+                                 "not have 127.0.0.2:" +
+                                 port)));
+  const auto statusOf = [&](const std::string& channel) {
+    int64_t status = 0;
+    for (const auto& each : cnc::readCounters(client.memory().regions())) {
+      if (each.typeId == cnc::counter_type::kReceiveChannelStatus && each.label.ends_with(channel)) status = each.value;
+    }
+    return status;
+  };
+  EXPECT_EQ(statusOf(there), cnc::kChannelStatusErrored);
+  EXPECT_EQ(statusOf(here), cnc::kChannelStatusActive);
+  world.until(
+      [&] {
+        pump(kept);
+        return *moved[0].unavailable == 1;
+      },
+      "the image that nobody feeds any more to be announced as gone");
+  exchange(world, kept, 50);
+  EXPECT_EQ(*kept[0].unavailable, 0);
+
+  fates->withholdAddress("second", "127.0.0.2", false);
+  world.until(
+      [&] {
+        pump(kept);
+        return statusOf(there) == cnc::kChannelStatusActive;
+      },
+      "the address to come back");
+  moved[0].check.expectGap();
+  const uint64_t before = moved[0].check.received;
+  world.until(
+      [&] {
+        pump(moved);
+        return moved[0].check.received > before + 50;
+      },
+      "the stream to rejoin");
+}
+
+TEST_P(BackendMove, WithoutAnotherBackendTheLossIsSaidAndItIsTriedOn) {
+  const auto fates = std::make_shared<Fates>();
+  DriverWorld world(config(GetParam(), {"first", "second"}), parts(fates));
+  MediaClient& client = world.addClient();
+  const std::string channel = "aeron:udp?endpoint=127.0.0.1:" + std::to_string(freePort());
+  std::vector<Stream> streams;
+  streams.push_back(stream(world, client, channel, channel, 1));
+  exchange(world, streams, 50);
+  fates->set("second", State::kGone);
+  fates->set("first", State::kGone);
+  const std::string expected =
+      "network backend first is lost (first was taken away) and no other can take its streams; second: second has no device";
+  world.until([&] { return !errors(client).empty(); }, "an entry in the error log");
+  EXPECT_THAT(errors(client), Contains(expected));
+  fates->set("second", State::kOk);
+  exchange(world, streams, 50);
+  EXPECT_EQ(*streams[0].unavailable, 0) << "it was back before the stream timed out";
+}
+
+TEST_P(BackendMove, ABackendWithOneQueueMergesSenderAndReceiver) {
+  const auto fates = std::make_shared<Fates>();
+  DriverWorld world(config(GetParam()), parts(fates, true));
+  const bool merged = GetParam() == ThreadingMode::kDedicated;
+  EXPECT_EQ(world.driver().config().threadingMode, merged ? ThreadingMode::kSharedNetwork : GetParam());
+  const auto notice = HasSubstr(
+      "AERON_THREADING_MODE=DEDICATED becomes SHARED_NETWORK: backend first needs one thread for sender and receiver (it has one queue)");
+  if (merged) {
+    EXPECT_THAT(world.driver().notices(), Contains(notice));
+  } else {
+    EXPECT_THAT(world.driver().notices(), Not(Contains(notice)));
+  }
+  EXPECT_THAT(note(world), HasSubstr("\"one thread for sender and receiver\":\"it has one queue\""));
+  MediaClient& client = world.addClient();
+  const std::string channel = "aeron:udp?endpoint=127.0.0.1:" + std::to_string(freePort());
+  std::vector<Stream> streams;
+  streams.push_back(stream(world, client, channel, channel, 1));
+  exchange(world, streams, 50);
+}
+
+TEST_P(BackendMove, EndsInTheMidstOfAMove) {
+  for (int round = 0; round < 8; ++round) {
+    const auto fates = std::make_shared<Fates>();
+    DriverWorld world(config(GetParam()), parts(fates));
+    MediaClient& client = world.addClient();
+    const std::string channel = "aeron:udp?endpoint=127.0.0.1:" + std::to_string(freePort());
+    std::vector<Stream> streams;
+    streams.push_back(stream(world, client, channel, channel, 1));
+    exchange(world, streams, 10);
+    fates->set("first", State::kGone);
+    world.stepFor((85 + 5 * round) * driver::kMilliNs);
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Modes, BackendMove,
+                         ::testing::Values(ThreadingMode::kDedicated, ThreadingMode::kSharedNetwork, ThreadingMode::kShared,
+                                           ThreadingMode::kInvoker),
+                         [](const auto& mode) { return nameOf(mode.param); });
+
+}  // namespace
+}  // namespace outrigger::test
