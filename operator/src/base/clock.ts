@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: Apache-2.0
+// Time and randomness as arguments, so that tests decide both.
+
+export interface Clock {
+  /** Milliseconds that never jump: for ages and deadlines. */
+  readonly monotonicMs: () => number;
+  /** Wall time in milliseconds since 1970: for what others read. */
+  readonly wallMs: () => number;
+}
+
+export const kSystemClock: Clock = {
+  monotonicMs: () => performance.now(),
+  wallMs: () => Date.now(),
+};
+
+/** A number from 0 to below 1. */
+export type Random = () => number;
+
+/** RFC 3339 with milliseconds cut off, as metav1.Time is. */
+export function timeText(wallMs: number): string {
+  return `${new Date(wallMs).toISOString().slice(0, 19)}Z`;
+}
+
+/** RFC 3339 with microseconds, as metav1.MicroTime is. */
+export function microTimeText(wallMs: number): string {
+  return new Date(wallMs).toISOString().replace('Z', '000Z');
+}
+
+/** Waits, but not longer than until the signal is aborted. Never rejects: who called looks at the signal. */
+export function sleep(milliseconds: number, signal: AbortSignal): Promise<void> {
+  if (signal.aborted) {
+    return Promise.resolve();
+  }
+  return new Promise((resolve) => {
+    const finish = (): void => {
+      clearTimeout(timer);
+      signal.removeEventListener('abort', finish);
+      resolve();
+    };
+    const timer = setTimeout(finish, milliseconds);
+    signal.addEventListener('abort', finish, { once: true });
+  });
+}

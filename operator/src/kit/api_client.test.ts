@@ -1,0 +1,153 @@
+// SPDX-License-Identifier: Apache-2.0
+// Requests: what is tried again, what is not, what an error says, and that connections are kept.
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { plainAuth } from '../testing/test_cluster';
+import { ApiClient } from './api_client';
+import type { ApiError } from './api_error';
+import type { ClusterAuth } from './auth';
+import { watchEvents } from './watch_stream';
+
+type Handler = (request: IncomingMessage, response: ServerResponse, count: number) => void;
+
+describe('ApiClient', () => {
+  let server: Server;
+  let client: ApiClient;
+  let handler: Handler;
+  let count: number;
+  let connections: number;
+  let observed: string[];
+  let token: string;
+  let refreshed: string;
+
+  beforeEach(async () => {
+    count = 0;
+    connections = 0;
+    observed = [];
+    token = 'first';
+    refreshed = 'second';
+    server = createServer((request, response) => {
+      request.resume();
+      request.once('end', () => handler(request, response, ++count));
+    });
+    server.on('connection', () => connections++);
+    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+    const auth: ClusterAuth = {
+      ...plainAuth(`http://127.0.0.1:${(server.address() as AddressInfo).port}`),
+      credentials: () => Promise.resolve({ headers: { authorization: `Bearer ${token}` }, tls: {} }),
+      refresh: () => (token = refreshed),
+    };
+    client = new ApiClient({
+      auth,
+      userAgent: 'outrigger-test',
+      timeoutMs: 200,
+      observe: (method, status) => observed.push(`${method} ${status}`),
+    });
+  });
+
+  afterEach(async () => {
+    client.close();
+    server.closeAllConnections();
+    await new Promise((resolve) => server.close(resolve));
+  });
+
+  const answer = (response: ServerResponse, status: number, body: object, headers = {}): void => {
+    response.writeHead(status, { 'content-type': 'application/json', ...headers });
+    response.end(JSON.stringify(body));
+  };
+  const get = (): Promise<unknown> => client.request({ method: 'GET', path: '/api/v1/pods' });
+  const failure = (promise: Promise<unknown>): Promise<ApiError> =>
+    promise.then(
+      () => {
+        throw new Error('it worked');
+      },
+      (error: unknown) => error as ApiError,
+    );
+
+  it('keeps its connection', async () => {
+    handler = (_, response) => answer(response, 200, {});
+    for (let i = 0; i < 20; i++) await get();
+    expect([count, connections]).toEqual([20, 1]);
+  });
+
+  it('waits for Retry-After when the server is busy, and then goes on', async () => {
+    handler = (_, response, n) =>
+      n < 3 ? answer(response, 429, {}, { 'retry-after': '0' }) : answer(response, 200, { n });
+    expect(await get()).toEqual({ n: 3 });
+    expect(observed).toEqual(['GET 429', 'GET 429', 'GET 200']);
+  });
+
+  it('leaves a long Retry-After to its caller', async () => {
+    handler = (_, response) => answer(response, 429, { message: 'too many' }, { 'retry-after': '60' });
+    expect(await failure(get())).toMatchObject({ status: 429, retryAfterMs: 60_000 });
+    expect(count).toBe(1);
+  });
+
+  it('reads its credentials anew after 401, once', async () => {
+    handler = (request, response) =>
+      request.headers.authorization === 'Bearer second'
+        ? answer(response, 200, { ok: true })
+        : answer(response, 401, {});
+    expect(await get()).toEqual({ ok: true });
+    refreshed = 'third';
+    token = 'stale';
+    expect(await failure(get())).toMatchObject({ status: 401 });
+    expect(count).toBe(4);
+  });
+
+  it('does not try again what may have been done', async () => {
+    handler = (_, response) => response.destroy();
+    expect(await failure(client.request({ method: 'POST', path: '/api/v1/pods', body: {} }))).toMatchObject({
+      status: 0,
+      message: expect.stringMatching(/^POST \/api\/v1\/pods: /),
+    });
+    expect([count, observed]).toEqual([1, ['POST 0']]);
+  });
+
+  it('says what the server said', async () => {
+    handler = (_, response) =>
+      answer(response, 409, { reason: 'Conflict', message: 'the object has been modified' });
+    expect(await failure(get())).toMatchObject({
+      status: 409,
+      reason: 'Conflict',
+      message: 'GET /api/v1/pods: 409 Conflict: the object has been modified',
+    });
+    handler = (_, response) => response.writeHead(502).end('<html>Bad Gateway</html>');
+    expect((await failure(get())).message).toBe('GET /api/v1/pods: 502 <html>Bad Gateway</html>');
+  });
+
+  it('gives up on a server that does not answer, or stops within an answer', async () => {
+    handler = () => undefined;
+    expect((await failure(get())).message).toMatch(/no answer within 200 ms/);
+    handler = (_, response) => response.writeHead(200, { 'content-length': 100 }).write('{');
+    expect((await failure(get())).message).toMatch(/200 ms|aborted/);
+    expect(observed).toEqual(['GET 0', 'GET 0']);
+  });
+
+  it('ends a watch on which nothing comes', async () => {
+    handler = (_, response) => response.writeHead(200).write('\n');
+    const body = await client.stream({ method: 'GET', path: '/w' }, 50);
+    const read = async (): Promise<void> => {
+      for await (const _ of watchEvents(body as AsyncIterable<Buffer>)) expect(_).toBe('nothing');
+    };
+    expect((await failure(read())).message).toMatch(/nothing came for 50 ms/);
+  });
+
+  it('refuses a watch with the reason of the server', async () => {
+    handler = (_, response) =>
+      answer(response, 410, { reason: 'Expired', message: 'too old resource version' });
+    expect(await failure(client.stream({ method: 'GET', path: '/w' }, 50))).toMatchObject({
+      status: 410,
+      reason: 'Expired',
+    });
+  });
+
+  it('ends when its caller no longer wants it', async () => {
+    handler = () => abort.abort();
+    const abort = new AbortController();
+    expect(
+      await failure(client.request({ method: 'GET', path: '/slow', signal: abort.signal })),
+    ).toMatchObject({ status: 0 });
+    expect(count).toBe(1);
+  });
+});

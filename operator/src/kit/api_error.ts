@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: Apache-2.0
+// What an API server answers when it does not do what was asked (metav1.Status), as an exception.
+
+export class ApiError extends Error {
+  constructor(
+    /** HTTP status; 0 when no answer came. */
+    readonly status: number,
+    /** metav1.StatusReason, such as Conflict or Expired; empty when there was none. */
+    readonly reason: string,
+    message: string,
+    /** What the server asks to wait before the next try. */
+    readonly retryAfterMs?: number,
+  ) {
+    super(message);
+    this.name = 'ApiError';
+  }
+}
+
+export function isStatus(error: unknown, status: number): error is ApiError {
+  return error instanceof ApiError && error.status === status;
+}
+
+export const isNotFound = (error: unknown): boolean => isStatus(error, 404);
+/** Another write came first, or (on create) the object is there already. */
+export const isConflict = (error: unknown): boolean => isStatus(error, 409);
+/** The resource version is older than the server's history. */
+export const isGone = (error: unknown): boolean => isStatus(error, 410);
+
+/** Reads a metav1.Status, or whatever came instead of it. */
+export function apiError(what: string, status: number, body: string, retryAfter?: string): ApiError {
+  let reason = '';
+  let message = body.trim().slice(0, 300);
+  let retryAfterMs =
+    retryAfter !== undefined && /^\d+$/.test(retryAfter) ? Number(retryAfter) * 1000 : undefined;
+  try {
+    const parsed = JSON.parse(body) as {
+      reason?: string;
+      message?: string;
+      details?: { retryAfterSeconds?: number };
+    };
+    reason = parsed.reason ?? '';
+    message = parsed.message ?? message;
+    retryAfterMs ??=
+      parsed.details?.retryAfterSeconds === undefined ? undefined : parsed.details.retryAfterSeconds * 1000;
+  } catch {
+    // A proxy's page, or half an answer: its text is all there is.
+  }
+  return new ApiError(
+    status,
+    reason,
+    `${what}: ${status} ${reason === '' ? '' : `${reason}: `}${message}`,
+    retryAfterMs,
+  );
+}

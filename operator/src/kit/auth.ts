@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: Apache-2.0
+// How a client proves who it is. The only file that loads @kubernetes/client-node: kubeconfig, in-cluster tokens, exec plug-ins are its work.
+// Requests are not: client-node 2.0.1 makes a new connection pool for each of them, and its watch has no bookmarks.
+import type { RequestOptions } from 'node:https';
+
+export interface TlsOptions {
+  readonly ca?: string | Buffer;
+  readonly cert?: string | Buffer;
+  readonly key?: string | Buffer;
+  readonly passphrase?: string;
+  readonly servername?: string;
+  readonly rejectUnauthorized?: boolean;
+}
+
+export interface Credentials {
+  readonly headers: Readonly<Record<string, string>>;
+  readonly tls: TlsOptions;
+}
+
+export interface ClusterAuth {
+  /** Address of the API server, such as https://10.96.0.1:443. */
+  readonly server: string;
+  /** Namespace of this pod or context. */
+  readonly namespace: string;
+  /** Credentials of this moment; cheap enough to be asked for each request. */
+  readonly credentials: () => Promise<Credentials>;
+  /** The server refused them (401): read them anew. */
+  readonly refresh: () => void;
+}
+
+/** From KUBECONFIG, ~/.kube/config or the pod's service account, in that order. */
+export async function defaultAuth(): Promise<ClusterAuth> {
+  const { KubeConfig } = await import('@kubernetes/client-node');
+  const load = (): InstanceType<typeof KubeConfig> => {
+    const config = new KubeConfig();
+    config.loadFromDefault();
+    return config;
+  };
+  let config = load();
+  const cluster = config.getCurrentCluster();
+  if (cluster === null) {
+    throw new Error(
+      'no cluster: set KUBECONFIG to a kubeconfig file with a current context, or run in a pod with a service account',
+    );
+  }
+  return {
+    server: cluster.server.replace(/\/$/, ''),
+    namespace: config.getContextObject(config.getCurrentContext())?.namespace ?? 'default',
+    credentials: async () => {
+      const options: RequestOptions = {};
+      await config.applyToHTTPSOptions(options);
+      const basic =
+        typeof options.auth === 'string'
+          ? `Basic ${Buffer.from(options.auth).toString('base64')}`
+          : undefined;
+      return {
+        headers: {
+          ...(options.headers as Record<string, string> | undefined),
+          ...(basic === undefined ? {} : { Authorization: basic }),
+        },
+        tls: tlsOf(options),
+      };
+    },
+    refresh: () => {
+      config = load(); // also forgets the token that client-node keeps for a minute
+    },
+  };
+}
+
+function tlsOf(options: RequestOptions): TlsOptions {
+  const { ca, cert, key, passphrase, servername, rejectUnauthorized } = options;
+  const defined = Object.entries({ ca, cert, key, passphrase, servername, rejectUnauthorized }).filter(
+    ([, value]) => value !== undefined,
+  );
+  return Object.fromEntries(defined);
+}
