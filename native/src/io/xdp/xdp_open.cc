@@ -1,0 +1,291 @@
+// SPDX-License-Identifier: Apache-2.0
+// The ladder, and the device it ends with: program, link reader, rules.
+#include "io/xdp/xdp_open.h"
+
+#include <algorithm>
+#include <cerrno>
+#include <mutex>
+#include <optional>
+#include <utility>
+
+#include "io/frame/netdev.h"
+#include "io/xdp/xdp_program.h"
+
+namespace outrigger::io::xdp {
+namespace {
+
+constexpr uint32_t kSmallChunkBytes = 2048;
+constexpr uint32_t kLargeChunkBytes = 4096;
+constexpr uint32_t kLayer2Bytes = 14 + 4;  // Ethernet and one VLAN tag
+// Native programs that take one buffer get it with 256 bytes of headroom and the kernel's skb_shared_info (320) behind it, in one page.
+constexpr uint32_t kLongestNativeSingle = 4096 - kKernelHeadroom - 320 - 14;  // 3506
+constexpr uint32_t kTxMetadataRoom = 32;                                      // TxMetadata, and frames that start on a multiple of 16
+constexpr uint32_t kMinChunksPerQueue = 32;
+constexpr uint32_t kLongestPacket = 65'535;
+
+class AttachedDevice final : public XdpDevice {
+ public:
+  AttachedDevice(XdpProgram program, std::unique_ptr<LinkReader> reader, std::string interface, uint32_t receivable, uint32_t mtu)
+      : program_(std::move(program)),
+        reader_(std::move(reader)),
+        interface_(std::move(interface)),
+        receivable_(receivable),
+        steeredMtu_(mtu) {}
+
+  Result<void> steer(const SteerRule& rule) override { return program_.addRule(rule.address); }
+  Result<void> unsteer(const SteerRule& rule) override { return program_.removeRule(rule.address); }
+
+  LinkState link() override {
+    LinkState state = reader_->read();
+    const std::lock_guard<std::mutex> lock(mutex_);
+    if (!state.gone && !program_.attached()) {
+      state.gone = true;
+      state.up = false;
+      state.reason = "the XDP program of interface " + interface_ + " was detached: nothing is received any more";
+    }
+    if (state.gone && !wasGone_) ++extraGenerations_;
+    wasGone_ = wasGone_ || state.gone;
+    state.generation += extraGenerations_;
+    // What no longer fits into the buffers that were bound goes to the kernel, and its socket, instead of nowhere.
+    if (!state.gone && state.mtu != steeredMtu_ && program_.setLimits(std::min(state.mtu, receivable_), 0)) steeredMtu_ = state.mtu;
+    return state;
+  }
+
+ private:
+  XdpProgram program_;
+  std::unique_ptr<LinkReader> reader_;
+  std::string interface_;
+  uint32_t receivable_;  // longest IP packet that the bound sockets take
+  std::mutex mutex_;
+  uint32_t steeredMtu_;
+  bool wasGone_ = false;
+  uint64_t extraGenerations_ = 0;
+};
+
+// What one try needs and does not change.
+struct Plan {
+  Netdev netdev;
+  InterfaceFacts facts;
+  std::vector<uint32_t> queues;
+  UmemLayout layout;
+  RingSizes rings;
+  bool multiBuffer = false;
+  int32_t busyPollUs = 0;
+};
+
+struct Rung {
+  const char* name;
+  AttachMode attach;
+  XskMode bind;
+};
+constexpr Rung kZeroCopyRung{"zero-copy", AttachMode::kNative, XskMode::kZeroCopy};
+constexpr Rung kNativeRung{"native copy", AttachMode::kNative, XskMode::kCopy};
+constexpr Rung kGenericRung{"generic", AttachMode::kGeneric, XskMode::kCopy};
+
+std::string driverOf(const Plan& plan) { return plan.facts.driver.empty() ? "its driver" : "driver " + plan.facts.driver; }
+
+std::string fixOf(const Rung& rung, const Plan& plan, const Error& error) {
+  if (error.sysErrno == EPERM || error.sysErrno == EACCES)
+    return "give the process CAP_NET_RAW, CAP_NET_ADMIN and CAP_BPF, or a socket from outrigger-nicd";
+  if (error.sysErrno == EBUSY) return "close what holds it, or name another interface or other queues";
+  if (rung.bind == XskMode::kZeroCopy)
+    return "use a device whose driver has AF_XDP zero-copy (ice, i40e, ixgbe, igb, igc, mlx5, virtio_net)";
+  if (rung.attach == AttachMode::kNative && plan.facts.mtu > kLongestNativeSingle) {
+    return "lower the interface's MTU to " + std::to_string(kLongestNativeSingle) + " or less: 'ip link set " + plan.netdev.name + " mtu " +
+           std::to_string(kLongestNativeSingle) + "'";
+  }
+  if (rung.attach == AttachMode::kNative) return "use a device whose driver runs XDP programs natively";
+  return "see the kernel's log";
+}
+
+// EPERM by a capability stays EPERM on each rung, a taken slot taken: going down the ladder would only repeat it.
+bool endsTheLadder(const Error& error) { return error.sysErrno == EPERM || error.sysErrno == EACCES || error.sysErrno == EBUSY; }
+
+Result<std::vector<UniqueFd>> bindQueues(const Plan& plan, const UmemMemory& memory, XskMode mode) {
+  std::vector<UniqueFd> sockets;
+  for (const uint32_t queue : plan.queues) {
+    auto socket = openXsk();
+    if (!socket) return socket.error();
+    XskBinding binding;
+    binding.interfaceIndex = plan.netdev.index;
+    binding.queue = queue;
+    binding.mode = mode;
+    binding.multiBuffer = plan.multiBuffer;
+    if (sockets.empty()) {
+      if (auto r = registerUmem(socket->get(), memory.data(), memory.lengthBytes(), plan.layout); !r) return r.error();
+    } else {
+      binding.sharedUmemSocket = sockets[0].get();
+    }
+    if (auto r = setRings(socket->get(), plan.rings); !r) return r.error();
+    if (auto r = bindXsk(socket->get(), binding); !r) return r.error();
+    sockets.push_back(socket.take());
+  }
+  return sockets;
+}
+
+// Preferred busy polling: the device's interrupts stay off while we poll often enough, so its work is done on our thread. Not on devices
+// without interrupts of their own, where it changes nothing. Not fatal: without it the interrupt does the work, as everywhere.
+bool preferBusyPoll(const std::vector<UniqueFd>& sockets, int32_t microseconds, std::vector<BackendCause>& refused) {
+  constexpr int kBudget = 64;  // packets a poll; more needs CAP_NET_ADMIN on older kernels
+  for (const UniqueFd& socket : sockets) {
+    const int on = 1;
+    if (::setsockopt(socket.get(), SOL_SOCKET, kPreferBusyPoll, &on, sizeof(on)) != 0 ||
+        ::setsockopt(socket.get(), SOL_SOCKET, SO_BUSY_POLL, &microseconds, sizeof(microseconds)) != 0 ||
+        ::setsockopt(socket.get(), SOL_SOCKET, kBusyPollBudget, &kBudget, sizeof(kBudget)) != 0) {
+      refused.push_back({"busy polling", makeError(ErrorCode::kGeneric, "SO_PREFER_BUSY_POLL", errno).message,
+                         "use Linux 5.11 or later, and give the process CAP_NET_ADMIN"});
+      return false;
+    }
+  }
+  return true;
+}
+
+bool wantsTransmitChecksum(const Plan& plan, const Rung& rung, Offload wish) {
+  if (wish != Offload::kAuto) return wish == Offload::kOn;
+  if (rung.bind == XskMode::kZeroCopy) return plan.facts.features && plan.facts.features->transmitChecksum;
+  // With copies the kernel hands the request on to any device. Where that is only memory, nobody computes the sum and the peer has to know;
+  // our own pass over the payload computes it at no cost to speak of.
+  return plan.facts.hardware && netdevFeature(plan.netdev, "tx-checksum-ip-generic");
+}
+
+// The program of one mode, kept from rung to rung: attaching restarts the link of some devices.
+struct Attachment {
+  std::optional<XdpProgram> program;
+  AttachMode mode = AttachMode::kNative;
+};
+
+Result<void> attach(const Plan& plan, AttachMode mode, Attachment& attachment) {
+  if (attachment.program.has_value() && attachment.mode == mode) return {};
+  attachment.program.reset();
+  XdpProgram::Options options;
+  options.interfaceIndex = plan.netdev.index;
+  options.mode = mode;
+  // In generic mode the kernel makes one buffer of each packet before the program.
+  options.multiBuffer = mode == AttachMode::kNative && plan.facts.mtu > kLongestNativeSingle;
+  options.queues = *std::max_element(plan.queues.begin(), plan.queues.end()) + 1;
+  options.mtu = plan.facts.mtu;
+  auto program = XdpProgram::attach(options);
+  if (!program) return program.error();
+  attachment.program.emplace(program.take());
+  attachment.mode = mode;
+  return {};
+}
+
+Result<XdpParts> climb(const Plan& plan, const Rung& rung, UmemMemory& memory, Attachment& attachment, Offload checksum,
+                       XdpAttempt& attempt) {
+  if (auto r = attach(plan, rung.attach, attachment); !r) return r.error();
+  Plan actual = plan;
+  bool offload = wantsTransmitChecksum(plan, rung, checksum);
+  if (offload) actual.layout.txMetadataBytes = kTxMetadataRoom;
+  auto sockets = bindQueues(actual, memory, rung.bind);
+  if (!sockets && offload && sockets.error().sysErrno == EINVAL) {
+    attempt.refused.push_back({"transmit checksum", sockets.error().message, "use Linux 6.11 or later"});
+    offload = false;
+    actual.layout.txMetadataBytes = 0;
+    sockets = bindQueues(actual, memory, rung.bind);
+  }
+  if (!sockets) return sockets.error();
+  for (size_t i = 0; i < sockets->size(); ++i) {
+    if (auto r = attachment.program->setSocket(plan.queues[i], (*sockets)[i].get()); !r) return r.error();
+  }
+  auto reader = LinkReader::open(plan.netdev);
+  if (!reader) return reader.error();
+
+  XdpParts parts;
+  parts.busyPoll = plan.busyPollUs > 0 && plan.facts.hardware && preferBusyPoll(*sockets, plan.busyPollUs, attempt.refused);
+  parts.caps.mode = rung.name;
+  parts.caps.interface = plan.netdev.name;
+  parts.caps.interfaceIndex = plan.netdev.index;
+  parts.caps.offloads.push_back("need-wakeup");
+  if (plan.multiBuffer) parts.caps.offloads.push_back("multi-buffer");
+  if (offload) parts.caps.offloads.push_back("transmit checksum");
+  if (parts.busyPoll) parts.caps.offloads.push_back("preferred busy polling");
+  if (memory.hugepages()) parts.caps.offloads.push_back("hugepages");
+  parts.layout = actual.layout;
+  parts.rings = plan.rings;
+  parts.sockets = sockets.take();
+  parts.multiBuffer = plan.multiBuffer;
+  parts.transmitChecksum = offload;
+  parts.zeroCopy = rung.bind == XskMode::kZeroCopy;
+  const uint32_t receivable = plan.multiBuffer ? kLongestPacket : longestInOneBuffer(plan.layout.chunkBytes);
+  parts.device =
+      std::make_unique<AttachedDevice>(std::move(*attachment.program), reader.take(), plan.netdev.name, receivable, plan.facts.mtu);
+  parts.memory = std::move(memory);
+  return parts;
+}
+
+Result<std::vector<Rung>> rungsOf(const std::string& mode) {
+  if (mode == "auto") return std::vector<Rung>{kZeroCopyRung, kNativeRung, kGenericRung};
+  if (mode == "zero-copy") return std::vector<Rung>{kZeroCopyRung};
+  if (mode == "native") return std::vector<Rung>{kNativeRung};
+  if (mode == "generic") return std::vector<Rung>{kGenericRung};
+  return makeError(ErrorCode::kGeneric, "xdp: mode '" + mode + "' is unknown, allowed are auto, zero-copy, native, generic");
+}
+
+Result<Plan> makePlan(const BackendOptions& options) {
+  Plan plan;
+  auto netdev = chooseNetdev(options.interface, options.address);
+  if (!netdev) return netdev.error();
+  plan.netdev = netdev.take();
+  plan.facts = readInterfaceFacts(plan.netdev);
+  plan.busyPollUs = options.busyPollUs;
+  plan.queues = options.queues;
+  for (uint32_t queue = 0; options.queues.empty() && queue < plan.facts.queues; ++queue) plan.queues.push_back(queue);
+  for (const uint32_t queue : plan.queues) {
+    if (queue >= plan.facts.queues) {
+      return makeError(ErrorCode::kGeneric, "xdp: interface " + plan.netdev.name + " has no queue " + std::to_string(queue) + ": it has " +
+                                                std::to_string(plan.facts.queues) + ", numbered from 0");
+    }
+  }
+  plan.layout.chunkBytes = plan.facts.mtu <= longestInOneBuffer(kSmallChunkBytes) ? kSmallChunkBytes : kLargeChunkBytes;
+  plan.multiBuffer = plan.facts.mtu > longestInOneBuffer(plan.layout.chunkBytes);
+  const auto queueCount = static_cast<uint32_t>(plan.queues.size());
+  const uint32_t needed = 2 * queueCount * kMinChunksPerQueue * plan.layout.chunkBytes;
+  if (options.umemBytes < needed) {
+    return makeError(ErrorCode::kGeneric, "xdp: UMEM of " + std::to_string(options.umemBytes) + " bytes is too small for " +
+                                              std::to_string(queueCount) + " queues of interface " + plan.netdev.name + ": give it " +
+                                              std::to_string(needed) + " or more");
+  }
+  plan.rings = ringSizesFor(options.umemBytes, plan.layout.chunkBytes, queueCount);
+  return plan;
+}
+
+}  // namespace
+
+uint32_t longestInOneBuffer(uint32_t chunkBytes) { return chunkBytes - kKernelHeadroom - kLayer2Bytes; }
+
+Result<XdpParts> openXdp(const BackendOptions& options, XdpAttempt& attempt, Offload transmitChecksum) {
+  if (!programsAreBuilt()) {
+    return makeError(ErrorCode::kNotSupported, "xdp: not in this build: install clang and libbpf-dev, then build again");
+  }
+  auto rungs = rungsOf(options.xdpMode);
+  if (!rungs) return rungs.error();
+  auto plan = makePlan(options);
+  if (!plan) return plan.error();
+  std::string hugepageReason;
+  auto memory = UmemMemory::allocate(options.umemBytes, options.hugepages, hugepageReason);
+  if (!memory) return memory.error();
+  if (!hugepageReason.empty()) {
+    attempt.refused.push_back(
+        {"hugepages", hugepageReason, "reserve 2 MiB hugepages (vm.nr_hugepages), and give the container a limit of hugepages-2Mi"});
+  }
+  std::string tried;
+  Error last;
+  Attachment attachment;
+  for (const Rung& rung : *rungs) {
+    auto parts = climb(*plan, rung, *memory, attachment, transmitChecksum, attempt);
+    if (parts) {
+      for (const BackendCause& cause : attempt.refused) {
+        parts->caps.reason += (parts->caps.reason.empty() ? "" : "; ") + cause.what + ": " + cause.cause;
+      }
+      return parts;
+    }
+    last = parts.error();
+    attempt.refused.push_back({rung.name, last.message, fixOf(rung, *plan, last)});
+    tried += (tried.empty() ? "" : "; ") + std::string(rung.name) + ": " + last.message;
+    if (endsTheLadder(last)) break;
+  }
+  return Error{last.code, last.sysErrno, "xdp on interface " + plan->netdev.name + " (" + driverOf(*plan) + "): " + tried};
+}
+
+}  // namespace outrigger::io::xdp
