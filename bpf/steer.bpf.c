@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // XDP program that hands UDP datagrams for the driver's own addresses and ports to its AF_XDP sockets. Everything else goes on to the
 // kernel untouched: ARP, NDP, ICMP, TCP, other ports, fragments (only the first of them has ports), packets with IPv4 options or IPv6
-// extension headers, frames of other VLANs or with two tags, and what is longer than the link's MTU: a train that a sender on this machine left
-// unsegmented (generic mode only), which the kernel cuts for an ordinary socket.
+// extension headers, frames of other VLANs or with two tags, and in generic mode what may be a train of datagrams in one piece, which the
+// kernel cuts for an ordinary socket.
 //
 // Program: `steer`. It can be loaded with BPF_F_XDP_HAS_FRAGS: all that it reads lies in the first buffer of a frame.
 // Maps (host byte order unless said otherwise):
@@ -63,18 +63,32 @@ static __always_inline int count(__u32 reason, int action) {
 
 static __always_inline int pass(__u32 reason) { return count(reason, XDP_PASS); }
 
-static __always_inline int longer_than_mtu(struct steer_config *config, __u32 packet_length) {
-  return config->mtu && packet_length > config->mtu;
+// The checksum field holds the folded sum of the pseudo-header, for a device to go on from (checksum-offloads.rst in the kernel's
+// documentation). UDP trains are always like that: the kernel sends no other, and makes no other when it coalesces.
+static __always_inline int is_partial(struct udphdr *udp, __be32 *addresses, int words) {
+  __u64 sum = bpf_htons(IPPROTO_UDP) + udp->len;
+#pragma unroll
+  for (int i = 0; i < 8; ++i) {
+    if (i < words) sum += addresses[i];
+  }
+  sum = (sum & 0xFFFFFFFF) + (sum >> 32);
+  sum = (sum & 0xFFFF) + (sum >> 16);
+  sum = (sum & 0xFFFF) + (sum >> 16);
+  sum = (sum & 0xFFFF) + (sum >> 16);
+  return udp->check == sum;
 }
 
 // `key` has family and address; the port comes from the datagram.
-static __always_inline int steer_udp(struct xdp_md *context, struct steer_key *key, struct udphdr *udp, void *end) {
+static __always_inline int steer_udp(struct xdp_md *context, struct steer_config *config, struct steer_key *key, struct udphdr *udp,
+                                     void *end, __be32 *addresses, int words, __u32 packet_length) {
   if ((void *)(udp + 1) > end) return pass(STEER_TRUNCATED);
   key->port = udp->dest;
   if (!bpf_map_lookup_elem(&steer_rules, key)) {
     __builtin_memset(key->address, 0, sizeof(key->address));
     if (!bpf_map_lookup_elem(&steer_rules, key)) return pass(STEER_NO_RULE);
   }
+  if (config->mtu && packet_length > config->mtu) return pass(STEER_TOO_LONG);
+  if (config->pass_partial && is_partial(udp, addresses, words)) return pass(STEER_PARTIAL);
   int action = bpf_redirect_map(&steer_sockets, context->rx_queue_index, XDP_PASS);
   return count(action == XDP_REDIRECT ? STEER_STEERED : STEER_NO_SOCKET, action);
 }
@@ -85,10 +99,9 @@ static __always_inline int steer_ipv4(struct xdp_md *context, struct steer_confi
   // Offset or more-fragments (RFC 791).
   if (ip->frag_off & bpf_htons(0x3FFF)) return pass(STEER_FRAGMENT);
   if (ip->version != 4 || ip->ihl != 5) return pass(STEER_OPTIONS);
-  if (longer_than_mtu(config, bpf_ntohs(ip->tot_len))) return pass(STEER_TOO_LONG);
   struct steer_key key = {.family = 4};
   __builtin_memcpy(key.address, &ip->daddr, 4);
-  return steer_udp(context, &key, (void *)(ip + 1), end);
+  return steer_udp(context, config, &key, (void *)(ip + 1), end, &ip->saddr, 2, bpf_ntohs(ip->tot_len));
 }
 
 static __always_inline int steer_ipv6(struct xdp_md *context, struct steer_config *config, struct ipv6hdr *ip, void *end) {
@@ -107,10 +120,9 @@ static __always_inline int steer_ipv6(struct xdp_md *context, struct steer_confi
     default:
       return pass(STEER_OTHER_IP);
   }
-  if (longer_than_mtu(config, bpf_ntohs(ip->payload_len) + sizeof(*ip))) return pass(STEER_TOO_LONG);
   struct steer_key key = {.family = 6};
   __builtin_memcpy(key.address, &ip->daddr, 16);
-  return steer_udp(context, &key, (void *)(ip + 1), end);
+  return steer_udp(context, config, &key, (void *)(ip + 1), end, ip->saddr.in6_u.u6_addr32, 8, bpf_ntohs(ip->payload_len) + sizeof(*ip));
 }
 
 SEC("xdp")

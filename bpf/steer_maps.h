@@ -15,7 +15,10 @@ struct steer_key {
 };
 
 struct steer_config {
-  __u32 mtu;   // longest IP packet that is steered, bytes; 0: no limit
+  __u32 mtu;  // longest IP packet that is steered, bytes; 0: no limit
+  // 1 in generic mode: a datagram whose checksum is still open (CHECKSUM_PARTIAL) stays the kernel's. It comes from a sender on this
+  // machine and may be a train of many in one piece; nothing that the program sees tells. Natively the kernel has cut it before.
+  __u32 pass_partial;
   __u32 vlan;  // VLAN id of the frames that are steered; 0: untagged, or tagged with a priority only
 };
 
@@ -31,5 +34,6 @@ enum steer_reason {
   STEER_NOT_IP = 8,
   STEER_TRUNCATED = 9,
   STEER_OTHER_VLAN = 10,
-  STEER_REASONS = 11,
+  STEER_PARTIAL = 11,  // ours, see pass_partial
+  STEER_REASONS = 12,
 };

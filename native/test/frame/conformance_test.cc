@@ -392,12 +392,16 @@ TEST_P(FrameIoConformance, carriesJumboFrames) {
 TEST_P(FrameIoConformance, showsTheVlanTagOfAFrame) {
   steer();
   Flow flow = inbound();
-  flow.vlan = 0x6064;  // priority 3, VLAN 100
   const Bytes payload = pattern(1472, 1);
+  flow.vlan = 0x6064;  // priority 3, VLAN 100
   ASSERT_TRUE(far().send(frameOf(flow, payload)));
+  if (!world_->takesEveryVlan()) {
+    flow.vlan = 0x6000;  // priority 3, no VLAN
+    ASSERT_TRUE(far().send(frameOf(flow, payload)));
+  }
   const auto arrivals = collect(io(), 1);
   ASSERT_EQ(arrivals.size(), 1U);
-  EXPECT_EQ(arrivals[0].vlan, 0x6064);
+  EXPECT_EQ(arrivals[0].vlan, flow.vlan);
   EXPECT_EQ(arrivals[0].datagram.payload, payload);
   flow = outbound();
   flow.vlan = 0x0065;
@@ -414,26 +418,32 @@ TEST_P(FrameIoConformance, tellsWhichChecksumsMayBeVerified) {
   Flow flow = inbound();
   const Bytes payload = pattern(333, 1);
   ASSERT_TRUE(far().send(frameOf(flow, payload)));
-  ASSERT_TRUE(far().sendPartial(frameOf(flow, payload, Sum::kPseudo), flow));
   ASSERT_TRUE(far().send(frameOf(flow, payload, Sum::kWrong)));
-  const auto arrivals = collect(io(), 3);
-  ASSERT_EQ(arrivals.size(), 3U);
+  const bool open = world_->takesOpenChecksums();
+  ASSERT_TRUE(!open || far().sendPartial(frameOf(flow, payload, Sum::kPseudo), flow));
+  const size_t count = open ? 3 : 2;
+  const auto arrivals = collect(io(), count);
+  ASSERT_EQ(arrivals.size(), count);
   EXPECT_NE(arrivals[0].checksum, RxChecksum::kPartial);
   EXPECT_TRUE(arrivals[0].datagram.checksumRight);
-  EXPECT_TRUE(arrivals[1].checksum == RxChecksum::kPartial || arrivals[1].datagram.checksumRight);
-  EXPECT_EQ(arrivals[2].checksum, RxChecksum::kUnknown) << "nobody has verified this one";
-  EXPECT_FALSE(arrivals[2].datagram.checksumRight);
+  EXPECT_EQ(arrivals[1].checksum, RxChecksum::kUnknown) << "nobody has verified this one";
+  EXPECT_FALSE(arrivals[1].datagram.checksumRight);
+  EXPECT_TRUE(!open || arrivals[2].checksum == RxChecksum::kPartial || arrivals[2].datagram.checksumRight);
   for (const Arrival& arrival : arrivals) EXPECT_EQ(arrival.datagram.payload, payload);
 }
 
 TEST_P(FrameIoConformance, deliversTrainsOrRefusesThemCounted) {
+  const auto refused = [this] {
+    io().refreshStats();
+    return io().stats.oversizedFrames.load() + io().stats.leftToKernel.load();
+  };
   steer();
   steer("fd77::1");
   for (const bool v6 : {false, true}) {
     for (const auto& [segment, count] : {std::pair<uint16_t, uint32_t>{500, 4}, {1400, 44}, {100, 60}}) {
       const Flow flow = inbound(v6);
       const Bytes payload = pattern(segment * (count - 1) + segment / 2, count);
-      const int64_t refusedBefore = io().stats.oversizedFrames.load();
+      const int64_t refusedBefore = refused();
       ASSERT_TRUE(far().sendPartial(frameOf(flow, payload, Sum::kPseudo), flow, segment)) << std::strerror(errno);
       const Bytes last = pattern(40, 9);
       ASSERT_TRUE(far().send(frameOf(flow, last)));
@@ -447,7 +457,7 @@ TEST_P(FrameIoConformance, deliversTrainsOrRefusesThemCounted) {
       if (payloads.empty()) {
         EXPECT_FALSE(io().caps().receiveTrains);
         EXPECT_FALSE(io().caps().reason.empty());
-        EXPECT_EQ(io().stats.oversizedFrames.load(), refusedBefore + 1);
+        EXPECT_EQ(refused(), refusedBefore + 1);
         continue;
       }
       ASSERT_EQ(payloads.size(), count);

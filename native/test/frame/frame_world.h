@@ -37,6 +37,10 @@ class FrameWorld {
   virtual bool removeInterface() = 0;
   // Whether frames that find no room on the way in show in the statistics.
   virtual bool countsOverflow() const { return true; }
+  // Whether frames of any VLAN come up to the stack; if not, those of other VLANs stay the kernel's.
+  virtual bool takesEveryVlan() const { return true; }
+  // Whether datagrams come up whose checksum a sender on this machine left open; if not, the kernel's socket gets them.
+  virtual bool takesOpenChecksums() const { return true; }
 
  protected:
   virtual std::unique_ptr<FrameIo> open() = 0;

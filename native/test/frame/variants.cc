@@ -3,6 +3,8 @@
 #include "frame_world.h"
 #include "io/packet/packet_io.h"
 #include "io/tap/tap_io.h"
+#include "io/xdp/xdp_open.h"
+#include "io/xdp/xdp_program.h"
 
 namespace outrigger::io::testing {
 namespace {
@@ -64,6 +66,49 @@ class TapWorld final : public FrameWorld {
   uint32_t mtu_;
 };
 
+struct XdpVariant {
+  std::string mode = "native";
+  uint32_t umemBytes = 4 << 20;
+  xdp::Offload transmitChecksum = xdp::Offload::kAuto;
+};
+
+class XdpWorld final : public VethWorld {
+ public:
+  XdpWorld(const WorldOptions& options, XdpVariant variant) : VethWorld(options), variant_(std::move(variant)) { io_ = open(); }
+  bool takesEveryVlan() const override { return false; }
+  bool takesOpenChecksums() const override { return variant_.mode != "generic"; }
+
+ protected:
+  std::unique_ptr<FrameIo> open() override {
+    const Inside inside(near_);
+    BackendOptions options;
+    options.interface = kInterface;
+    options.xdpMode = variant_.mode;
+    options.umemBytes = variant_.umemBytes;
+    options.hugepages = false;  // another test's may be taken
+    xdp::XdpAttempt attempt;
+    auto parts = xdp::openXdp(options, attempt, variant_.transmitChecksum);
+    EXPECT_TRUE(parts.ok()) << parts.error().message;
+    if (!parts.ok()) return nullptr;
+    auto io = xdp::XdpFrameIo::create(parts.take());
+    EXPECT_TRUE(io.ok()) << io.error().message;
+    return io.ok() ? io.take() : nullptr;
+  }
+
+ private:
+  XdpVariant variant_;
+};
+
+FrameVariant xdpOf(const std::string& name, const XdpVariant& variant) {
+  return {name, [variant](const WorldOptions& world, std::string& why) -> std::unique_ptr<FrameWorld> {
+            if (!xdp::programsAreBuilt()) {
+              why = "built without clang or libbpf";
+              return nullptr;
+            }
+            return std::make_unique<XdpWorld>(world, variant);
+          }};
+}
+
 FrameVariant tap(const std::string& name, const TapOptions& options) {
   return {name, [options](const WorldOptions& world, std::string&) { return std::make_unique<TapWorld>(world, options); }};
 }
@@ -89,6 +134,11 @@ std::vector<FrameVariant> frameVariants() {
   all.push_back(tap("tap", tapOptions));
   tapOptions.vnetHeader = false;
   all.push_back(tap("tapWithoutVnetHeader", tapOptions));
+  all.push_back(xdpOf("xdpNative", {}));
+  all.push_back(xdpOf("xdpGeneric", {.mode = "generic"}));
+  // Rings of 256: the suite's bursts just fit.
+  all.push_back(xdpOf("xdpNativeWithLittleMemory", {.umemBytes = 1 << 20}));
+  all.push_back(xdpOf("xdpNativeWithTransmitChecksum", {.transmitChecksum = xdp::Offload::kOn}));
   return all;
 }
 

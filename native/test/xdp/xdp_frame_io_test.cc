@@ -201,9 +201,9 @@ TEST_P(XdpFrameIoTest, WhatAHeldOrFullRingLosesIsCountedAndTheRestArrivesAfterwa
     for (int i = 0; i < 40; ++i) wire.send(frame);  // eight more than there are chunks
     ASSERT_TRUE(waitUntil([&] {
       io->refreshStats();
-      return io->stats.ringFullDrops.load() == 8;
-    })) << io->stats.ringFullDrops.load();
-    EXPECT_GT(io->stats.fillRingEmpty.load(), 0);
+      return io->stats.fillRingEmpty.load() == 8;
+    })) << io->stats.fillRingEmpty.load();
+    EXPECT_EQ(io->stats.ringFullDrops.load(), 0) << "each loss has one reason";
     EXPECT_EQ(receive(*io, 32).size(), 32U);
     wire.send(frame);
     EXPECT_EQ(receive(*io, 1).size(), 1U);
@@ -233,7 +233,7 @@ TEST_P(XdpFrameIoTest, ReservedBuffersRunOutAreCountedAndComeBackWhenAborted) {
   });
 }
 
-TEST_P(XdpFrameIoTest, AChecksumThatALocalSenderLeftToTheDeviceIsMarkedAndACompleteOneIsNot) {
+TEST_P(XdpFrameIoTest, AChecksumThatALocalSenderLeftOpenIsMarkedOrTheKernelsAndACompleteOneIsNeither) {
   VethWorld::run([mode = std::string(GetParam())](VethWorld& world) {
     auto io = openIo(optionsFor(mode));
     ASSERT_NE(io, nullptr);
@@ -241,7 +241,16 @@ TEST_P(XdpFrameIoTest, AChecksumThatALocalSenderLeftToTheDeviceIsMarkedAndACompl
       const SockAddr local = address(host, 40001);
       ASSERT_TRUE(io->steer({local}));
       const UniqueFd sender = udpFar(world, local.family());
+      const int64_t before = io->stats.leftToKernel.load();
       ASSERT_EQ(::sendto(sender.get(), "left", 4, 0, local.get(), local.length), 4);
+      if (mode == "generic") {
+        // It could be a train.
+        ASSERT_TRUE(waitUntil([&] {
+          io->refreshStats();
+          return io->stats.leftToKernel.load() == before + 1;
+        }));
+        continue;
+      }
       auto frames = receive(*io, 1);
       ASSERT_EQ(frames.size(), 1U);
       EXPECT_EQ(payloadOf(frames[0].bytes), "left");
@@ -300,6 +309,7 @@ TEST_P(XdpFrameIoTest, QueuesOfOneInterfaceArePolledTogetherFromOneMemory) {
     EXPECT_EQ(io->caps().queues, 4U);
     const SockAddr local = address("10.77.0.1", 40001);
     ASSERT_TRUE(io->steer({local}));
+    ASSERT_TRUE(world.far("ethtool -K vb tx off >/dev/null"));
     // Many flows, so that the veth spreads them over its queues.
     std::vector<UniqueFd> senders;
     constexpr size_t kFlows = 64;
@@ -349,8 +359,8 @@ TEST_P(XdpFrameIoTest, ALinkThatGoesDownSaysSoAndCarriesFramesAgainOnceItIsUp) {
     auto io = openIo(optionsFor(mode));
     ASSERT_NE(io, nullptr);
     ASSERT_TRUE(io->steer({address("10.77.0.1", 40001)}));
+    EXPECT_TRUE(waitUntil([&] { return io->link().up; })) << "carrier comes a moment after the flag";
     const LinkState first = io->link();
-    EXPECT_TRUE(first.up);
     EXPECT_EQ(first.mtu, 1500U);
     ASSERT_TRUE(world.near("ip link set va down"));
     const LinkState down = io->link();
@@ -422,6 +432,7 @@ TEST_P(XdpFrameIoTest, WhenTheMtuOutgrowsItsBuffersTheKernelGetsTheLongerFrames)
     ASSERT_EQ(::bind(listener.get(), local.get(), local.length), 0);
     ASSERT_TRUE(world.near("ip link set va mtu 3000"));
     ASSERT_TRUE(world.far("ip link set vb mtu 3000"));
+    ASSERT_TRUE(world.far("ethtool -K vb tx off >/dev/null"));
     EXPECT_EQ(io->link().mtu, 3000U);
     const UniqueFd sender = udpFar(world);
     const std::string longer(2'900, 'x');

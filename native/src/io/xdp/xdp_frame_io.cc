@@ -310,12 +310,20 @@ void XdpFrameIo::refreshStats() {
     sum.invalidReceiveDescriptors += one->invalidReceiveDescriptors;
     sum.invalidTransmitDescriptors += one->invalidTransmitDescriptors;
   }
-  add(stats.ringFullDrops, sum.receiveDropped + sum.receiveRingFull - seen_.receiveDropped - seen_.receiveRingFull);
+  // With copies, a frame that found the fill ring empty is in rx_dropped too: once is enough. With zero-copy it is the device's to count, and an
+  // empty fill ring only a try that has to be repeated.
+  const auto dropped = [this](const XskStatistics& of) {
+    return std::max<int64_t>(of.receiveDropped + of.receiveRingFull - (parts_.zeroCopy ? 0 : of.fillRingEmpty), 0);
+  };
+  add(stats.ringFullDrops, std::max<int64_t>(dropped(sum) - dropped(seen_), 0));
   add(stats.fillRingEmpty, sum.fillRingEmpty - seen_.fillRingEmpty);
   add(stats.invalidDescriptors, sum.invalidReceiveDescriptors - seen_.invalidReceiveDescriptors);
   // The kernel drops what it can't send, and says so only here.
   add(stats.transmitErrors, sum.invalidTransmitDescriptors - seen_.invalidTransmitDescriptors);
   seen_ = sum;
+  const int64_t left = parts_.device->framesLeftToKernel();
+  add(stats.leftToKernel, left - leftSeen_);
+  leftSeen_ = left;
 }
 
 }  // namespace outrigger::io::xdp

@@ -28,6 +28,9 @@ class XdpDevice {
   virtual Result<void> steer(const SteerRule& rule) = 0;
   virtual Result<void> unsteer(const SteerRule& rule) = 0;
   virtual LinkState link() = 0;
+  // Frames for a rule that went to the kernel's socket instead, since only the kernel can take them apart; monotonic. The one call for the
+  // thread that polls, about once a second.
+  virtual int64_t framesLeftToKernel() { return 0; }
 };
 
 // Everything that an XdpFrameIo is made of.
@@ -99,7 +102,8 @@ class XdpFrameIo final : public FrameIo {
   uint32_t nextQueue_ = 0;  // whose turn it is
   bool unkicked_ = false;   // the kernel has not been told about all that was committed
   bool kickBlocked_ = false;
-  XskStatistics seen_;             // what of the kernel's counters is in `stats` already
+  XskStatistics seen_;  // what of the kernel's counters is in `stats` already
+  int64_t leftSeen_ = 0;
   std::atomic<int> lostErrno_{0};  // why the kernel took the socket from its queue
 };
 

@@ -35,6 +35,8 @@ class AttachedDevice final : public XdpDevice {
   Result<void> steer(const SteerRule& rule) override { return program_.addRule(rule.address); }
   Result<void> unsteer(const SteerRule& rule) override { return program_.removeRule(rule.address); }
 
+  int64_t framesLeftToKernel() override { return program_.framesLeftToKernel(); }
+
   LinkState link() override {
     LinkState state = reader_->read();
     const std::lock_guard<std::mutex> lock(mutex_);
@@ -47,7 +49,7 @@ class AttachedDevice final : public XdpDevice {
     wasGone_ = wasGone_ || state.gone;
     state.generation += extraGenerations_;
     // What no longer fits into the buffers that were bound goes to the kernel, and its socket, instead of nowhere.
-    if (!state.gone && state.mtu != steeredMtu_ && program_.setLimits(std::min(state.mtu, receivable_), 0)) steeredMtu_ = state.mtu;
+    if (!state.gone && state.mtu != steeredMtu_ && program_.setMtu(std::min(state.mtu, receivable_))) steeredMtu_ = state.mtu;
     return state;
   }
 
@@ -193,6 +195,13 @@ Result<XdpParts> climb(const Plan& plan, const Rung& rung, UmemMemory& memory, A
 
   XdpParts parts;
   parts.busyPoll = plan.busyPollUs > 0 && plan.facts.hardware && preferBusyPoll(*sockets, plan.busyPollUs, attempt.refused);
+  if (rung.attach == AttachMode::kGeneric) {
+    attempt.refused.push_back(
+        {"segmentation trains",
+         "in generic mode a train from a sender on this machine comes in one piece that nothing tells from a datagram: "
+         "what such senders leave to offloads is received through the kernel's socket instead",
+         "use a device whose driver runs XDP programs natively"});
+  }
   parts.caps.mode = rung.name;
   parts.caps.interface = plan.netdev.name;
   parts.caps.interfaceIndex = plan.netdev.index;

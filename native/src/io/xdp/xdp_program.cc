@@ -27,8 +27,8 @@ static_assert(kSteerReasons == STEER_REASONS);
 static_assert(EchoProgram::kReasons == ECHO_REASONS);
 
 namespace {
-constexpr std::array<const char*, STEER_REASONS> kSteerNames{"steered", "no rule",  "no socket", "fragment",  "options",   "too long",
-                                                             "icmp",    "other ip", "not ip",    "truncated", "other vlan"};
+constexpr std::array<const char*, STEER_REASONS> kSteerNames{"steered", "no rule",  "no socket", "fragment",  "options",    "too long",
+                                                             "icmp",    "other ip", "not ip",    "truncated", "other vlan", "partial"};
 constexpr std::array<const char*, ECHO_REASONS> kEchoNames{"reflected", "other", "not a probe", "no return", "ttl expired"};
 }  // namespace
 
@@ -193,7 +193,7 @@ Result<XdpProgram> XdpProgram::attach(const Options& options) {
     if (!descriptor) return descriptor.error();
     attached.*map.descriptor = descriptor.take();
   }
-  if (auto r = attached.setLimits(options.mtu, options.vlan); !r) return r.error();
+  if (auto r = attached.configure(options); !r) return r.error();
   auto link = attachLink(object->get(), "steer", options.interfaceIndex, options.mode);
   if (!link) return link.error();
   attached.link_ = link.take();
@@ -253,14 +253,37 @@ Result<void> XdpProgram::removeRule(const SockAddr& address) {
   return makeError(ErrorCode::kGeneric, "XDP program: cannot stop steering " + address.toString(), errno);
 }
 
-Result<void> XdpProgram::setLimits(uint32_t mtu, uint32_t vlan) {
+Result<void> XdpProgram::configure(const Options& options) {
   const uint32_t only = 0;
-  const steer_config config{mtu, vlan};
+  const steer_config config{options.mtu, options.mode == AttachMode::kGeneric ? 1U : 0U, options.vlan};
   if (bpf_map_update_elem(config_.get(), &only, &config, BPF_ANY) == 0) return {};
-  return makeError(ErrorCode::kGeneric, "XDP program: cannot set the MTU to " + std::to_string(mtu), errno);
+  return makeError(ErrorCode::kGeneric, "XDP program: cannot set MTU " + std::to_string(options.mtu), errno);
+}
+
+Result<void> XdpProgram::setMtu(uint32_t mtu) {
+  const uint32_t only = 0;
+  steer_config config{};
+  if (bpf_map_lookup_elem(config_.get(), &only, &config) == 0) {
+    config.mtu = mtu;
+    if (bpf_map_update_elem(config_.get(), &only, &config, BPF_ANY) == 0) return {};
+  }
+  return makeError(ErrorCode::kGeneric, "XDP program: cannot set MTU " + std::to_string(mtu), errno);
 }
 
 std::array<SteerCounter, kSteerReasons> XdpProgram::counters() const { return readCounters(counters_, kSteerNames); }
+
+int64_t XdpProgram::framesLeftToKernel() const {
+  constexpr size_t kMostCpus = 1024;  // of the machines that this runs on; more are not summed, rather than written past
+  static const int cpus = libbpf_num_possible_cpus();
+  if (cpus <= 0 || static_cast<size_t>(cpus) > kMostCpus) return 0;
+  std::array<uint64_t, kMostCpus> perCpu;
+  int64_t frames = 0;
+  for (const uint32_t reason : {STEER_TOO_LONG, STEER_PARTIAL}) {
+    if (bpf_map_lookup_elem(counters_.get(), &reason, perCpu.data()) != 0) continue;
+    for (int cpu = 0; cpu < cpus; ++cpu) frames += static_cast<int64_t>(perCpu[static_cast<size_t>(cpu)]);
+  }
+  return frames;
+}
 
 bool XdpProgram::attached() const { return linkAttached(link_); }
 
@@ -306,12 +329,13 @@ void XdpProgram::unpin(const std::string&) {}
 Result<void> XdpProgram::setSocket(uint32_t, int) { return notBuilt(); }
 Result<void> XdpProgram::addRule(const SockAddr&) { return notBuilt(); }
 Result<void> XdpProgram::removeRule(const SockAddr&) { return notBuilt(); }
-Result<void> XdpProgram::setLimits(uint32_t, uint32_t) { return notBuilt(); }
+Result<void> XdpProgram::setMtu(uint32_t) { return notBuilt(); }
 std::array<SteerCounter, kSteerReasons> XdpProgram::counters() const {
   std::array<SteerCounter, kSteerReasons> none{};
   for (size_t i = 0; i < kSteerReasons; ++i) none[i].name = kSteerNames[i];
   return none;
 }
+int64_t XdpProgram::framesLeftToKernel() const { return 0; }
 bool XdpProgram::attached() const { return false; }
 Result<EchoProgram> EchoProgram::attach(uint32_t, AttachMode, bool, uint16_t) { return notBuilt(); }
 bool EchoProgram::attached() const { return false; }

@@ -32,7 +32,7 @@ struct SteerCounter {
   const char* name;
   int64_t frames;
 };
-constexpr size_t kSteerReasons = 11;
+constexpr size_t kSteerReasons = 12;
 
 class XdpProgram {
  public:
@@ -58,13 +58,17 @@ class XdpProgram {
   Result<void> setSocket(uint32_t queue, int socket);
   Result<void> addRule(const SockAddr& address);     // idempotent
   Result<void> removeRule(const SockAddr& address);  // idempotent
-  Result<void> setLimits(uint32_t mtu, uint32_t vlan);
+  Result<void> setMtu(uint32_t mtu);
   std::array<SteerCounter, kSteerReasons> counters() const;
+  // Frames that a rule would have steered and that only the kernel can take: too long, or perhaps a train. No allocation.
+  int64_t framesLeftToKernel() const;
 
   // False once the interface is gone or someone detached the link.
   bool attached() const;
 
  private:
+  Result<void> configure(const Options& options);
+
   UniqueFd link_;
   UniqueFd rules_;
   UniqueFd sockets_;
