@@ -58,6 +58,10 @@ bench: setup-bench build ## ours against Aeron and NATS: build/bench/results.jso
 	@ninja -C build/native
 	@scripts/bench $(BENCH)
 
+.PHONY: test-cluster
+test-cluster: setup-test build ## a real two-node Kubernetes cluster on this machine, and the product in it
+	@scripts/test cluster
+
 .PHONY: lint
 lint: setup-test ## what `make test` checks first: style, types, format, API rules
 	@scripts/test lint

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Two projects: `unit` stands beside the code, `e2e` under test/ needs the build.
+// Three projects: `unit` stands beside the code, `e2e` under test/ needs the build, `cluster` a Kubernetes cluster around it.
 const common = {
   testEnvironment: 'node',
   cacheDirectory: '<rootDir>/build/jest-cache',
@@ -13,6 +13,13 @@ module.exports = {
       displayName: 'unit',
       testMatch: ['<rootDir>/sidecar/**/*.test.ts', '<rootDir>/clients/**/*.test.ts', '<rootDir>/operator/**/*.test.ts'],
     },
-    { ...common, displayName: 'e2e', testMatch: ['<rootDir>/test/**/*.test.ts'] },
+    {
+      ...common,
+      displayName: 'e2e',
+      testMatch: ['<rootDir>/test/**/*.test.ts'],
+      testPathIgnorePatterns: ['/node_modules/', '<rootDir>/test/cluster/'],
+    },
+    // Inside test/cluster/run only: a real cluster is there.
+    { ...common, displayName: 'cluster', testMatch: ['<rootDir>/test/cluster/**/*.test.ts'] },
   ],
 };

@@ -46,6 +46,7 @@ export const suites: readonly Suite[] = [
     exclude: kSingleThreaded,
   }),
   { name: 'fuzz', build: buildFuzzers, test: fuzz },
+  { name: 'cluster', build: buildCluster, test: cluster },
 ];
 
 async function step(
@@ -227,6 +228,46 @@ async function runJest(
   if (outcomes === undefined) return [failed('jest', `wrote no results: ${complaint(result) ?? 'no tests'}`)];
   const blamed = outcomes.some((each) => each.status === 'failed');
   return result.ok || blamed ? outcomes : [...outcomes, failed('jest', complaint(result) ?? '')];
+}
+
+/** Cold, it compiles Kubernetes: about 11 minutes on two idle cores, kept outside the tree. */
+const kClusterBuildTimeoutSeconds = 3600;
+
+async function buildCluster(context: Context): Promise<string | undefined> {
+  const setup = await step(
+    context,
+    'setup',
+    ['scripts/setup', 'build', 'test', 'cluster'],
+    kBuildTimeoutSeconds,
+  );
+  if (!setup.ok) return complaint(setup);
+  return complaint(
+    await step(context, 'binaries', ['test/cluster/binaries/build'], kClusterBuildTimeoutSeconds),
+  );
+}
+
+/** Tests inside a real cluster: one for all of them, gone with the last. */
+async function cluster(context: Context): Promise<Outcome[]> {
+  const report = join(context.results, 'jest.json');
+  rmSync(report, { force: true });
+  const jest = [
+    'jest',
+    '--selectProjects',
+    'cluster',
+    '--json',
+    '--outputFile',
+    report,
+    '--ci',
+    '--runInBand',
+    '--forceExit',
+  ];
+  const result = await step(context, 'cluster', ['test/cluster/run', ...jest], 2 * kTestTimeoutSeconds, {
+    CLUSTER_KEEP: join(context.results, 'components'),
+  });
+  const outcomes = readJest(report, context.root);
+  if (outcomes === undefined) return [failed('cluster', complaint(result) ?? 'jest wrote no results')];
+  const blamed = outcomes.some((each) => each.status === 'failed');
+  return result.ok || blamed ? outcomes : [...outcomes, failed('cluster', complaint(result) ?? '')];
 }
 
 const kFuzzFolder = 'build/fuzz';

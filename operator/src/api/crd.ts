@@ -61,14 +61,46 @@ function structural(node: Record<string, unknown>): StructuralSchema {
   return schema;
 }
 
+function isObject(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}
+
+/** A default with the defaults of what it leaves out: the API server holds its rules against the default as it is written. */
+function complete(schema: StructuralSchema, value: unknown): unknown {
+  if (!isObject(value) || schema.properties === undefined) {
+    return value;
+  }
+  const filled: Record<string, unknown> = { ...value };
+  for (const [name, property] of Object.entries(schema.properties)) {
+    const given = filled[name] ?? property.default;
+    if (given !== undefined) {
+      filled[name] = complete(property, given);
+    }
+  }
+  return filled;
+}
+
+function completeDefaults(schema: StructuralSchema): StructuralSchema {
+  Object.values(schema.properties ?? {}).forEach(completeDefaults);
+  if (schema.items !== undefined) {
+    completeDefaults(schema.items);
+  }
+  if (schema.default !== undefined) {
+    schema.default = complete(schema, schema.default);
+  }
+  return schema;
+}
+
 export function structuralSchema(schema: z.ZodType): StructuralSchema {
-  return structural(z.toJSONSchema(schema, { io: 'input', target: 'openapi-3.0', reused: 'inline' }));
+  return completeDefaults(
+    structural(z.toJSONSchema(schema, { io: 'input', target: 'openapi-3.0', reused: 'inline' })),
+  );
 }
 
 function rootSchema(resource: ResourceDefinition): StructuralSchema {
   const spec = structuralSchema(resource.spec);
   if (resource.specOptional) {
-    spec.default = {};
+    spec.default = complete(spec, {});
   }
   return {
     type: 'object',

@@ -127,8 +127,6 @@ const udpPortsSchema = withRules(
       rule: 'self.first <= self.last',
       check: ({ first, last }) => first <= last,
       message: 'first is above last; swap them',
-      messageExpression:
-        "'first ' + string(self.first) + ' is above last ' + string(self.last) + '; swap them'",
     },
   ],
 );
@@ -249,8 +247,6 @@ export const sidecarProfileSpecSchema = withRules(
       check: ({ cores, threading }) => cores <= kThreads[threading],
       message:
         'cores is more than the threads of this threading mode; Shared has 1, SharedNetwork 2, Dedicated 3',
-      messageExpression:
-        "'cores is ' + string(self.cores) + ', but threading ' + self.threading + ' has fewer threads; Shared has 1, SharedNetwork 2, Dedicated 3'",
     },
     {
       // A stream is three terms; one that doesn't fit could never be opened.

@@ -1,0 +1,41 @@
+# SPDX-License-Identifier: Apache-2.0
+# What both nodes' sandboxes do to their own namespaces. Sourced.
+
+# Folders that a node writes are its own, and stand under STATE for whoever looks from outside.
+ownFolders() { # STATE_OF_NODE
+  local folder
+  # Kubelet and volume plugins need mounts to spread inside; the namespace around this one is no peer.
+  mount --make-rshared /
+  for folder in /run /var/lib/kubelet /var/lib/containerd /etc/cni/net.d /var/lib/cni /var/log/pods /var/log/containers /etc/cdi; do
+    mkdir -p "$folder" "$1/fs$folder"
+    mount --bind "$1/fs$folder" "$folder"
+  done
+  mkdir -p /run/netns /run/lock
+}
+
+forwardPackets() {
+  sysctl -qw net.ipv4.ip_forward=1
+  sysctl -qw net.bridge.bridge-nf-call-iptables=1 2>/dev/null || true
+}
+
+# Starts a program that runs until the sandbox ends; log and pid under STATE_OF_NODE.
+startProgram() { # STATE_OF_NODE NAME COMMAND...
+  local state=$1 name=$2
+  shift 2
+  "$@" >"$state/$name.log" 2>&1 </dev/null &
+  echo $! >"$state/$name.pid"
+}
+
+# Waits for a command to succeed, while PROGRAM lives.
+awaitReady() { # STATE_OF_NODE PROGRAM TENTHS COMMAND...
+  local state=$1 program=$2 tenths=$3 i
+  shift 3
+  for ((i = 0; i < tenths; ++i)); do
+    "$@" >/dev/null 2>&1 && return 0
+    kill -0 "$(<"$state/$program.pid")" 2>/dev/null || break
+    sleep 0.1
+  done
+  echo "cluster: $program is not ready; its last words:" >&2
+  tail -20 "$state/$program.log" >&2
+  return 1
+}
