@@ -10,6 +10,7 @@
 #include "io/impair/impair_io.h"
 #include "io/mmsg/mmsg_io.h"
 #include "io/socket/socket_io.h"
+#include "io/uring/uring_io.h"
 
 namespace outrigger::io {
 namespace {
@@ -83,6 +84,7 @@ Result<std::unique_ptr<DatagramIo>> impaired(std::unique_ptr<DatagramIo> io, con
 
 const std::vector<Backend>& backends() {
   static const std::vector<Backend> table{
+      {"uring", openUring, probeUring},
       {"mmsg", openSockets<MmsgIo>, probeSockets<MmsgIo>},
       {"socket", openSockets<SocketIo>, probeSockets<SocketIo>},
   };

@@ -68,7 +68,7 @@ TEST_P(DataPath, allocatesNothing) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Backends, DataPath,
-                         ::testing::Values(Case{"socket", "socket", ""}, Case{"mmsg", "mmsg", ""},
+                         ::testing::Values(Case{"socket", "socket", ""}, Case{"mmsg", "mmsg", ""}, Case{"uring", "uring", ""},
                                            Case{"impair", "mmsg", "loss=0.1,dup=0.1,corrupt=0.1,reorder=0.1"}),
                          [](const auto& one) { return one.param.name; });
 

@@ -29,6 +29,9 @@ std::vector<Variant> variants() {
       {"mmsg", [] { return real("mmsg", true, true, ""); }},
       {"mmsgWithoutSegmentation", [] { return real("mmsg", false, true, ""); }},
       {"mmsgWithoutCoalescing", [] { return real("mmsg", true, false, ""); }},
+      {"uring", [] { return real("uring", true, true, ""); }},
+      {"uringWithoutSegmentation", [] { return real("uring", false, true, ""); }},
+      {"uringWithoutCoalescing", [] { return real("uring", true, false, ""); }},
       {"sim", [] { return std::make_unique<SimWorld>(); }},
       {"impairWithoutEffect", [] { return real("mmsg", true, true, "loss=0"); }},
       // So improbable that it never strikes, yet every datagram runs through the taking apart of trains.

@@ -13,12 +13,11 @@
 
 namespace outrigger::io {
 
-bool ReceiveSlots::read(uint32_t slot, uint32_t length, UdpEndpoint& endpoint, RxPacket& packet) {
-  Meta& meta = meta_[slot];
-  msghdr& header = headers_[slot].msg_hdr;
+bool readDatagram(msghdr& header, const uint8_t* data, uint32_t length, UdpEndpoint& endpoint, DatagramAddresses& addresses,
+                  RxPacket& packet) {
   uint32_t segmentLength = length;
   packet.destination = &endpoint.localAddress();
-  meta.arrival = {};
+  addresses.arrival = {};
   for (cmsghdr* message = CMSG_FIRSTHDR(&header); message != nullptr; message = CMSG_NXTHDR(&header, message)) {
     if (message->cmsg_level == SOL_UDP && message->cmsg_type == UDP_GRO) {
       int value = 0;
@@ -31,22 +30,22 @@ bool ReceiveSlots::read(uint32_t slot, uint32_t length, UdpEndpoint& endpoint, R
     } else if (message->cmsg_level == IPPROTO_IP && message->cmsg_type == IP_PKTINFO) {
       in_pktinfo info{};
       std::memcpy(&info, CMSG_DATA(message), sizeof(info));
-      meta.arrival.interfaceIndex = static_cast<uint32_t>(info.ipi_ifindex);
-      meta.destination = endpoint.localAddress();
-      reinterpret_cast<sockaddr_in*>(&meta.destination.storage)->sin_addr = info.ipi_addr;
-      packet.destination = &meta.destination;
+      addresses.arrival.interfaceIndex = static_cast<uint32_t>(info.ipi_ifindex);
+      addresses.destination = endpoint.localAddress();
+      reinterpret_cast<sockaddr_in*>(&addresses.destination.storage)->sin_addr = info.ipi_addr;
+      packet.destination = &addresses.destination;
     } else if (message->cmsg_level == IPPROTO_IPV6 && message->cmsg_type == IPV6_PKTINFO) {
       in6_pktinfo info{};
       std::memcpy(&info, CMSG_DATA(message), sizeof(info));
-      meta.arrival.interfaceIndex = info.ipi6_ifindex;
-      meta.destination = endpoint.localAddress();
-      reinterpret_cast<sockaddr_in6*>(&meta.destination.storage)->sin6_addr = info.ipi6_addr;
-      packet.destination = &meta.destination;
+      addresses.arrival.interfaceIndex = info.ipi6_ifindex;
+      addresses.destination = endpoint.localAddress();
+      reinterpret_cast<sockaddr_in6*>(&addresses.destination.storage)->sin6_addr = info.ipi6_addr;
+      packet.destination = &addresses.destination;
     } else if ((message->cmsg_level == IPPROTO_IP && message->cmsg_type == IP_RECVFRAGSIZE) ||
                (message->cmsg_level == IPPROTO_IPV6 && message->cmsg_type == IPV6_RECVFRAGSIZE)) {
-      meta.arrival.reassembled = true;
+      addresses.arrival.reassembled = true;
     } else if (message->cmsg_level == IPPROTO_IP && message->cmsg_type == IP_RECVOPTS) {
-      meta.arrival.options = true;
+      addresses.arrival.options = true;
     }
   }
   // Without all control messages a train could be taken for one datagram, so MSG_CTRUNC is as bad as MSG_TRUNC.
@@ -58,12 +57,12 @@ bool ReceiveSlots::read(uint32_t slot, uint32_t length, UdpEndpoint& endpoint, R
     endpoint.stats.emptyDatagrams.fetch_add(1, std::memory_order_relaxed);
     return false;
   }
-  meta.source.length = header.msg_namelen;
-  packet.data = static_cast<const uint8_t*>(meta.vector.iov_base);
+  addresses.source.length = header.msg_namelen;
+  packet.data = data;
   packet.length = length;
   packet.segmentLength = segmentLength;
   packet.endpoint = &endpoint;
-  packet.source = &meta.source;
+  packet.source = &addresses.source;
   return true;
 }
 

@@ -17,6 +17,30 @@
 
 namespace outrigger::io {
 
+// Control messages a datagram can carry: UDP_GRO (int), SO_RXQ_OVFL (u32), IP_PKTINFO or IPV6_PKTINFO (at most 20 bytes),
+// IP_RECVFRAGSIZE (int), IP_RECVOPTS (at most 40 bytes).
+constexpr size_t kReceiveControlLength =
+    2 * CMSG_SPACE(sizeof(int)) + CMSG_SPACE(sizeof(uint32_t)) + CMSG_SPACE(sizeof(in6_pktinfo)) + CMSG_SPACE(40);
+
+// How a datagram came: known where the socket asks for it (UdpSocketOptions::arrival).
+struct DatagramArrival {
+  uint32_t interfaceIndex = 0;
+  bool reassembled = false;  // from IP fragments
+  bool options = false;      // with IPv4 options
+};
+
+// What the addresses of a packet point to, and how it came.
+struct DatagramAddresses {
+  SockAddr source;  // its storage filled by the receive call
+  SockAddr destination;
+  DatagramArrival arrival;
+};
+
+// Turns a received message into a packet, reading truncation, train length, queue drops and destination from its header. False when
+// nothing usable arrived: the reason is counted on the endpoint.
+bool readDatagram(msghdr& header, const uint8_t* data, uint32_t length, UdpEndpoint& endpoint, DatagramAddresses& addresses,
+                  RxPacket& packet);
+
 class ReceiveSlots {
  public:
   static constexpr uint32_t kSlotLength = 64 * 1024;  // over the longest UDP datagram or GRO train (65527 bytes)
@@ -44,8 +68,8 @@ class ReceiveSlots {
       Meta& meta = meta_[slot];
       meta.vector = {memory_ + static_cast<size_t>(slot) * kSlotLength, kSlotLength};
       msghdr& header = headers_[slot].msg_hdr;
-      header.msg_name = &meta.source.storage;
-      header.msg_namelen = sizeof(meta.source.storage);
+      header.msg_name = &meta.addresses.source.storage;
+      header.msg_namelen = sizeof(meta.addresses.source.storage);
       header.msg_iov = &meta.vector;
       header.msg_iovlen = 1;
       header.msg_control = meta.control.data();
@@ -55,28 +79,20 @@ class ReceiveSlots {
   }
 
   // Turns a received slot into a packet. False when nothing usable arrived: the reason is counted on the endpoint.
-  bool read(uint32_t slot, uint32_t length, UdpEndpoint& endpoint, RxPacket& packet);
+  bool read(uint32_t slot, uint32_t length, UdpEndpoint& endpoint, RxPacket& packet) {
+    Meta& meta = meta_[slot];
+    return readDatagram(headers_[slot].msg_hdr, static_cast<const uint8_t*>(meta.vector.iov_base), length, endpoint, meta.addresses,
+                        packet);
+  }
 
-  // How the datagram of a slot that was read came: known where the socket asks for it (UdpSocketOptions::arrival).
-  struct Arrival {
-    uint32_t interfaceIndex = 0;
-    bool reassembled = false;  // from IP fragments
-    bool options = false;      // with IPv4 options
-  };
-  const Arrival& arrival(uint32_t slot) const { return meta_[slot].arrival; }
+  using Arrival = DatagramArrival;
+  const Arrival& arrival(uint32_t slot) const { return meta_[slot].addresses.arrival; }
 
  private:
-  // Control messages a datagram can carry: UDP_GRO (int), SO_RXQ_OVFL (u32), IP_PKTINFO or IPV6_PKTINFO (at most 20 bytes),
-  // IP_RECVFRAGSIZE (int), IP_RECVOPTS (at most 40 bytes).
-  static constexpr size_t kControlLength =
-      2 * CMSG_SPACE(sizeof(int)) + CMSG_SPACE(sizeof(uint32_t)) + CMSG_SPACE(sizeof(in6_pktinfo)) + CMSG_SPACE(40);
-
   struct Meta {
-    SockAddr source;
-    SockAddr destination;
-    Arrival arrival;
+    DatagramAddresses addresses;
     iovec vector{};
-    alignas(cmsghdr) std::array<uint8_t, kControlLength> control{};
+    alignas(cmsghdr) std::array<uint8_t, kReceiveControlLength> control{};
   };
 
   size_t mappedLength() const { return static_cast<size_t>(count_) * kSlotLength; }

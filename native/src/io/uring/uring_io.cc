@@ -1,0 +1,337 @@
+// SPDX-License-Identifier: Apache-2.0
+// See the header. Two rings: the one that receives always has something under way, and the one that sends never does between two calls,
+// so waiting for its completions waits for nothing else.
+#include "io/uring/uring_io.h"
+
+#include <algorithm>
+#include <bit>
+#include <cstring>
+#include <vector>
+
+#include "io/posix/receive_slots.h"
+#include "io/posix/train_transmitter.h"
+#include "io/posix/udp_io_base.h"
+#include "io/uring/buffer_ring.h"
+#include "io/uring/uring.h"
+
+namespace outrigger::io {
+
+#if OUTRIGGER_HAS_URING
+
+namespace {
+
+// A multishot recvmsg writes a header, the source address and the control messages before the payload (io_uring_prep_recvmsg_multishot(3)).
+constexpr uint32_t kNameLength = sizeof(sockaddr_storage);
+constexpr uint32_t kControlOffset = sizeof(io_uring_recvmsg_out) + kNameLength;
+constexpr uint32_t kPayloadOffset = kControlOffset + kReceiveControlLength;
+// Over the longest UDP datagram or GRO train (65527 bytes) behind those, in whole pages.
+constexpr uint32_t kBufferLength = 68 * 1024;
+static_assert(kPayloadOffset + 65527 <= kBufferLength);
+// The kernel reads up to 32 datagrams of a socket before another has its turn: room for the bursts of several.
+constexpr uint32_t kBuffersPerSlot = 4;
+constexpr uint32_t kMinBuffers = 64;
+constexpr uint32_t kReceiveSubmissions = 64;
+constexpr uint32_t kExpectedEndpoints = 256;
+
+class UringIo final : public UdpIoBase {
+ public:
+  static Result<std::unique_ptr<DatagramIo>> create(const BackendOptions& options);
+
+  void attach(Endpoint& endpoint) override;
+  void detach(Endpoint& endpoint) override;
+  uint32_t poll(RxBurst& burst, int64_t nowNs) override;
+  uint32_t transmit(Endpoint& endpoint, std::span<TxItem> items) override;
+  int waitHandle() const override { return receive_.fd(); }
+  bool arm() override;
+  std::vector<std::pair<std::string, std::string>> facts() const override;
+
+ private:
+  // An endpoint's standing receive. Its number and generation are in the completions, so that those of a detached one are told apart.
+  struct Receiver {
+    UdpEndpoint* endpoint = nullptr;
+    uint32_t generation = 0;
+    bool underWay = false;
+  };
+
+  explicit UringIo(const BackendOptions& options)
+      : UdpIoBase(probeTrains("uring", options), UdpSocketOptions{options.coalescing, options.busyPollUs}) {}
+
+  static uint64_t tagOf(const Receiver& receiver, size_t index) { return static_cast<uint64_t>(receiver.generation) << 32 | index; }
+  void startReceivers();
+  void cancel(uint64_t tag);
+  void take(const io_uring_cqe& completion, RxBurst& burst, uint32_t& datagrams);
+  int sendBatch(int fd, mmsghdr* messages, uint32_t count);
+
+  BufferRing buffers_;  // before the ring that it is registered with, so unmapped after it is closed
+  Uring receive_;
+  Uring send_;
+  msghdr layout_{};     // of every receive
+  std::vector<Receiver> receivers_;
+  uint32_t idleReceivers_ = 0;                         // to be started
+  std::array<uint16_t, RxBurst::kMaxPackets> used_{};  // buffers of the last burst
+  uint32_t usedCount_ = 0;
+  std::array<DatagramAddresses, RxBurst::kMaxPackets> addresses_{};
+  TrainTransmitter transmitter_;
+  std::array<int32_t, TrainTransmitter::kMaxMessages> results_{};
+  int lateErrno_ = 0;  // of the message behind the last that was sent
+};
+
+// Rings are enabled only by their owner, so what the owner will do is tried here: setup, enable and enter may be forbidden one by one.
+Result<void> tryUring() {
+  Uring uring;
+  if (auto r = uring.open(1, 2); !r) return r;
+  int err = uring.enable() ? 0 : EPERM;
+  if (err == 0) {
+    uring.next()->opcode = IORING_OP_NOP;
+    err = uring.enter(1);
+  }
+  if (err == 0) return {};
+  const UringRefusal refusal = explainUringRefusal(err);
+  Error error = makeError(ErrorCode::kGeneric, "backend uring: first use of a ring: " + refusal.cause + "; " + refusal.fix);
+  error.sysErrno = err;
+  return error;
+}
+
+Result<std::unique_ptr<DatagramIo>> UringIo::create(const BackendOptions& options) {
+  if (auto r = tryUring(); !r) return r.error();
+  std::unique_ptr<UringIo> io(new UringIo(options));
+  io->enableCoalescing(io->caps().receiveCoalescing);
+  const uint32_t buffers = std::bit_ceil(std::max(kMinBuffers, options.receiveSlots * kBuffersPerSlot));
+  // A completion for each buffer, and one for the end of each receive; more are kept by the kernel until there is room.
+  if (auto r = io->receive_.open(kReceiveSubmissions, std::bit_ceil(buffers + kExpectedEndpoints)); !r) return r.error();
+  if (auto r = io->send_.open(TrainTransmitter::kMaxMessages, 2 * TrainTransmitter::kMaxMessages); !r) return r.error();
+  if (auto r = io->buffers_.open(io->receive_, buffers, kBufferLength); !r) return r.error();
+  io->layout_.msg_namelen = kNameLength;
+  io->layout_.msg_controllen = kReceiveControlLength;
+  io->receivers_.reserve(kExpectedEndpoints);
+  return std::unique_ptr<DatagramIo>(std::move(io));
+}
+
+void UringIo::attach(Endpoint& endpoint) {
+  auto& udp = static_cast<UdpEndpoint&>(endpoint);
+  if (!enlist(udp)) return;
+  auto free = std::find_if(receivers_.begin(), receivers_.end(), [](const Receiver& one) { return one.endpoint == nullptr; });
+  if (free == receivers_.end()) free = receivers_.insert(receivers_.end(), Receiver{});
+  free->endpoint = &udp;
+  ++idleReceivers_;
+  if (!receive_.enable()) return;
+  startReceivers();
+  receive_.enter(0);
+}
+
+void UringIo::detach(Endpoint& endpoint) {
+  auto& udp = static_cast<UdpEndpoint&>(endpoint);
+  if (!strike(udp)) return;
+  const auto found = std::find_if(receivers_.begin(), receivers_.end(), [&](const Receiver& one) { return one.endpoint == &udp; });
+  if (found == receivers_.end()) return;
+  if (found->underWay) {
+    cancel(tagOf(*found, static_cast<size_t>(found - receivers_.begin())));
+  } else {
+    --idleReceivers_;
+  }
+  *found = Receiver{nullptr, found->generation + 1, false};
+}
+
+// Afterwards nothing in the kernel refers to the socket: its port is free as soon as the endpoint is closed. The request is over when
+// its last completion is there, and since it is woken by the cancellation, that takes one or two rounds.
+void UringIo::cancel(uint64_t tag) {
+  constexpr int kRounds = 1000;
+  io_uring_sync_cancel_reg request{};
+  request.addr = tag;
+  request.fd = -1;
+  request.timeout = {-1, -1};
+  const auto isLast = [tag](const io_uring_cqe& one) { return one.user_data == tag && (one.flags & IORING_CQE_F_MORE) == 0; };
+  for (int round = 0; round < kRounds && !receive_.contains(isLast); ++round) {
+    receive_.control(IORING_REGISTER_SYNC_CANCEL, &request, 1);  // ENOENT: it is ending by itself
+    receive_.enter(0);
+  }
+}
+
+void UringIo::startReceivers() {
+  for (size_t i = 0; i < receivers_.size() && idleReceivers_ > 0; ++i) {
+    Receiver& receiver = receivers_[i];
+    if (receiver.endpoint == nullptr || receiver.underWay) continue;
+    io_uring_sqe* entry = receive_.next();
+    if (entry == nullptr) return;  // the rest with the next poll
+    entry->opcode = IORING_OP_RECVMSG;
+    entry->fd = receiver.endpoint->fd();
+    entry->addr = reinterpret_cast<uintptr_t>(&layout_);
+    entry->len = 1;
+    entry->ioprio = IORING_RECV_MULTISHOT;
+    entry->flags = IOSQE_BUFFER_SELECT;
+    entry->buf_group = BufferRing::kGroup;
+    entry->user_data = tagOf(receiver, i);
+    receiver.underWay = true;
+    --idleReceivers_;
+  }
+}
+
+void UringIo::take(const io_uring_cqe& completion, RxBurst& burst, uint32_t& datagrams) {
+  const auto index = static_cast<uint32_t>(completion.user_data);
+  Receiver* receiver = &receivers_[index];
+  if (receiver->endpoint == nullptr || receiver->generation != static_cast<uint32_t>(completion.user_data >> 32)) receiver = nullptr;
+  if (receiver != nullptr && (completion.flags & IORING_CQE_F_MORE) == 0) {
+    receiver->underWay = false;
+    ++idleReceivers_;
+  }
+  // No buffer was free: the datagrams wait in the socket. Else an ICMP error for an earlier send.
+  if (receiver != nullptr && completion.res < 0 && completion.res != -ENOBUFS && completion.res != -ECANCELED) {
+    receiver->endpoint->stats.sendErrors.fetch_add(1, std::memory_order_relaxed);
+  }
+  if ((completion.flags & IORING_CQE_F_BUFFER) == 0) return;
+  const auto id = static_cast<uint16_t>(completion.flags >> IORING_CQE_BUFFER_SHIFT);
+  used_[usedCount_++] = id;
+  if (receiver == nullptr || completion.res < static_cast<int32_t>(kPayloadOffset)) return;
+  uint8_t* buffer = buffers_.buffer(id);
+  io_uring_recvmsg_out out{};
+  std::memcpy(&out, buffer, sizeof(out));
+  DatagramAddresses& addresses = addresses_[burst.count];
+  std::memcpy(&addresses.source.storage, buffer + sizeof(out), std::min(out.namelen, kNameLength));
+  msghdr header{};
+  header.msg_namelen = std::min(out.namelen, kNameLength);
+  header.msg_control = buffer + kControlOffset;
+  header.msg_controllen = out.controllen;
+  header.msg_flags = static_cast<int>(out.flags);
+  // The payload's own length is the completion's: out.payloadlen is what it would have been without truncation.
+  const uint32_t length = static_cast<uint32_t>(completion.res) - kPayloadOffset;
+  RxPacket& packet = burst.packets[burst.count];
+  if (!readDatagram(header, buffer + kPayloadOffset, length, *receiver->endpoint, addresses, packet)) return;
+  ++burst.count;
+  datagrams += datagramCount(packet.length, packet.segmentLength);
+}
+
+uint32_t UringIo::poll(RxBurst& burst, int64_t) {
+  burst.count = 0;
+  if (usedCount_ > 0) {
+    for (uint32_t i = 0; i < usedCount_; ++i) buffers_.put(used_[i]);
+    buffers_.publish();
+    usedCount_ = 0;
+  }
+  if (!receive_.enable()) return 0;
+  uint32_t datagrams = 0;
+  // A second time when a receive ended without a datagram, on a late error: the next one is none the worse for it.
+  for (int round = 0; round < 2 && burst.count == 0; ++round) {
+    if (round > 0 && idleReceivers_ == 0) break;
+    if (idleReceivers_ > 0) startReceivers();
+    if (receive_.queued() > 0 || receive_.hasWork()) receive_.enter(0);
+    while (usedCount_ < used_.size()) {
+      const io_uring_cqe* completion = receive_.peek();
+      if (completion == nullptr) break;
+      take(*completion, burst, datagrams);
+      receive_.advance();
+    }
+  }
+  return datagrams;
+}
+
+bool UringIo::arm() { return idleReceivers_ == 0 && !receive_.hasCompletion() && !receive_.hasWork(); }
+
+// As sendmmsg(2), with one call into the kernel. Linked, so that one that finds no room stops those behind it, and the order is kept.
+// Nothing is under way when it returns: MSG_DONTWAIT sends end at once, one way or the other, and all ends are waited for.
+int UringIo::sendBatch(int fd, mmsghdr* messages, uint32_t count) {
+  constexpr int kFlags = MSG_DONTWAIT | MSG_NOSIGNAL;
+  if (lateErrno_ != 0) {
+    errno = std::exchange(lateErrno_, 0);
+    return -1;
+  }
+  // A ring saves nothing for one message.
+  if (count == 1 || !send_.enable()) return ::sendmmsg(fd, messages, count, kFlags);
+  for (uint32_t i = 0; i < count; ++i) {
+    io_uring_sqe* entry = send_.next();
+    entry->opcode = IORING_OP_SENDMSG;
+    entry->fd = fd;
+    entry->addr = reinterpret_cast<uintptr_t>(&messages[i].msg_hdr);
+    entry->len = 1;
+    entry->msg_flags = kFlags;
+    entry->user_data = i;
+    if (i + 1 < count) entry->flags = IOSQE_IO_LINK;
+    results_[i] = -ECANCELED;
+  }
+  for (uint32_t ended = 0; ended < count;) {
+    if (const int err = send_.enter(count - ended); err != 0 && !send_.hasCompletion()) {
+      send_.drop();
+      break;
+    }
+    for (; const io_uring_cqe* completion = send_.peek(); send_.advance(), ++ended) {
+      results_[completion->user_data] = completion->res;
+    }
+  }
+  uint32_t sent = 0;
+  while (sent < count && results_[sent] >= 0) ++sent;
+  if (sent == count) return static_cast<int>(count);
+  const int err = -results_[sent];
+  if (sent == 0) {
+    errno = err;
+    return -1;
+  }
+  // Unlike sendmmsg's, the error is used up: the next call would not meet it again.
+  if (!isWouldBlock(err)) lateErrno_ = err;
+  return static_cast<int>(sent);
+}
+
+uint32_t UringIo::transmit(Endpoint& endpoint, std::span<TxItem> items) {
+  const auto send = [this](int fd, mmsghdr* messages, uint32_t count) { return sendBatch(fd, messages, count); };
+  return transmitter_.transmit(static_cast<UdpEndpoint&>(endpoint), items, caps().segmentationOffload, send);
+}
+
+std::vector<std::pair<std::string, std::string>> UringIo::facts() const {
+  return {{"mode", "multishot recvmsg, linked sends"},
+          {"receive buffers", std::to_string(buffers_.count()) + " of " + std::to_string(kBufferLength / 1024) + " KiB"},
+          {"segmentation offload (UDP_SEGMENT)", caps().segmentationOffload ? "on" : "off"},
+          {"receive coalescing (UDP_GRO)", caps().receiveCoalescing ? "on" : "off"}};
+}
+
+}  // namespace
+
+Result<std::unique_ptr<DatagramIo>> makeUringIo(const BackendOptions& options) { return UringIo::create(options); }
+
+#else
+
+namespace {
+
+constexpr const char* kNotBuilt = "this program was built with kernel headers older than 6.1 (no IORING_SETUP_DEFER_TASKRUN)";
+
+}  // namespace
+
+Result<std::unique_ptr<DatagramIo>> makeUringIo(const BackendOptions&) {
+  return makeError(ErrorCode::kNotSupported, std::string("backend uring is left out: ") + kNotBuilt);
+}
+
+#endif
+
+Result<IoPair> openUring(const BackendOptions& options) {
+  auto sender = makeUringIo(options);
+  if (!sender) return sender.error();
+  auto receiver = makeUringIo(options);
+  if (!receiver) return receiver.error();
+  IoPair pair;
+  pair.sender = sender.take();
+  pair.receiver = receiver.take();
+  return pair;
+}
+
+BackendReport probeUring(const BackendOptions& options) {
+  BackendReport report;
+  report.name = "uring";
+#if OUTRIGGER_HAS_URING
+  auto io = makeUringIo(options);
+  if (!io) {
+    const UringRefusal refusal = explainUringRefusal(io.error().sysErrno);
+    report.availability = Availability::kImpossible;
+    report.causes.push_back({"io_uring", refusal.cause, refusal.fix});
+    return report;
+  }
+  if (const std::string& reason = (*io)->caps().reason; !reason.empty()) {
+    report.availability = Availability::kDegraded;
+    report.causes.push_back({"offload", reason, "switch segmentation and coalescing on"});
+  }
+  report.facts = (*io)->facts();
+#else
+  static_cast<void>(options);
+  report.availability = Availability::kNotBuilt;
+  report.causes.push_back({"io_uring", kNotBuilt, "build it with linux-libc-dev (kernel headers) from 6.1 on"});
+#endif
+  return report;
+}
+
+}  // namespace outrigger::io
