@@ -103,7 +103,7 @@ struct FrameStats {
   std::atomic<int64_t> invalidDescriptors{0};  // xdp: rx_ and tx_invalid_descs; packet: TP_STATUS_WRONG_FORMAT
   std::atomic<int64_t> transmitErrors{0};      // the device refused or lost a committed frame
   std::atomic<int64_t> oversizedFrames{0};     // received and longer than what the backend can hold: dropped
-  std::atomic<int64_t> leftToKernel{0};        // for a rule, but only the kernel can take it apart (a train in one piece): its socket got it
+  std::atomic<int64_t> leftToKernel{0};  // for a rule, but only the kernel can take it apart (a train in one piece): its socket got it
 };
 
 // What a device should hand to this instance: UDP to `address` (any when unspecified) and `port`, host order.
