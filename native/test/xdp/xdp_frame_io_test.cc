@@ -15,8 +15,8 @@
 #include <set>
 
 #include "frames.h"
-#include "io/xdp/xdp_open.h"
 #include "io/xdp/xdp_program.h"
+#include "open_io.h"
 #include "veth_world.h"
 
 namespace outrigger::io::xdp {
@@ -24,34 +24,15 @@ namespace {
 
 using io::testing::FrameBuilder;
 using io::testing::FrameSender;
+using io::testing::openIo;
+using io::testing::optionsFor;
 using io::testing::payloadOf;
 using io::testing::VethWorld;
 using io::testing::waitUntil;
-using ::testing::AllOf;
 using ::testing::Contains;
 using ::testing::HasSubstr;
-using ::testing::Not;
 
 SockAddr address(const char* host, uint16_t port) { return SockAddr::parseNumeric(host, port).take(); }
-
-BackendOptions optionsFor(const std::string& mode) {
-  BackendOptions options;
-  options.interface = "va";
-  options.xdpMode = mode;
-  options.umemBytes = 1u << 20;
-  options.hugepages = false;
-  return options;
-}
-
-std::unique_ptr<XdpFrameIo> openIo(const BackendOptions& options, Offload checksum = Offload::kAuto) {
-  XdpAttempt attempt;
-  auto parts = openXdp(options, attempt, checksum);
-  EXPECT_TRUE(parts) << parts.error().message;
-  if (!parts) return nullptr;
-  auto io = XdpFrameIo::create(parts.take());
-  EXPECT_TRUE(io) << io.error().message;
-  return io ? io.take() : nullptr;
-}
 
 struct Received {
   std::vector<uint8_t> bytes;  // of all buffers
@@ -450,68 +431,6 @@ TEST_P(XdpFrameIoTest, WhenTheMtuOutgrowsItsBuffersTheKernelGetsTheLongerFrames)
 
 INSTANTIATE_TEST_SUITE_P(Modes, XdpFrameIoTest, ::testing::Values("native", "generic"),
                          [](const auto& mode) { return std::string(mode.param); });
-
-class XdpLadderTest : public XdpFrameIoTest {};
-
-TEST_F(XdpLadderTest, AutoOnAVethIsANativeCopyAndSaysWhyNotZeroCopyNorHugepages) {
-  VethWorld::run([](VethWorld&) {
-    auto options = optionsFor("auto");
-    options.hugepages = true;
-    options.umemBytes = 1u << 20;
-    auto io = openIo(options);
-    ASSERT_NE(io, nullptr);
-    EXPECT_EQ(io->caps().mode, "native copy");
-    EXPECT_THAT(io->caps().reason, AllOf(HasSubstr("zero-copy: AF_XDP: cannot bind interface va queue 0"), HasSubstr("not support")));
-    const auto& offloads = io->caps().offloads;
-    const bool huge = std::find(offloads.begin(), offloads.end(), "hugepages") != offloads.end();
-    EXPECT_EQ(huge, io->caps().reason.find("hugepages") == std::string::npos);
-  });
-}
-
-TEST_F(XdpLadderTest, ADeviceWithoutNativeProgramsGetsTheGenericMode) {
-  VethWorld::run([](VethWorld&) {
-    auto options = optionsFor("auto");
-    options.interface = "lo";
-    auto io = openIo(options);
-    ASSERT_NE(io, nullptr);
-    EXPECT_EQ(io->caps().mode, "generic");
-    EXPECT_THAT(io->caps().reason, AllOf(HasSubstr("zero-copy: "), HasSubstr("native copy: "), HasSubstr("interface lo natively")));
-  });
-}
-
-TEST_F(XdpLadderTest, AForcedModeDoesNotFallBack) {
-  VethWorld::run([](VethWorld&) {
-    XdpAttempt attempt;
-    auto refused = openXdp(optionsFor("zero-copy"), attempt);
-    ASSERT_FALSE(refused);
-    EXPECT_THAT(refused.error().message, AllOf(HasSubstr("xdp on interface va (driver veth): zero-copy: "), Not(HasSubstr("native"))));
-    ASSERT_EQ(attempt.refused.size(), 1U);
-    EXPECT_THAT(attempt.refused[0].fix, HasSubstr("zero-copy"));
-  });
-}
-
-TEST_F(XdpLadderTest, WhatIsWrongIsNamedWithItsValueAndTheFix) {
-  VethWorld::run([](VethWorld&) {
-    const auto messageOf = [](const std::function<void(BackendOptions&)>& change) {
-      auto options = optionsFor("auto");
-      change(options);
-      XdpAttempt attempt;
-      auto refused = openXdp(options, attempt);
-      EXPECT_FALSE(refused);
-      return refused ? std::string() : refused.error().message;
-    };
-    EXPECT_THAT(messageOf([](auto& o) { o.interface = "nope"; }), HasSubstr("interface 'nope' does not exist"));
-    EXPECT_THAT(messageOf([](auto& o) { o.queues = {0, 7}; }), HasSubstr("has no queue 7: it has 1"));
-    EXPECT_THAT(messageOf([](auto& o) { o.xdpMode = "fast"; }), HasSubstr("mode 'fast' is unknown, allowed are auto, zero-copy"));
-    EXPECT_THAT(messageOf([](auto& o) { o.umemBytes = 4096; }),
-                HasSubstr("4096 bytes is too small for 1 queues of interface va: give it 131072"));
-    auto other = EchoProgram::attach(::if_nametoindex("va"), AttachMode::kGeneric, false, 0);
-    ASSERT_TRUE(other);
-    const std::string taken = messageOf([](auto&) {});
-    EXPECT_THAT(taken, AllOf(HasSubstr("'pass' (tag "), HasSubstr("is there and stays")));
-    EXPECT_THAT(taken, Not(HasSubstr("native copy"))) << "no other rung changes that";
-  });
-}
 
 }  // namespace
 }  // namespace outrigger::io::xdp

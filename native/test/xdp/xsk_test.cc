@@ -5,36 +5,28 @@
 #include <arpa/inet.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <linux/capability.h>
 #include <linux/if_ether.h>
 #include <linux/if_packet.h>
 #include <net/if.h>
 #include <poll.h>
-#include <sys/prctl.h>
 #include <sys/resource.h>
-#include <sys/syscall.h>
 
 #include <array>
 
+#include "capabilities.h"
 #include "io/xdp/umem_memory.h"
 #include "veth_world.h"
 
 namespace outrigger::io::xdp {
 namespace {
 
+using io::testing::keepCapabilities;
 using io::testing::VethWorld;
 using ::testing::HasSubstr;
 
 constexpr RingSizes kSizes{64, 64, 64, 64};
 constexpr uint64_t kUmemBytes = 1u << 20;
 constexpr uint16_t kLocalExperiment = 0x88B5;  // IEEE 802, local experimental ethertype
-
-void dropCapabilities() {
-  __user_cap_header_struct header{_LINUX_CAPABILITY_VERSION_3, 0};
-  std::array<__user_cap_data_struct, 2> none{};
-  ASSERT_EQ(::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), 0);
-  ASSERT_EQ(::syscall(SYS_capset, &header, none.data()), 0) << std::strerror(errno);
-}
 
 UniqueFd rawListener(const char* interface) {
   UniqueFd fd(::socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, htons(kLocalExperiment)));
@@ -82,7 +74,7 @@ TEST_F(XskTest, AProcessWithoutAnyCapabilitySendsThroughASocketThatAnotherSetUp)
     }
     UniqueFd listener;
     world.inFar([&] { listener = rawListener("vb"); });
-    dropCapabilities();
+    keepCapabilities({});
     ASSERT_FALSE(openXsk()) << "this process should have no capability left";
 
     auto rings = XskRings::map(socket.get(), kSizes);
@@ -188,7 +180,7 @@ TEST_F(XskTest, MoreMemoryThanMayBeLockedIsRefusedWithTheLimitAndTheFix) {
     auto socket = openXsk();
     const rlimit limit{65536, 65536};
     ASSERT_EQ(::setrlimit(RLIMIT_MEMLOCK, &limit), 0);
-    dropCapabilities();
+    keepCapabilities({});
     auto refused = registerUmem(socket->get(), memory->data(), memory->lengthBytes(), UmemLayout{});
     ASSERT_FALSE(refused);
     EXPECT_EQ(refused.error().sysErrno, ENOBUFS);

@@ -26,7 +26,8 @@ struct XdpAttempt {
 // drivers restart the link when a program is attached. The error is that of the lowest rung, with those above in its message.
 Result<XdpParts> openXdp(const BackendOptions& options, XdpAttempt& attempt, Offload transmitChecksum = Offload::kAuto);
 
-// IP packets that a chunk of a frame in one buffer holds: above, frames need several (XDP_USE_SG).
-uint32_t longestInOneBuffer(uint32_t chunkBytes);
+// What openXdp would meet, found out without touching the interface: no program is attached and no queue bound, since both interrupt traffic on
+// some devices. So "available" means that nothing known speaks against it.
+BackendReport probeXdp(const BackendOptions& options);
 
 }  // namespace outrigger::io::xdp

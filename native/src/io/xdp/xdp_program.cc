@@ -14,6 +14,7 @@
 #include <net/if.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdarg>
 #include <cstdio>
@@ -173,15 +174,28 @@ Result<std::optional<std::string>> describeAttachedProgram(uint32_t interfaceInd
   return std::optional<std::string>(text);
 }
 
-Result<XdpProgram> XdpProgram::attach(const Options& options) {
-  auto object = openObject(kSteerObject, kSteerObjectLength, "steer");
-  if (!object) return object.error();
-  bpf_map* sockets = bpf_object__find_map_by_name(object->get(), "steer_sockets");
-  bpf_map__set_max_entries(sockets, options.queues == 0 ? 1 : options.queues);
-  bpf_program* program = bpf_object__find_program_by_name(object->get(), "steer");
-  if (options.multiBuffer) bpf_program__set_flags(program, kHasFrags);
-  if (const int error = bpf_object__load(object->get()); error != 0) return loadError("steer", -error);
+namespace {
 
+Result<ObjectPtr> loadSteer(uint32_t queues, bool multiBuffer) {
+  auto object = openObject(kSteerObject, kSteerObjectLength, "steer");
+  if (!object) return object;
+  bpf_map__set_max_entries(bpf_object__find_map_by_name(object->get(), "steer_sockets"), std::max(queues, 1U));
+  if (multiBuffer) bpf_program__set_flags(bpf_object__find_program_by_name(object->get(), "steer"), kHasFrags);
+  if (const int error = bpf_object__load(object->get()); error != 0) return loadError("steer", -error);
+  return object;
+}
+
+}  // namespace
+
+Result<void> XdpProgram::tryLoad(bool multiBuffer) {
+  auto object = loadSteer(1, multiBuffer);
+  if (!object) return object.error();
+  return {};
+}
+
+Result<XdpProgram> XdpProgram::attach(const Options& options) {
+  auto object = loadSteer(options.queues, options.multiBuffer);
+  if (!object) return object.error();
   XdpProgram attached;
   struct Map {
     const char* name;
@@ -323,6 +337,7 @@ Error notBuilt() {
 bool programsAreBuilt() { return false; }
 Result<std::optional<std::string>> describeAttachedProgram(uint32_t) { return notBuilt(); }
 Result<XdpProgram> XdpProgram::attach(const Options&) { return notBuilt(); }
+Result<void> XdpProgram::tryLoad(bool) { return notBuilt(); }
 Result<void> XdpProgram::pin(const std::string&) const { return notBuilt(); }
 Result<XdpProgram> XdpProgram::adopt(const std::string&) { return notBuilt(); }
 void XdpProgram::unpin(const std::string&) {}

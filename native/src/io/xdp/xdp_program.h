@@ -49,6 +49,9 @@ class XdpProgram {
   // driver runs no program in this mode, or not with this MTU.
   static Result<XdpProgram> attach(const Options& options);
 
+  // Whether this process may load the program and the kernel takes it; nothing is attached.
+  static Result<void> tryLoad(bool multiBuffer);
+
   // Keeps link and maps beyond this process as files of `directory`, which must exist on a bpffs; and takes them up again there.
   Result<void> pin(const std::string& directory) const;
   static Result<XdpProgram> adopt(const std::string& directory);

@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: Apache-2.0
+// What opening an interface will need, worked out before anything is touched: queues, chunks, rings, and the rungs of the ladder. Shared by
+// opening (xdp_open.cc) and by saying what would happen (xdp_probe.cc).
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "io/backend.h"
+#include "io/xdp/interface_facts.h"
+#include "io/xdp/xdp_program.h"
+#include "io/xdp/xsk.h"
+
+namespace outrigger::io::xdp {
+
+// Native programs that take one buffer get it with 256 bytes of headroom and the kernel's skb_shared_info (320) behind it, in one page.
+constexpr uint32_t kLongestNativeSingle = 4096 - kKernelHeadroom - 320 - 14;  // 3506
+
+struct Plan {
+  Netdev netdev;
+  InterfaceFacts facts;
+  std::vector<uint32_t> queues;
+  UmemLayout layout;
+  RingSizes rings;
+  bool multiBuffer = false;
+  int32_t busyPollUs = 0;
+};
+
+struct Rung {
+  const char* name;
+  AttachMode attach;
+  XskMode bind;
+};
+
+// Best first; one of them where the mode is forced. Fails naming the modes that there are.
+Result<std::vector<Rung>> rungsOf(const std::string& mode);
+
+// Fails naming the interface, queue or size that can't be.
+Result<Plan> makePlan(const BackendOptions& options);
+
+std::string driverOf(const Plan& plan);  // "driver veth"
+// What whoever runs this can do about `error` on a rung.
+std::string fixOf(const Rung& rung, const Plan& plan, const Error& error);
+
+extern const char* const kHugepagesFix;
+extern const char* const kCapabilitiesFix;
+
+// IP packets that a chunk of a frame in one buffer holds: above, frames need several (XDP_USE_SG).
+uint32_t longestInOneBuffer(uint32_t chunkBytes);
+
+}  // namespace outrigger::io::xdp
