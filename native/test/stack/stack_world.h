@@ -54,6 +54,8 @@ struct HostOptions {
   SimStationOptions station;
   uint32_t faces = 1;
   uint16_t vlan = 0;
+  bool kernelOwnsDevice = true;  // else the stack resolves, and any address can be used
+  std::vector<std::string> moreAddresses;
 };
 
 // One host. `faces` are its DatagramIo instances.
@@ -62,9 +64,14 @@ class Host {
   Host(SimWire& wire, HostOptions options) : tables(std::make_shared<net::FixedTables>(kInterface, options.station.mtu)) {
     options.station.mac = options.mac;
     options.station.interfaceIndex = kInterface;
-    options.station.kernelOwnsDevice = true;
-    EXPECT_TRUE(tables->addAddress(options.address + (options.address.find(':') == std::string::npos ? "/24" : "/64")).ok());
-    EXPECT_TRUE(tables->setNeighbour(options.peer, options.peerMac, net::NeighbourState::kUsable).ok());
+    options.station.kernelOwnsDevice = options.kernelOwnsDevice;
+    options.moreAddresses.push_back(options.address);
+    for (const std::string& address : options.moreAddresses) {
+      EXPECT_TRUE(tables->addAddress(address + (address.find(':') == std::string::npos ? "/24" : "/64")).ok());
+    }
+    if (options.kernelOwnsDevice) {
+      EXPECT_TRUE(tables->setNeighbour(options.peer, options.peerMac, net::NeighbourState::kUsable).ok());
+    }
     StackOptions stackOptions;
     stackOptions.faces = options.faces;
     stackOptions.vlan = options.vlan;

@@ -239,6 +239,7 @@ void NetStack::upkeep(int64_t nowNs) {
     rules_.ownMac = link_.mac;
     ++version_;
   }
+  if (!device_->caps().kernelOwnsDevice) askForNeighbours(nowNs);
   if (lastUpkeepNs_ != 0 && nowNs - lastUpkeepNs_ < kUpkeepIntervalNs) return;
   lastUpkeepNs_ = nowNs;
   device_->refreshStats();

@@ -18,7 +18,10 @@
 #include "io/posix/receive_slots.h"
 #include "io/stack/copy_pool.h"
 #include "io/stack/frame_parser.h"
+#include "io/stack/icmp_messages.h"
+#include "io/stack/neighbour_table.h"
 #include "io/stack/path.h"
+#include "io/stack/path_mtus.h"
 #include "io/stack/stack_endpoint.h"
 #include "io/stack/stack_stats.h"
 #include "net/kernel_tables.h"
@@ -120,12 +123,12 @@ class NetStack : public std::enable_shared_from_this<NetStack> {
   // net_stack_receive.cc
   uint32_t readDevice(Face& face, uint32_t faceIndex, RxBurst& burst);
   void onFrame(Face& face, uint32_t faceIndex, RxBurst& burst, const Held& held, const RxFrame& frame, uint32_t& datagrams);
-  void onOther(const ParsedFrame& parsed);
   void onDatagram(Face& face, uint32_t faceIndex, RxBurst& burst, const Held& held, const ParsedFrame& parsed, uint32_t segmentLength,
                   uint32_t& datagrams);
   bool linearise(std::span<const RxFrame> pieces, int32_t& block, RxFrame& whole);
   StackEndpoint* findEndpoint(const ParsedFrame& parsed);
   bool isLocal(const net::IpAddress& address);
+  void refreshAddresses();
   void wait(StackEndpoint& endpoint, const Waiting& entry);
   uint32_t serveWaiting(Face& face, RxBurst& burst);
   uint32_t appendPacket(Face& face, RxBurst& burst, StackEndpoint& endpoint, const Waiting& entry);
@@ -135,9 +138,21 @@ class NetStack : public std::enable_shared_from_this<NetStack> {
   void drop(const Held& held);
   void giveBackDropped();
 
+  // net_stack_control.cc
+  void onOther(const ParsedFrame& parsed, const RxFrame& frame);
+  void onNeighbourPacket(const ParsedFrame& parsed);
+  void onIcmp(const ParsedFrame& parsed, const RxFrame& frame);
+  void onIcmpError(const IcmpError& error);
+  template <typename Write>
+  void sendControlFrame(uint32_t room, Write&& write);
+  net::IpAddress ownAddressFor(const net::IpAddress& other) const;
+  void askForNeighbours(int64_t nowNs);
+  void announce();
+
   // net_stack_transmit.cc
   TxStatus sendItem(StackEndpoint& endpoint, TxItem& item);
   TxStatus sendByDevice(Path& path, TxItem& item);
+  TxStatus refuseTooLong(StackEndpoint& endpoint, TxItem& item);
   TxStatus sendByKernel(StackEndpoint& endpoint, const SockAddr& destination, TxItem& item);
   TxStatus kernelSend(StackEndpoint& endpoint, const SockAddr& destination, const uint8_t* data, uint32_t length);
   bool reserveFrames(uint32_t pieces);
@@ -181,6 +196,15 @@ class NetStack : public std::enable_shared_from_this<NetStack> {
   uint32_t returningCount_ = 0;
   TxBank bank_;
   std::unique_ptr<Path[]> controlPaths_;
+  // Where the kernel does not own the device.
+  NeighbourTable neighbours_;
+  PathMtus pathMtus_;
+  bool neighbourWanted_ = false;
+  int64_t lastNeighbourNs_ = 0;
+  uint64_t announcedVersion_ = 0;
+  uint64_t announcedLink_ = 0;
+  RateLimit neighbourLimit_{128, 1'000'000};  // a thousand a second: a link of some hundred hosts that all start at once
+  RateLimit echoLimit_{64, 1'000'000};        // as Linux's icmp_msgs_per_sec
   std::array<ControlSlot, kControlSlots> controlSlots_;
   bool controlInPlace_ = false;  // one control frame is being written in a buffer of the device
 };

@@ -39,6 +39,14 @@ void NetStack::refreshPath(Path& path, const StackEndpoint& endpoint) {
     tables_->refresh(path.cell);
   }
   path.lastUsedNs = nowNs_;
+  if (path.neighbour != NeighbourTable::kNone) {
+    // The place may have gone to another address while this path lay idle.
+    if (neighbours_.at(path.neighbour).address == path.nextHop && neighbours_.at(path.neighbour).state != NeighbourTable::State::kFree) {
+      neighbours_.touch(path.neighbour, nowNs_);
+    } else {
+      path.stackVersion = 0;
+    }
+  }
   if (path.cell.answer.version() == path.cellVersion && path.stackVersion == version_) return;
   net::RouteAnswer answer;
   if (!path.cell.answer.tryLoad(answer, path.cellVersion)) return;  // being written: what was right a moment ago will do
@@ -51,6 +59,7 @@ void NetStack::rebuildPath(Path& path, const StackEndpoint& endpoint, const net:
   const FrameCaps& device = device_->caps();
   path.confirm = false;
   path.maxPayload = 0;
+  path.neighbour = NeighbourTable::kNone;
   path.pathMtu = answer.mtu;
   // Whatever is not ours to send the kernel sends, and says so when it can't either.
   path.state = device.kernelOwnsDevice ? PathState::kKernel : PathState::kNeighbour;
@@ -60,13 +69,20 @@ void NetStack::rebuildPath(Path& path, const StackEndpoint& endpoint, const net:
     if (!device.kernelOwnsDevice) path.state = PathState::kNowhere;
     return;
   }
+  FlowAddresses flow;
+  flow.destinationMac = answer.mac;
   if (answer.neighbour == net::NeighbourState::kMissing) {
     path.state = PathState::kNeighbour;
-    return;
+    if (device.kernelOwnsDevice) return;
+    path.nextHop = answer.nextHop;
+    path.neighbour = neighbours_.want(answer.nextHop, nowNs_);
+    if (path.neighbour == NeighbourTable::kNone) return;
+    const NeighbourTable::Entry& entry = neighbours_.at(path.neighbour);
+    neighbourWanted_ |= entry.state == NeighbourTable::State::kIncomplete;
+    if (entry.state == NeighbourTable::State::kIncomplete) return;
+    flow.destinationMac = entry.mac;
   }
-  FlowAddresses flow;
   flow.sourceMac = link_.mac;
-  flow.destinationMac = answer.mac;
   flow.vlan = options_.vlan;
   flow.source = answer.source;
   flow.destination = path.destinationIp;
@@ -74,7 +90,7 @@ void NetStack::rebuildPath(Path& path, const StackEndpoint& endpoint, const net:
   flow.destinationPort = path.destination.port();
   flow.hopLimit = endpoint.hopLimit();
   path.header.build(flow);
-  const uint32_t mtu = answer.mtu == 0 ? link_.mtu : std::min(answer.mtu, link_.mtu);
+  const uint32_t mtu = pathMtus_.limit(path.destinationIp, answer.mtu == 0 ? link_.mtu : std::min(answer.mtu, link_.mtu), nowNs_);
   path.pathMtu = mtu;
   const uint32_t longest = device.transmitBufferLength * std::max<uint32_t>(device.maxTransmitPieces, 1);
   if (mtu <= path.header.ipOverhead() || longest <= path.header.length()) return;  // too narrow for anything: the kernel's answer counts

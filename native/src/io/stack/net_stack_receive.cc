@@ -42,7 +42,7 @@ void writeAddress(SockAddr& to, const net::IpAddress& ip, uint16_t port, uint32_
 void NetStack::drop(const Held& held) {
   if (held.block != CopyPool::kNone) {
     copies_.give(held.block);
-  } else if (held.frame.data != nullptr) {
+  } else if (held.ofDevice) {
     if (returningCount_ == returning_.size()) giveBackDropped();
     returning_[returningCount_++] = held.frame;
   }
@@ -136,7 +136,7 @@ void NetStack::wait(StackEndpoint& endpoint, const Waiting& entry) {
       uint8_t* copy = copies_.data(block);
       std::memcpy(copy, entry.data, entry.length);
       drop(entry.held);
-      kept.held = {{}, block};
+      kept.held = Held::copy(block);
       kept.data = copy;
     }
   }
@@ -170,7 +170,7 @@ uint32_t NetStack::readDevice(Face& face, uint32_t index, RxBurst& burst) {
     uint32_t pieces = 1;
     while (received_[i + pieces - 1].more && i + pieces < count) ++pieces;
     if (pieces == 1 && !received_[i].more) {
-      onFrame(face, index, burst, {received_[i], CopyPool::kNone}, received_[i], datagrams);
+      onFrame(face, index, burst, Held::buffer(received_[i]), received_[i], datagrams);
     } else {
       Held held;
       RxFrame whole;
@@ -180,7 +180,7 @@ uint32_t NetStack::readDevice(Face& face, uint32_t index, RxBurst& burst) {
       } else {
         stats_.add(StackCounter::kOversizedFrames);
       }
-      for (uint32_t k = i; k < i + pieces; ++k) drop({received_[k], CopyPool::kNone});
+      for (uint32_t k = i; k < i + pieces; ++k) drop(Held::buffer(received_[k]));
     }
     i += pieces;
   }
@@ -194,19 +194,18 @@ void NetStack::onFrame(Face& face, uint32_t index, RxBurst& burst, const Held& h
     onDatagram(face, index, burst, held, parsed, frame.segmentLength, datagrams);
     return;
   }
-  onOther(parsed);
+  onOther(parsed, frame);
   drop(held);
 }
 
-void NetStack::onOther(const ParsedFrame& parsed) {
-  // ARP, NDP and ICMP are the kernel's business wherever it owns the device: it has its own copy of them.
-  stats_.add(parsed.kind == FrameKind::kDropped ? parsed.reason : StackCounter::kOtherProtocolPackets);
-}
-
-bool NetStack::isLocal(const net::IpAddress& address) {
+void NetStack::refreshAddresses() {
   if (const uint64_t version = tables_->addressVersion(); version != addressVersion_ && tables_->copyAddresses(addresses_)) {
     addressVersion_ = version;
   }
+}
+
+bool NetStack::isLocal(const net::IpAddress& address) {
+  refreshAddresses();
   return std::any_of(addresses_.begin(), addresses_.end(), [&](const net::LocalAddress& each) { return each.address == address; });
 }
 

@@ -163,12 +163,21 @@ TxStatus NetStack::sendByDevice(Path& path, TxItem& item) {
   return TxStatus::kSent;
 }
 
+TxStatus NetStack::refuseTooLong(StackEndpoint& endpoint, TxItem& item) {
+  const uint32_t count = datagramCount(item.length, item.segmentLength);
+  endpoint.stats.sendErrors.fetch_add(count, std::memory_order_relaxed);
+  stats_.add(StackCounter::kTooLongSends, count);
+  item.sentBytes = item.length;
+  return TxStatus::kTooLong;
+}
+
 TxStatus NetStack::sendItem(StackEndpoint& endpoint, TxItem& item) {
   Path& path = static_cast<StackNextHop*>(item.nextHop)->path;
   refreshPath(path, endpoint);
   const uint32_t segment = item.segmentLength == 0 ? item.length : std::min(item.segmentLength, item.length);
   switch (path.state) {
     case PathState::kDevice:
+      if (segment > path.maxPayload && !device_->caps().kernelOwnsDevice) return refuseTooLong(endpoint, item);
       if (segment > path.maxPayload) {
         // The path has shrunk since these were written into the log: the kernel sends them in IP fragments.
         const TxStatus status = sendByKernel(endpoint, path.destination, item);
@@ -232,8 +241,14 @@ TxStatus NetStack::reserve(Endpoint& base, const SockAddr& destination, uint32_t
   Path* path = controlPath(endpoint, destination);
   if (path == nullptr) {
     stats_.add(StackCounter::kPathTableFull);
+    if (!device_->caps().kernelOwnsDevice) return TxStatus::kWouldBlock;
   } else {
     refreshPath(*path, endpoint);
+    if (path->state == PathState::kDevice && length > path->maxPayload && !device_->caps().kernelOwnsDevice) {
+      endpoint.stats.sendErrors.fetch_add(1, std::memory_order_relaxed);
+      stats_.add(StackCounter::kTooLongSends);
+      return TxStatus::kTooLong;
+    }
     if (path->state == PathState::kNowhere) {
       endpoint.stats.sendErrors.fetch_add(1, std::memory_order_relaxed);
       stats_.add(StackCounter::kUnreachableSends);

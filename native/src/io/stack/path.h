@@ -35,6 +35,8 @@ struct Path {
   uint32_t pathMtu = 0;
   int64_t lastKernelNs = 0;  // when a datagram went through the kernel to have the neighbour asked for or confirmed
   int64_t lastUsedNs = 0;
+  net::IpAddress nextHop;  // asked for in the stack's own neighbour table, at `neighbour`
+  uint32_t neighbour = UINT32_MAX;
   HeaderTemplate header;
 };
 

@@ -18,7 +18,11 @@ class NetStack;
 // Whose memory a received datagram lies in: a buffer of the device, or a block of the copy pool.
 struct Held {
   RxFrame frame;
+  bool ofDevice = false;  // `frame` goes back to it
   int32_t block = CopyPool::kNone;
+
+  static Held buffer(const RxFrame& frame) { return {frame, true, CopyPool::kNone}; }
+  static Held copy(int32_t block) { return {{}, false, block}; }
 };
 
 struct Waiting {

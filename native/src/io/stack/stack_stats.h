@@ -47,11 +47,14 @@ enum class StackCounter : uint8_t {
   kEchoRequestsLimited,
   kIcmpErrors,
   kIcmpErrorsIgnored,  // not about a datagram of ours
+  kBadControlPackets,  // ARP, NDP or ICMP that is malformed
+  kAddressConflicts,   // another station claims an address of ours
   // Sent.
   kFramesSent,
   kTrainsSent,
   kKernelSends,       // through the reserved socket: routed elsewhere, or the neighbour to be asked for
   kFragmentedSends,   // longer than the path takes now: through the reserved socket, as IP fragments
+  kTooLongSends,      // longer than the path takes, and no kernel that would send fragments: refused
   kNeighbourWaits,    // refused since the neighbour is not known (yet)
   kRingFull,          // refused since the device had no room
   kUnreachableSends,  // no route, or ICMP said so
