@@ -9,6 +9,7 @@
 #include "io/impair/impair_config.h"
 #include "io/impair/impair_io.h"
 #include "io/mmsg/mmsg_io.h"
+#include "io/packet/packet_backend.h"
 #include "io/socket/socket_io.h"
 #include "io/uring/uring_io.h"
 
@@ -84,6 +85,7 @@ Result<std::unique_ptr<DatagramIo>> impaired(std::unique_ptr<DatagramIo> io, con
 
 const std::vector<Backend>& backends() {
   static const std::vector<Backend> table{
+      {"packet", openPacket, probePacket},
       {"uring", openUring, probeUring},
       {"mmsg", openSockets<MmsgIo>, probeSockets<MmsgIo>},
       {"socket", openSockets<SocketIo>, probeSockets<SocketIo>},

@@ -1,0 +1,13 @@
+// SPDX-License-Identifier: Apache-2.0
+// Row `packet` of the table of backends: AF_PACKET under the network stack.
+#pragma once
+
+#include "io/backend.h"
+
+namespace outrigger::io {
+
+// Sender and receiver each have sockets of their own, so they may be two threads. Errors as PacketIo::open.
+Result<IoPair> openPacket(const BackendOptions& options);
+BackendReport probePacket(const BackendOptions& options);
+
+}  // namespace outrigger::io
