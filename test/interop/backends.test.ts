@@ -37,6 +37,21 @@ const kRuns = [
     scale: 0.3,
     env: { OUTRIGGER_BACKENDS: 'packet', OUTRIGGER_PACKET_MODE: 'bulk', AERON_THREADING_MODE: 'DEDICATED' },
   },
+  { run: 'xdp', label: 'backend=xdp', loss: {}, scale: 1, env: { OUTRIGGER_BACKENDS: 'xdp' } },
+  {
+    run: 'xdp in generic mode',
+    label: 'backend=xdp',
+    loss: {},
+    scale: 0.5,
+    env: { OUTRIGGER_BACKENDS: 'xdp', OUTRIGGER_XDP_MODE: 'generic' },
+  },
+  {
+    run: 'xdp, 3 % of all datagrams lost at both ends, both ways',
+    label: 'backend=xdp',
+    loss: kLoss,
+    scale: 0.3,
+    env: { OUTRIGGER_BACKENDS: 'xdp' },
+  },
   { run: 'uring', label: 'backend=uring', loss: {}, scale: 1, env: { OUTRIGGER_BACKENDS: 'uring' } },
   {
     run: 'uring, on threads of its own, 3 % of all datagrams lost at both ends, both ways',
@@ -116,6 +131,9 @@ async function makeOurs(
 // Over a veth pair a train of a sender with segmentation offload stays in one piece up to the far end's driver.
 test.each([
   { from: 'mmsg', to: 'packet' },
+  { from: 'mmsg', to: 'xdp' },
+  { from: 'packet', to: 'xdp' },
+  { from: 'xdp', to: 'mmsg' },
   { from: 'packet', to: 'mmsg' },
   { from: 'uring', to: 'packet' },
   { from: 'packet', to: 'uring' },

@@ -12,6 +12,8 @@
 #include "io/packet/packet_backend.h"
 #include "io/socket/socket_io.h"
 #include "io/uring/uring_io.h"
+#include "io/xdp/xdp_backend.h"
+#include "io/xdp/xdp_open.h"
 
 namespace outrigger::io {
 namespace {
@@ -85,6 +87,7 @@ Result<std::unique_ptr<DatagramIo>> impaired(std::unique_ptr<DatagramIo> io, con
 
 const std::vector<Backend>& backends() {
   static const std::vector<Backend> table{
+      {"xdp", openXdpPair, xdp::probeXdp},
       {"packet", openPacket, probePacket},
       {"uring", openUring, probeUring},
       {"mmsg", openSockets<MmsgIo>, probeSockets<MmsgIo>},
