@@ -70,6 +70,11 @@ const kPages: Record<string, Record<string, () => string>> = {
   'docs/metrics.md': {
     sidecar: () => compiled('operator/src/observability/metrics_docs', 'renderSidecarMetrics'),
     driver: () => compiled('operator/src/observability/metrics_docs', 'renderDriverMetrics'),
+    operator: () => compiled('operator/src/observability/metrics_docs', 'renderOperatorMetrics'),
+  },
+  'docs/operator.md': {
+    settings: () => compiled('operator/src/config/docs', 'renderOperatorSettings'),
+    roles: () => compiled('operator/src/config/docs', 'renderOperatorRoles'),
   },
   'docs/runbooks.md': {
     alerts: () => compiled('operator/src/observability/rules', 'renderAllRunbooks'),

@@ -57,4 +57,9 @@ export const kOperatorCatalogue = {
   ]),
   recordedEvents: metric('events_recorded_total', 'counter', 'Kubernetes events written.', ['type']),
   droppedEvents: metric('events_dropped_total', 'counter', 'Kubernetes events that could not be written.'),
+  expiredMembers: metric(
+    'members_expired_total',
+    'counter',
+    'Members of topics removed since their lease was over.',
+  ),
 } as const satisfies Record<string, OperatorMetric>;

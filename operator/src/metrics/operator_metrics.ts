@@ -12,6 +12,7 @@ export class OperatorMetrics implements KitMetrics {
   readonly events: KitMetrics['events'];
   readonly leader: KitMetrics['leader'];
   readonly request: KitMetrics['request'];
+  readonly expiredMembers: (members: number) => void;
   private readonly reflectors: { resource: string; state: () => ReflectorState; objects: () => number }[] =
     [];
   private readonly watch: Record<'lists' | 'events' | 'duplicates' | 'restarts', Counter>;
@@ -44,6 +45,8 @@ export class OperatorMetrics implements KitMetrics {
     const recorded = counter(all.recordedEvents);
     const dropped = counter(all.droppedEvents);
     this.events = { recorded: (type) => recorded.inc({ type }), dropped: () => dropped.inc() };
+    const expired = counter(all.expiredMembers);
+    this.expiredMembers = (members) => expired.inc(members);
     const leader = gauge(all.leader);
     const changes = counter(all.leaderChanges);
     this.leader = {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The table of all metrics for docs/metrics.md.
 import { kCatalogue, kOwnCounters, kSystemCounters } from '../../../sidecar/src/metrics/catalogue';
+import { kOperatorCatalogue } from '../metrics/catalogue';
 
 interface Row {
   readonly name: string;
@@ -27,4 +28,8 @@ export function renderSidecarMetrics(): string {
 
 export function renderDriverMetrics(): string {
   return table([...kSystemCounters.values(), ...kOwnCounters.values()]);
+}
+
+export function renderOperatorMetrics(): string {
+  return table(Object.values(kOperatorCatalogue));
 }

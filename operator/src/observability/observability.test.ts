@@ -3,6 +3,7 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { kCatalogue, kOwnCounters, kSystemCounters } from '../../../sidecar/src/metrics/catalogue';
+import { kOperatorCatalogue } from '../metrics/catalogue';
 import { kAlertGroups } from './alerts';
 import { kDashboards, renderDashboard } from './dashboards';
 import { renderRunbooks, ruleGroups } from './rules';
@@ -33,7 +34,8 @@ describe('the observability of the product', () => {
   it('documents every metric, and none that is not', () => {
     const page = readFileSync(join(__dirname, '../../../docs/metrics.md'), 'utf8');
     const documented = [...page.matchAll(/^\| `(outrigger_[a-z0-9_]+)`/gm)].map(([, name]) => name as string);
-    expect(documented.sort()).toEqual([...kNames].sort());
+    const ofOperator = Object.values(kOperatorCatalogue).map((each) => each.name);
+    expect(documented.sort()).toEqual([...kNames, ...ofOperator].sort());
   });
 
   it('selects only labels that a metric has', () => {

@@ -255,11 +255,20 @@ export class ObjectStorage {
   ): Stored {
     const key = this.key(collection, namespace, name);
     const fields = without(body, 'apiVersion', 'kind', 'metadata');
-    const labels = without((body['metadata'] ?? {}) as Json, 'name', 'namespace');
+    const sent = (body['metadata'] ?? {}) as Json;
+    const labels = without(sent, 'name', 'namespace', 'uid');
     const set: Json =
       subresource === 'status' ? { status: fields['status'] ?? {} } : { ...fields, metadata: labels };
     const owner = `${key}|${manager}|${subresource ?? ''}`;
     const exists = this.objects.has(key);
+    const uid = this.objects.get(key)?.metadata.uid;
+    if (sent['uid'] !== undefined && sent['uid'] !== uid && exists) {
+      throw new Refusal(
+        409,
+        'Conflict',
+        `Precondition failed: UID in precondition: ${JSON.stringify(sent['uid'])}, UID in object meta: ${uid}`,
+      );
+    }
     if (!exists && subresource !== undefined) {
       throw new Refusal(404, 'NotFound', `${this.kindOf(collection).kind} "${name}" not found`);
     }

@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: Apache-2.0
+// Every setting of the operator, once: meaning, unit, range and default. Types, validation, --help and errors come from here.
+import { z } from 'zod';
+import { bool, choice, count, duration, text } from '../../../sidecar/src/config/fields';
+import { kHostPort } from '../../../sidecar/src/config/schema';
+
+const kHostPortOrNone = new RegExp(`^$|${kHostPort.source}`);
+const kDnsName = /^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$/;
+const kDnsNameOrNone = new RegExp(`^$|${kDnsName.source}`);
+
+export const operatorConfigSchema = z.strictObject({
+  httpListen: text(
+    'Address of /metrics, /livez and /readyz; empty for none.',
+    'host:port',
+    'host:port, or empty',
+    '0.0.0.0:8080',
+    kHostPortOrNone,
+  ),
+  leaderElection: bool('Let one replica at a time write. Off only where there is surely one.', true),
+  leaseName: text('Name of the Lease of the leader.', 'name', 'a DNS name', 'outrigger-operator', kDnsName),
+  leaseNamespace: text(
+    'Namespace of that Lease; empty for the namespace of this pod.',
+    'name',
+    'a DNS name, or empty',
+    '',
+    kDnsNameOrNone,
+  ),
+  leaseDuration: duration(
+    'How long others wait after the last renewal before one of them takes over.',
+    { min: 2000, max: 600_000 },
+    15_000,
+  ),
+  renewDeadline: duration(
+    'A leader that could not renew for this long exits. Shorter than leaseDuration.',
+    { min: 1000, max: 600_000 },
+    10_000,
+  ),
+  retryPeriod: duration(
+    'Time between two tries to take or renew the lease.',
+    { min: 100, max: 60_000 },
+    2000,
+  ),
+  requestsPerSecond: count(
+    'Requests to the API server a second; bursts may have twice as many.',
+    'requests',
+    { min: 1, max: 10_000 },
+    50,
+  ),
+  stopTimeout: duration(
+    'How long a stop (SIGTERM) may take before the process exits.',
+    { min: 0, max: 600_000 },
+    15_000,
+  ),
+  logLevel: choice(
+    'Least severe level that is logged.',
+    ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'],
+    'info',
+  ),
+});
+
+export type OperatorConfig = z.infer<typeof operatorConfigSchema>;
+export type OperatorConfigKey = keyof OperatorConfig;
+
+export const kOperatorConfigKeys = Object.keys(operatorConfigSchema.shape) as OperatorConfigKey[];

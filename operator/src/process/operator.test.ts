@@ -1,0 +1,195 @@
+// SPDX-License-Identifier: Apache-2.0
+// A whole operator against an API server: it starts, leads, works, hands over, and stops; and asks for nothing that its roles do not allow.
+import { kSidecarProfile, kTopic, type SidecarProfile, type Topic } from '../api';
+import { kClusterRoles, kNamespaceRoles, operatorComponents } from '../components';
+import { loadOperatorConfig } from '../config/load';
+import { isNotFound } from '../kit/api_error';
+import { kLeases } from '../kit/leader_election';
+import type { Permission } from '../kit/permissions';
+import { resource, ResourceClient } from '../kit/resource';
+import { kCalm } from '../testing/chaos_proxy';
+import { seeded } from '../testing/seeded';
+import { kSilent, plainAuth, TestCluster } from '../testing/test_cluster';
+import { kLostLeadership, runOperator } from './operator';
+
+interface Replica {
+  readonly stop: () => void;
+  readonly ended: Promise<number>;
+  readonly get: (path: string) => Promise<{ readonly status: number; readonly text: string }>;
+}
+
+describe('the operator', () => {
+  let cluster: TestCluster;
+  let replicas: Replica[];
+  const namespace = `operator-${process.pid}`;
+
+  beforeEach(async () => {
+    cluster = await TestCluster.start(seeded(1));
+    await cluster.prepareNamespace(namespace);
+    replicas = [];
+  });
+
+  afterEach(async () => {
+    replicas.forEach((each) => each.stop());
+    await Promise.all(replicas.map((each) => each.ended));
+    await cluster.removeNamespace(namespace);
+    await cluster.stop();
+  });
+
+  async function start(instance: string): Promise<Replica> {
+    const stop = new AbortController();
+    const argv = [
+      '--http-listen',
+      '127.0.0.1:0',
+      '--lease-duration',
+      '2s',
+      '--renew-deadline',
+      '1s',
+      '--retry-period',
+      '100ms',
+    ];
+    let listening: (address: string) => void = () => undefined;
+    const address = new Promise<string>((resolve) => (listening = resolve));
+    const ended = runOperator({
+      config: loadOperatorConfig(argv, {}),
+      auth: { ...plainAuth(cluster.chaos.url), namespace },
+      log: kSilent,
+      version: '0.0.0',
+      instance,
+      identity: instance,
+      components: operatorComponents,
+      signal: stop.signal,
+      onListening: listening,
+    });
+    const base = `http://${await address}`;
+    const replica: Replica = {
+      stop: () => stop.abort(),
+      ended,
+      get: async (path) => {
+        const response = await fetch(base + path);
+        return { status: response.status, text: await response.text() };
+      },
+    };
+    replicas.push(replica);
+    return replica;
+  }
+
+  const topics = (): ResourceClient<Topic> => new ResourceClient(cluster.direct, resource<Topic>(kTopic));
+
+  async function eventually(check: () => Promise<boolean>): Promise<void> {
+    while (!(await check())) await new Promise((resolve) => setTimeout(resolve, 10));
+  }
+
+  async function holder(): Promise<string> {
+    try {
+      const lease = await new ResourceClient(cluster.direct, kLeases).get({
+        namespace,
+        name: 'outrigger-operator',
+      });
+      return lease.spec?.holderIdentity ?? '';
+    } catch (error) {
+      if (isNotFound(error)) return '';
+      throw error;
+    }
+  }
+
+  const isReady = (name: string) => async (): Promise<boolean> =>
+    (await topics().get({ namespace, name })).status?.streamId !== undefined;
+
+  it('is ready when its caches are filled, and says why not before', async () => {
+    cluster.chaos.faults = { ...kCalm, serverError: 1 };
+    const replica = await start('a');
+    await eventually(async () =>
+      (await replica.get('/readyz')).text.includes('topics are not read yet: GET'),
+    );
+    expect((await replica.get('/readyz')).status).toBe(503);
+    expect((await replica.get('/livez')).status).toBe(200);
+    cluster.chaos.faults = kCalm;
+    await eventually(async () => (await replica.get('/readyz')).status === 200);
+  });
+
+  it('shows what it does as metrics', async () => {
+    const replica = await start('a');
+    await topics().create({ metadata: { namespace, name: 'quotes' }, spec: {} as never });
+    await eventually(isReady('quotes'));
+    const { text } = await replica.get('/metrics');
+    expect(text).toMatch(/^outrigger_operator_leader 1$/m);
+    expect(text).toMatch(/^outrigger_operator_watch_synced{resource="topics"} 1$/m);
+    expect(text).toMatch(/^outrigger_operator_watch_last_event_age_seconds{resource="topics"} \d/m);
+    expect(text).toMatch(/^outrigger_operator_reconciles_total{controller="topic",result="ok"} [1-9]/m);
+    expect(text).toMatch(/^outrigger_operator_api_requests_total{method="PATCH",status="200"} [1-9]/m);
+  });
+
+  it('leaves the work to one replica, and the other goes on when that one stops', async () => {
+    const first = await start('a');
+    await eventually(async () => (await holder()) === 'a');
+    await start('b');
+    first.stop();
+    expect(await first.ended).toBe(0);
+    await eventually(async () => (await holder()) === 'b');
+    await topics().create({ metadata: { namespace, name: 'quotes' }, spec: {} as never });
+    await eventually(isReady('quotes'));
+  });
+
+  it('ends when it can not renew its lease, so that it never writes beside another', async () => {
+    const replica = await start('a');
+    await eventually(async () => (await holder()) === 'a');
+    cluster.chaos.faults = { ...kCalm, cutBefore: 1 };
+    expect(await replica.ended).toBe(kLostLeadership);
+  });
+
+  it('stops while it waits for an API server that is away', async () => {
+    cluster.chaos.faults = { ...kCalm, cutBefore: 1 };
+    const replica = await start('a');
+    replica.stop();
+    expect(await replica.ended).toBe(0);
+  });
+
+  it('asks for nothing that its roles do not allow', async () => {
+    const { fake } = cluster;
+    if (fake === undefined) return; // a real server refuses by itself
+    const profiles = new ResourceClient(cluster.direct, resource<SidecarProfile>(kSidecarProfile));
+    await topics().create({ metadata: { namespace, name: 'quotes' }, spec: {} as never });
+    await profiles.create({ metadata: { namespace, name: 'p' }, spec: {} as never });
+    fake.requests.length = 0;
+    const replica = await start('a');
+    await eventually(async () => {
+      const { text } = await replica.get('/metrics');
+      return ['topic', 'profile'].every((name) =>
+        text.includes(`reconciles_total{controller="${name}",result="ok"}`),
+      );
+    });
+    replica.stop();
+    await replica.ended;
+    const clusterWide = Object.values(kClusterRoles).flat();
+    const inNamespace = Object.values(kNamespaceRoles).flat();
+    const refused = fake.requests.filter(
+      (each) => ![...clusterWide, ...inNamespace].some((permission) => allows(permission, each)),
+    );
+    expect(fake.requests.length).toBeGreaterThan(10);
+    expect(refused).toEqual([]);
+  });
+});
+
+/** Whether a permission covers a request as the fake server notes it: "METHOD path". */
+function allows(permission: Permission, request: string): boolean {
+  const [method = '', path = ''] = request.split(' ');
+  const match =
+    /^\/(?:api\/v1|apis\/([^/]+)\/[^/]+)(?:\/namespaces\/[^/]+)?\/([^/]+)(?:\/([^/]+))?(?:\/(status))?$/.exec(
+      path,
+    );
+  const [, group = '', plural = '', name, subresource] = match ?? [];
+  const verb = {
+    GET: name === undefined ? 'list' : 'get',
+    POST: 'create',
+    PUT: 'update',
+    PATCH: 'patch',
+    DELETE: 'delete',
+  }[method];
+  return (
+    permission.group === group &&
+    permission.resource === (subresource === undefined ? plural : `${plural}/${subresource}`) &&
+    permission.verbs.some((each) => each === verb) &&
+    (permission.names === undefined || permission.names.includes(name ?? ''))
+  );
+}

@@ -1,0 +1,187 @@
+// SPDX-License-Identifier: Apache-2.0
+// The life of an operator process: caches, then what every replica does, then leadership and what a leader does; and all of it backwards at the end.
+// What the parts are is not known here.
+import { HttpServer } from '../../../sidecar/src/metrics/http_server';
+import { kSystemClock } from '../base/clock';
+import { cacheList, makeCaches, type Caches } from '../caches';
+import type { OperatorConfig } from '../config/schema';
+import { ApiClient } from '../kit/api_client';
+import type { ClusterAuth } from '../kit/auth';
+import { EventRecorder } from '../kit/events';
+import type { KitContext, Log } from '../kit/informer';
+import { LeaderElection } from '../kit/leader_election';
+import { OperatorMetrics } from '../metrics/operator_metrics';
+import type { Component, Components } from './component';
+
+/** What components are made of. */
+export interface OperatorContext {
+  readonly config: OperatorConfig;
+  readonly kit: KitContext;
+  readonly caches: Caches;
+  readonly events: EventRecorder;
+  readonly metrics: OperatorMetrics;
+  readonly namespace: string;
+  /** Name of this replica: its pod's. */
+  readonly instance: string;
+}
+
+export interface OperatorOptions {
+  readonly config: OperatorConfig;
+  readonly auth: ClusterAuth;
+  readonly log: Log;
+  readonly version: string;
+  /** Name of this replica, such as that of its pod. */
+  readonly instance: string;
+  /** Tells this process apart from an earlier one of the same name. */
+  readonly identity: string;
+  readonly components: (context: OperatorContext) => Components;
+  /** Aborted: stop. */
+  readonly signal: AbortSignal;
+  /** Told when /metrics, /livez and /readyz are served, with their address; for tests. */
+  readonly onListening?: (address: string) => void;
+}
+
+/** Exit status of a leader that lost its lease: not an error of configuration, and who restarts it should do so at once. */
+export const kLostLeadership = 75; // EX_TEMPFAIL
+
+/** Runs until the signal is aborted (0) or leadership is lost (kLostLeadership). */
+export async function runOperator(options: OperatorOptions): Promise<number> {
+  const { config, auth, log, instance, signal } = options;
+  const metrics = new OperatorMetrics(options.version);
+  const api = new ApiClient({
+    auth,
+    userAgent: `outrigger-operator/${options.version}`,
+    perSecond: config.requestsPerSecond,
+    burst: 2 * config.requestsPerSecond,
+    observe: metrics.request,
+  });
+  const kit: KitContext = { api, metrics, log };
+  const caches = makeCaches(kit);
+  const events = new EventRecorder({
+    api,
+    controller: 'outrigger.dev/operator',
+    instance,
+    clock: kSystemClock,
+    metrics: metrics.events,
+    log,
+  });
+  const context: OperatorContext = {
+    config,
+    kit,
+    caches,
+    events,
+    metrics,
+    namespace: auth.namespace,
+    instance,
+  };
+  const { always, leading } = options.components(context);
+
+  const http = new HttpServer({
+    metrics: () => metrics.registry.metrics(),
+    metricsType: metrics.registry.contentType,
+    notReady: () => [...unsynced(caches), ...always.flatMap((each) => each.notReady?.() ?? [])],
+  });
+  if (config.httpListen !== '') {
+    await http.listen(config.httpListen);
+    options.onListening?.(http.address);
+  }
+  const started: Component[] = [];
+  try {
+    cacheList(caches).forEach(({ informer }) => informer.start());
+    await startAll(always, started, log, signal);
+    return await lead(context, options, leading, started);
+  } finally {
+    await stopAll(started, log);
+    await events.stop(1000);
+    await Promise.all(cacheList(caches).map(({ informer }) => informer.stop()));
+    if (config.httpListen !== '') {
+      await http.close();
+    }
+    api.close();
+    log.info({ instance }, 'stopped');
+  }
+}
+
+async function lead(
+  { config, kit, metrics, namespace }: OperatorContext,
+  { identity, log, signal }: OperatorOptions,
+  leading: readonly Component[],
+  started: Component[],
+): Promise<number> {
+  if (!config.leaderElection) {
+    await startAll(leading, started, log, signal);
+    await aborted(signal);
+    return 0;
+  }
+  const election = new LeaderElection({
+    api: kit.api,
+    namespace: config.leaseNamespace === '' ? namespace : config.leaseNamespace,
+    name: config.leaseName,
+    identity,
+    times: {
+      leaseMs: config.leaseDuration,
+      renewDeadlineMs: config.renewDeadline,
+      retryMs: config.retryPeriod,
+    },
+    clock: kSystemClock,
+    random: Math.random,
+    metrics: metrics.leader,
+    log,
+  });
+  if (!(await election.acquire(signal))) {
+    return 0;
+  }
+  const ours: Component[] = [];
+  // The lease is given back only when the parts of the leader have stopped: another must not begin before.
+  const release = new AbortController();
+  const held = election.hold(release.signal);
+  const begun = startAll(leading, ours, log, signal);
+  const ending = await Promise.race([held, aborted(signal).then(() => 'stop' as const)]);
+  if (ending === 'lost') {
+    log.error({ identity }, 'leadership is lost: this process ends, so that nothing is written twice');
+    return kLostLeadership;
+  }
+  await begun;
+  await stopAll(ours, log);
+  release.abort();
+  await held;
+  return 0;
+}
+
+function unsynced(caches: Caches): string[] {
+  return cacheList(caches).flatMap(({ name, informer }) =>
+    informer.hasSynced
+      ? []
+      : [`${name} are not read yet${informer.problem === undefined ? '' : `: ${informer.problem}`}`],
+  );
+}
+
+async function startAll(
+  components: readonly Component[],
+  started: Component[],
+  log: Log,
+  signal: AbortSignal,
+): Promise<void> {
+  for (const component of components) {
+    started.push(component);
+    // A start may wait for an API server that is away: a stop must not.
+    await Promise.race([component.start(), aborted(signal)]);
+    if (signal.aborted) {
+      return;
+    }
+    log.info({ component: component.name }, 'started');
+  }
+}
+
+async function stopAll(started: Component[], log: Log): Promise<void> {
+  for (const component of started.splice(0).reverse()) {
+    await component.stop();
+    log.info({ component: component.name }, 'stopped');
+  }
+}
+
+function aborted(signal: AbortSignal): Promise<void> {
+  return signal.aborted
+    ? Promise.resolve()
+    : new Promise((resolve) => signal.addEventListener('abort', () => resolve(), { once: true }));
+}
