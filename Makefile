@@ -53,6 +53,18 @@ build/bpf/%.o: bpf/%.c $(wildcard bpf/*.h)
 	@echo "bpf: $<"
 	@clang -O2 -g -target bpf -Wall -Werror -I/usr/include/$$(uname -m)-linux-gnu -c $< -o $@
 
+# IMAGE_VARIANT=dpdk: with DPDK and its drivers. IMAGE_REF: the name that the archive gives it.
+IMAGE_VARIANT ?= default
+
+.PHONY: image
+image: build ## the container image as an OCI archive, without a container engine: build/image/outrigger.tar
+	@node scripts/image/main.mts --variant $(IMAGE_VARIANT)
+
+# For the Dockerfile: the file system of the image, not packed.
+.PHONY: image-root
+image-root: build
+	@node scripts/image/main.mts --variant $(IMAGE_VARIANT) --root-only
+
 .PHONY: bench
 bench: setup-bench build ## ours against Aeron and NATS: build/bench/results.json, docs/benchmarks.md
 	@ninja -C build/native

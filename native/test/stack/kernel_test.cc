@@ -2,14 +2,41 @@
 // NetStack beside a real kernel that sees the same frames: one delivery of each datagram, fragments, the reserved port, local traffic, neighbours.
 #include <netinet/udp.h>
 
+#include "io/xdp/xdp_open.h"
+#include "io/xdp/xdp_program.h"
 #include "veth_world.h"
 
 namespace outrigger::io::testing {
 namespace {
 
-class StackBesideKernel : public StackOverVeth {};
+// The device under the stack: AF_PACKET, or AF_XDP in one of its modes.
+class StackBesideKernel : public StackOverVeth, public ::testing::WithParamInterface<const char*> {
+ protected:
+  bool isPacket() const { return GetParam() == std::string("packet"); }
+  // What a sender on this machine leaves to offloads comes through the kernel's socket.
+  bool isGenericXdp() const { return GetParam() == std::string("generic"); }
 
-TEST_F(StackBesideKernel, exchangesDatagramsWithKernelSocketsOnceEach) {
+  void SetUp() override {
+    if (!isPacket() && !xdp::programsAreBuilt()) GTEST_SKIP() << "built without clang or libbpf";
+    StackOverVeth::SetUp();
+  }
+  Result<std::unique_ptr<FrameIo>> openDevice() override {
+    if (isPacket()) return StackOverVeth::openDevice();
+    BackendOptions options;
+    options.interface = "near0";
+    options.xdpMode = GetParam();
+    options.umemBytes = 1 << 20;
+    options.hugepages = false;
+    xdp::XdpAttempt attempt;
+    auto parts = xdp::openXdp(options, attempt);
+    if (!parts) return parts.error();
+    auto device = xdp::XdpFrameIo::create(parts.take());
+    if (!device) return device.error();
+    return std::unique_ptr<FrameIo>(device.take());
+  }
+};
+
+TEST_P(StackBesideKernel, exchangesDatagramsWithKernelSocketsOnceEach) {
   for (const auto& [nearHost, farHost] : {std::pair{kNear, kFar}, {kNearV6, kFarV6}}) {
     auto endpoint = open(nearHost);
     FarSocket peer(*far_, at(farHost));
@@ -36,10 +63,11 @@ TEST_F(StackBesideKernel, exchangesDatagramsWithKernelSocketsOnceEach) {
     EXPECT_TRUE(poll().empty());
     io_->detach(*endpoint);
   }
-  EXPECT_EQ(count(StackCounter::kKernelDatagrams), 0);
+  EXPECT_EQ(count(StackCounter::kKernelDatagrams), isGenericXdp() ? 100 : 0);
 }
 
-TEST_F(StackBesideKernel, deliversOnceWhatItsSocketFilterCannotTell) {
+TEST_P(StackBesideKernel, deliversOnceWhatItsSocketFilterCannotTell) {
+  if (!isPacket()) GTEST_SKIP() << "the kernel gets no copy";
   auto endpoint = open(kNear);
   FarSocket peer(*far_, at(kFar));
   peer.set(IPPROTO_IP, IP_MTU_DISCOVER, IP_PMTUDISC_DONT);  // no DF bit: might have been in fragments
@@ -49,7 +77,7 @@ TEST_F(StackBesideKernel, deliversOnceWhatItsSocketFilterCannotTell) {
   EXPECT_EQ(count(StackCounter::kDatagramsReceived), 20);
 }
 
-TEST_F(StackBesideKernel, takesFragmentsFromTheKernelWholeAndOnce) {
+TEST_P(StackBesideKernel, takesFragmentsFromTheKernelWholeAndOnce) {
   for (const auto& [nearHost, farHost] : {std::pair{kNear, kFar}, {kNearV6, kFarV6}}) {
     auto endpoint = open(nearHost);
     FarSocket peer(*far_, at(farHost));
@@ -65,7 +93,7 @@ TEST_F(StackBesideKernel, takesFragmentsFromTheKernelWholeAndOnce) {
   EXPECT_EQ(count(StackCounter::kKernelDatagrams), 2);
 }
 
-TEST_F(StackBesideKernel, takesFragmentsOfADatagramThatWouldFitTheLink) {
+TEST_P(StackBesideKernel, takesFragmentsOfADatagramThatWouldFitTheLink) {
   // The sender's path is narrower than our link: the datagram is in fragments though it is short.
   for (const auto& [nearHost, farHost, mtu, length] : {std::tuple{kNear, kFar, "600", 1000}, {kNearV6, kFarV6, "1280", 1400}}) {
     far(std::string("ip route replace ") + nearHost + " dev far0 mtu lock " + mtu);
@@ -81,7 +109,7 @@ TEST_F(StackBesideKernel, takesFragmentsOfADatagramThatWouldFitTheLink) {
   }
 }
 
-TEST_F(StackBesideKernel, reservesThePortSoThatASecondBinderIsRefused) {
+TEST_P(StackBesideKernel, reservesThePortSoThatASecondBinderIsRefused) {
   auto endpoint = open(kNear);
   const Inside inside(*near_);
   EXPECT_NE(endpoint->localAddress().port(), 0) << "an ephemeral port is a real one";
@@ -90,7 +118,7 @@ TEST_F(StackBesideKernel, reservesThePortSoThatASecondBinderIsRefused) {
   EXPECT_EQ(errno, EADDRINUSE);
 }
 
-TEST_F(StackBesideKernel, servesAWildcardPortOnEveryAddressAndInterface) {
+TEST_P(StackBesideKernel, servesAWildcardPortOnEveryAddressAndInterface) {
   auto endpoint = open("0.0.0.0");
   const uint16_t port = endpoint->localAddress().port();
   FarSocket peer(*far_, at(kFar));
@@ -110,7 +138,7 @@ TEST_F(StackBesideKernel, servesAWildcardPortOnEveryAddressAndInterface) {
   EXPECT_EQ(local.receive(), pattern(30, 3));
 }
 
-TEST_F(StackBesideKernel, hasTheKernelAskForANeighbourAndSendsByItsAnswer) {
+TEST_P(StackBesideKernel, hasTheKernelAskForANeighbourAndSendsByItsAnswer) {
   auto endpoint = open(kNear);
   FarSocket peer(*far_, at(kFar));
   // The first control frame goes the kernel's way, which asks; nothing is lost by it.
@@ -120,7 +148,7 @@ TEST_F(StackBesideKernel, hasTheKernelAskForANeighbourAndSendsByItsAnswer) {
   connect(*endpoint, peer.address);
 }
 
-TEST_F(StackBesideKernel, refusesToSendToANeighbourThatNeverAnswersAndCountsIt) {
+TEST_P(StackBesideKernel, refusesToSendToANeighbourThatNeverAnswersAndCountsIt) {
   auto endpoint = open(kNear);
   auto next = hop(*endpoint, at("10.92.0.77", 4000));
   sendControl(*endpoint, next->address(), pattern(40, 1));
@@ -138,7 +166,7 @@ TEST_F(StackBesideKernel, refusesToSendToANeighbourThatNeverAnswersAndCountsIt) 
   }));
 }
 
-TEST_F(StackBesideKernel, followsANeighbourToItsNewMacAddress) {
+TEST_P(StackBesideKernel, followsANeighbourToItsNewMacAddress) {
   auto endpoint = open(kNear);
   auto peer = std::make_unique<FarSocket>(*far_, at(kFar));
   const SockAddr address = peer->address;
@@ -164,7 +192,7 @@ TEST_F(StackBesideKernel, followsANeighbourToItsNewMacAddress) {
   EXPECT_EQ(count(StackCounter::kKernelSends), kernelSends);
 }
 
-TEST_F(StackBesideKernel, sendsInFragmentsWhatTheShrunkenPathNoLongerTakes) {
+TEST_P(StackBesideKernel, sendsInFragmentsWhatTheShrunkenPathNoLongerTakes) {
   auto endpoint = open(kNear);
   FarSocket peer(*far_, at(kFar));
   auto next = hop(*endpoint, peer.address);
@@ -182,7 +210,7 @@ TEST_F(StackBesideKernel, sendsInFragmentsWhatTheShrunkenPathNoLongerTakes) {
   }
 }
 
-TEST_F(StackBesideKernel, learnsThatAPortIsClosedFromIcmp) {
+TEST_P(StackBesideKernel, learnsThatAPortIsClosedFromIcmp) {
   auto endpoint = open(kNear);
   auto peer = std::make_unique<FarSocket>(*far_, at(kFar));
   const SockAddr address = peer->address;
@@ -196,7 +224,7 @@ TEST_F(StackBesideKernel, learnsThatAPortIsClosedFromIcmp) {
   EXPECT_GT(endpoint->stats.sendErrors.load(), 0);
 }
 
-TEST_F(StackBesideKernel, takesTrainsOfAKernelSenderWhole) {
+TEST_P(StackBesideKernel, takesTrainsOfAKernelSenderWhole) {
   auto endpoint = open(kNear);
   FarSocket peer(*far_, at(kFar));
   peer.set(SOL_UDP, UDP_SEGMENT, 1000);
@@ -208,6 +236,9 @@ TEST_F(StackBesideKernel, takesTrainsOfAKernelSenderWhole) {
   for (const Arrival& arrival : arrivals) joined.insert(joined.end(), arrival.bytes.begin(), arrival.bytes.end());
   EXPECT_EQ(joined, bytes);
 }
+
+INSTANTIATE_TEST_SUITE_P(Devices, StackBesideKernel, ::testing::Values("packet", "native", "generic"),
+                         [](const auto& device) { return std::string(device.param); });
 
 }  // namespace
 }  // namespace outrigger::io::testing

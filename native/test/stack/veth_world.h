@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// A NetStack over AF_PACKET in one network namespace, plain kernel sockets in another, a veth pair between: what only a real kernel shows.
+// A NetStack over AF_PACKET (or what a test derives) in one network namespace, plain kernel sockets in another, a veth pair between: what only a real kernel shows.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -76,11 +76,18 @@ class StackOverVeth : public ::testing::Test {
     openStack();
   }
 
-  void openStack(uint32_t faces = 1) {
-    const Inside inside(*near_);
+  // On near0.
+  virtual Result<std::unique_ptr<FrameIo>> openDevice() {
     PacketOptions packetOptions;
     packetOptions.interface = "near0";
     auto device = PacketIo::open(packetOptions);
+    if (!device) return device.error();
+    return std::unique_ptr<FrameIo>(device.take());
+  }
+
+  void openStack(uint32_t faces = 1) {
+    const Inside inside(*near_);
+    auto device = openDevice();
     ASSERT_TRUE(device.ok()) << device.error().message;
     auto netlink = net::NetlinkTables::create();
     ASSERT_TRUE(netlink.ok()) << netlink.error().message;

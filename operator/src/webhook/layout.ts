@@ -37,15 +37,15 @@ export const kPodPaths = {
 /** What apps are told, as gRPC names an address. */
 export const kAddress = `unix:${kPodPaths.socket}`;
 
-/** Inside the image. */
+/** Inside the image: see the Dockerfile, and scripts/image. */
 export const kImagePaths = {
   init: '/usr/bin/outrigger-init',
   driver: '/usr/bin/outrigger-driver',
   node: '/usr/bin/node',
-  root: '/usr/lib/outrigger',
-  sidecar: '/usr/lib/outrigger/sidecar/src/main.js',
-  cli: '/usr/lib/outrigger/sidecar/src/cli.js',
-  operator: '/usr/lib/outrigger/operator/src/main.js',
+  /** The command, with Node as its interpreter: there is no shell. */
+  command: '/usr/bin/outrigger',
+  sidecar: '/usr/lib/outrigger/build/ts/sidecar/src/main.js',
+  operator: '/usr/lib/outrigger/build/ts/operator/src/main.js',
 } as const;
 
 /** Entry point of the image, and so of the sidecar's container: init is PID 1, driver and sidecar are its children. */

@@ -156,7 +156,7 @@ export function sidecarContainer(options: SidecarOptions): V1Container {
     // Restarting takes the driver along: only for a sidecar that is silent for a minute.
     livenessProbe: { ...probe('/livez'), periodSeconds: 10, timeoutSeconds: 5, failureThreshold: 6 },
     // Runs when the pod begins to end, while the apps still publish: leaves, and nothing more. The drain comes with SIGTERM, after the apps.
-    lifecycle: { preStop: { exec: { command: [kImagePaths.node, kImagePaths.cli, 'leave'] } } },
+    lifecycle: { preStop: { exec: { command: [kImagePaths.command, 'leave'] } } },
     securityContext: {
       runAsNonRoot: true,
       runAsUser: kSidecarId,

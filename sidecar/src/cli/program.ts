@@ -6,6 +6,7 @@ import { kBackPressure, kSlowPolicies } from '../../../clients/typescript/src/co
 import type { Native } from '../native/types';
 import { sidecarVersion } from '../server';
 import { bench, type BenchOptions } from './bench';
+import { check, type CheckOptions } from './check';
 import { demo, type DemoOptions } from './demo/demo';
 import { kExit, kExitHelp, statusOf } from './exit';
 import {
@@ -154,6 +155,30 @@ export function buildProgram(report: (status: number) => void): Command {
     )
     .action(async (options: StatOptions) => {
       report(await stat(options, loadNative(), terminal()));
+    });
+
+  withJson(
+    program
+      .command('check')
+      .description(
+        'is the cluster ready for an installation, does an installation work, has a pod what it needs?',
+      )
+      .option('--pre', 'before an installation: versions, permissions, what is there already')
+      .option('--pod <name>', 'one pod, NAME or NAMESPACE/NAME')
+      .option('-n, --namespace <name>', 'namespace of the operator', 'outrigger-system')
+      .option('-w, --wait <time>', 'try again for this long what is not true yet', duration, 0),
+    'the results',
+  )
+    .addHelpText(
+      'after',
+      examples(
+        'outrigger check --pre                   may the chart be installed here, by me?',
+        'outrigger check --wait 2m               after helm install: does everything work?',
+        'outrigger check --pod shop/till-1       why does this pod not publish?',
+      ),
+    )
+    .action(async (options: CheckOptions) => {
+      report(await check(options, sidecarVersion(), terminal()));
     });
 
   withJson(
