@@ -236,6 +236,10 @@ describe('metrics', () => {
       counter(0, 0, 1000),
       counter(5, 0, 3),
       counter(60, 40000, 77, { key: own }),
+      counter(61, 40001, 1, {
+        label:
+          'outrigger: backend=xdp mode="native copy" interface="eth0" not better because: dpdk: not built',
+      }),
       session(50, 400),
       session(51, 600),
       counter(52, 4, 5000, {
@@ -250,6 +254,9 @@ describe('metrics', () => {
     expect(metric(first, 'outrigger_topic_sent_bytes_total{topic="quotes"}')).toBe(1000);
     expect(metric(first, 'outrigger_topic_consumed_bytes_total{topic="quotes"}')).toBe(1000);
     expect(metric(first, 'outrigger_driver_up')).toBe(1);
+    expect(metric(first, 'outrigger_backend_info{backend="xdp",mode="native copy",interface="eth0"}')).toBe(
+      1,
+    );
     expect(first).toContain('# TYPE outrigger_topic_sent_bytes_total counter');
     expect(first).not.toMatch(/session\w*=/);
 

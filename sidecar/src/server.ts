@@ -9,6 +9,7 @@ import { DirectoryClient } from './directory/directory_client';
 import { parseEndpoint } from './directory/messages';
 import { TopicCache } from './directory/topic_cache';
 import { directoryTransport, type OpenDirectoryStream } from './directory/transport';
+import { backendOf, watchBackend, type BackendInfo } from './driver/backend';
 import { DriverLink } from './driver/driver_link';
 import { adminMethods } from './grpc/admin_service';
 import { GrpcServer, kAdminService, kMessagingService } from './grpc/grpc_server';
@@ -70,6 +71,7 @@ class RunningSidecar implements Sidecar {
   private readonly http: HttpServer;
   private httpBound: string | undefined;
   private draining: Promise<void> | undefined;
+  private backendWatch: { close(): void } | undefined;
   private leaving = false;
 
   constructor(
@@ -174,6 +176,10 @@ class RunningSidecar implements Sidecar {
     );
     this.link.on('up', (_client, again) => {
       log.info({ directory: config.driverDirectory, again }, 'driver connected');
+      this.backendWatch?.close();
+      this.backendWatch = watchBackend(config.driverDirectory, ({ from, to, reason }) =>
+        log.warn({ from, to, reason }, 'network backend changed; streams go on'),
+      );
       this.updateHealth();
     });
     this.link.on('down', (reason) => {
@@ -246,6 +252,7 @@ class RunningSidecar implements Sidecar {
   }
 
   private async closeAll(graceMs: number): Promise<void> {
+    this.backendWatch?.close();
     this.topics.close();
     this.directory?.close();
     this.health.set(kAdminService, 'NOT_SERVING');
@@ -274,19 +281,12 @@ class RunningSidecar implements Sidecar {
     this.health.set(kMessagingService, status);
   }
 
-  /** The driver says its backend in the label of its own counters, as "… backend=mmsg". */
-  private backend(): string {
+  private backend(): BackendInfo {
     try {
-      for (const counter of this.link.client?.counters() ?? []) {
-        const match = /\bbackend=([a-z]+)/.exec(counter.label);
-        if (match !== null) {
-          return match[1] as string;
-        }
-      }
+      return backendOf(this.link.client?.counters() ?? []);
     } catch {
-      return ''; // the driver went away this moment
+      return backendOf([]); // the driver went away this moment
     }
-    return '';
   }
 }
 

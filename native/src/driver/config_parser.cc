@@ -66,6 +66,14 @@ class Parser {
       parsed.version = true;
       return {};
     }
+    if (text == "--explain") {
+      parsed.explain = true;
+      return {};
+    }
+    if (text == "--json") {
+      parsed.json = true;
+      return {};
+    }
     if (text.starts_with("-D")) {
       std::string definition = text.substr(2);
       if (definition.empty() && index + 1 < arguments.size()) definition = arguments[++index];
@@ -88,6 +96,7 @@ class Parser {
       config.impair = loss->toString();
       if (config.impair == "none") config.impair.clear();
     }
+    if (parsed.json && !parsed.explain) return makeError(ErrorCode::kGeneric, "--json goes with --explain; logs are JSON in any case");
     if (auto r = checkConfig(config, parsed.notices); !r) return r.error();
     return parsed;
   }
@@ -209,7 +218,7 @@ std::string configHelp() {
   std::string out =
       "outrigger-driver: a media driver that speaks Aeron's protocol and shared memory; drop-in for aeronmd.\n"
       "\n"
-      "Usage: outrigger-driver [--name=value | -Dname=value | properties-file]...\n"
+      "Usage: outrigger-driver [--name=value | -Dname=value | properties-file]... [--explain [--json]]\n"
       "\n"
       "Without arguments it is configured by its environment alone. Each option is an environment variable, a flag\n"
       "(AERON_TERM_BUFFER_LENGTH is --term-buffer-length) and a property (-Daeron.term.buffer.length=...). Arguments win over\n"
@@ -217,6 +226,8 @@ std::string configHelp() {
       "\n"
       "  -h, --help      this text\n"
       "  -v, --version   the version\n"
+      "  --explain       what each network backend could do here, why not more, and which one would be used; starts no driver\n"
+      "  --json          that as JSON\n"
       "\n";
   const DriverConfig defaults;
   for (const ConfigOption& option : configOptions()) {

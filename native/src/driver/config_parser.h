@@ -19,6 +19,8 @@ struct ParsedConfig {
   std::vector<std::string> notices;  // a line each: variables that are unknown or without effect
   bool help = false;                 // -h, --help
   bool version = false;              // -v, --version
+  bool explain = false;              // --explain: no driver, only what its backends could do
+  bool json = false;                 // --json, with --explain
 };
 
 // The AERON_ and OUTRIGGER_ variables of this process.

@@ -15,6 +15,7 @@
 #include "base/fd.h"
 #include "base/json.h"
 #include "driver/config_parser.h"
+#include "driver/explain.h"
 #include "driver/media_driver.h"
 #include "driver/version.h"
 
@@ -112,6 +113,13 @@ int main(int argc, char** argv) {
   if (parsed->version) {
     std::printf("outrigger-driver %s\n", outrigger::driver::kVersion);
     return 0;
+  }
+  if (parsed->explain) {
+    const outrigger::driver::Explanation explanation = outrigger::driver::explain(parsed->config);
+    const std::string text =
+        parsed->json ? outrigger::driver::explanationJson(explanation) : outrigger::driver::explanationText(explanation);
+    std::fputs(text.c_str(), stdout);
+    return explanation.wouldUse.empty() ? 1 : 0;
   }
   const outrigger::UniqueFd signalFd = makeSignalFd();
   if (!signalFd.valid()) {

@@ -200,10 +200,9 @@ Result<void> MediaDriver::State::openIo(const MediaDriverParts& parts) {
 void MediaDriver::State::announceBackend() {
   const OpenedBackend& current = choice->current();
   std::string label = "outrigger: backend=" + current.name;
-  for (const char* key : {"mode", "interface", "preload"}) {
-    std::string value = factOf(current, key);
-    std::replace(value.begin(), value.end(), ' ', '-');
-    if (!value.empty()) label += std::string(" ") + key + "=" + value;
+  for (const char* key : {"mode", "interface"}) {
+    const std::string value = factOf(current, key);
+    if (!value.empty()) label += std::string(" ") + key + "=\"" + value + "\"";
   }
   if (!config.impair.empty()) label += " impair=" + config.impair;
   const std::string why = choice->reasons();

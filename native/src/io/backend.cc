@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <charconv>
 #include <cstdlib>
+#include <type_traits>
 
 #include "io/impair/impair_config.h"
 #include "io/impair/impair_io.h"
@@ -61,12 +62,15 @@ BackendReport probeSockets(const BackendOptions& options) {
   }
   const Caps& caps = (*io)->caps();
   report.name = caps.name;
-  if (!caps.reason.empty()) {
+  // `socket` sends one datagram a call by design: there is nothing that it could do better.
+  const auto lacks = [&](const char* what, bool wanted, const char* variable) {
     report.availability = Availability::kDegraded;
-    report.causes.push_back({"offload", caps.reason, "use a kernel from 5.0 on with segmentation and coalescing switched on"});
-  }
-  report.facts.emplace_back("segmentation offload (UDP_SEGMENT)", caps.segmentationOffload ? "on" : "off");
-  report.facts.emplace_back("receive coalescing (UDP_GRO)", caps.receiveCoalescing ? "on" : "off");
+    report.causes.push_back({what, wanted ? caps.reason : "switched off by configuration",
+                             wanted ? "use a kernel from 5.0 on" : std::string("unset ") + variable});
+  };
+  if (std::is_same_v<Io, MmsgIo> && !caps.segmentationOffload) lacks("UDP_SEGMENT", options.segmentation, "OUTRIGGER_UDP_SEGMENT");
+  if (std::is_same_v<Io, MmsgIo> && !caps.receiveCoalescing) lacks("UDP_GRO", options.coalescing, "OUTRIGGER_UDP_GRO");
+  report.facts = (*io)->facts();
   return report;
 }
 

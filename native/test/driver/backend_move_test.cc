@@ -129,7 +129,7 @@ TEST_P(BackendMove, StreamsOfEveryKindGoOnWhenTheirBackendIsLost) {
                            "aeron:udp?control-mode=dynamic|control=" + control + "|endpoint=127.0.0.1:" + port(), 4));
   streams.push_back(stream(world, client, "aeron:udp?control-mode=manual", manual, 5, true));
   exchange(world, streams, 500);
-  EXPECT_THAT(backendLabel(client), HasSubstr("backend=first mode=mortal interface=first"));
+  EXPECT_THAT(backendLabel(client), HasSubstr(R"(backend=first mode="mortal" interface="first")"));
 
   // Lost twice, each time in the midst of traffic: to the next one, and then to one that is never lost.
   for (const char* name : {"first", "second"}) {
@@ -148,8 +148,9 @@ TEST_P(BackendMove, StreamsOfEveryKindGoOnWhenTheirBackendIsLost) {
     EXPECT_EQ(each.check.received, each.check.next);
   }
   EXPECT_EQ(world.counter(cnc::OutriggerCounter::kBackendChanges), 2);
-  EXPECT_THAT(backendLabel(client),
-              HasSubstr("backend=last not better because: first: first has no device; second: lost: second was taken away"))
+  EXPECT_THAT(
+      backendLabel(client),
+      HasSubstr(R"(backend=last mode="kernel" not better because: first: first has no device; second: lost: second was taken away)"))
       << "why they can't be had now";
   EXPECT_THAT(errors(client),
               AllOf(Contains(HasSubstr("network backend first is lost (first was taken away): all streams go on with second")),

@@ -9,6 +9,7 @@ import { bench, type BenchOptions } from './bench';
 import { check, type CheckOptions } from './check';
 import { demo, type DemoOptions } from './demo/demo';
 import { kExit, kExitHelp, statusOf } from './exit';
+import { explain } from './explain';
 import {
   duration,
   number,
@@ -53,6 +54,7 @@ export function buildProgram(report: (status: number) => void): Command {
         'echo hello | outrigger pub greetings               publish a line',
         'outrigger sub greetings                            print what comes',
         'outrigger stat                                     counters and streams of the driver, live',
+        'outrigger explain                                  which network backend it uses, and why no better one',
       ),
     );
 
@@ -179,6 +181,27 @@ export function buildProgram(report: (status: number) => void): Command {
     )
     .action(async (options: CheckOptions) => {
       report(await check(options, sidecarVersion(), terminal()));
+    });
+
+  withJson(
+    withDirectory(program.command('explain')).description(
+      'say what each network backend could do here, why not more, and what the driver runs with',
+    ),
+    'it',
+  )
+    .addHelpText(
+      'after',
+      `
+Backends are tried as a driver would, with its settings (OUTRIGGER_BACKENDS, OUTRIGGER_INTERFACE, ...) from the environment or, where that
+has none, from the driver of the directory. Run it where the driver runs: as its user, in its container and network namespace.
+${examples(
+  'outrigger explain',
+  'OUTRIGGER_INTERFACE=eth1 OUTRIGGER_BACKENDS=xdp,mmsg outrigger explain',
+  `outrigger explain --json | jq '.backends[] | select(.name == "xdp")'`,
+)}`,
+    )
+    .action((options: DirectoryOptions) => {
+      report(explain(options, terminal()));
     });
 
   withJson(

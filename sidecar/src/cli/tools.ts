@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // `stat`, `errors` and `loss`: a driver as its directory shows it, read without being its client. No sidecar is needed.
+import { backendOf } from '../driver/backend';
 import type { CounterSnapshot, DriverInfo, NativeTools } from '../native/types';
 import { kExit } from './exit';
 import { onInterrupt } from './interrupt';
@@ -32,16 +33,6 @@ function sample(tools: NativeTools, directory: string): Sample {
   const driver = tools.readDriver(directory);
   const counters = tools.readCounters(directory);
   return { atMs: performance.now(), driver, counters, streams: streamTable(counters) };
-}
-
-function backendOf(counters: readonly CounterSnapshot[]): string {
-  for (const { label } of counters) {
-    const match = /\bbackend=([a-z]+)/.exec(label);
-    if (match !== null) {
-      return match[1] as string;
-    }
-  }
-  return '';
 }
 
 /** Change a second of a value between two samples; undefined without an earlier one, or when the driver is another one by now. */
@@ -78,7 +69,7 @@ function cell(value: bigint | undefined): Cell {
 function frameOf(now: Sample, before: Sample | undefined, options: StatOptions): string {
   const rate = rates(before, now);
   const { driver } = now;
-  const backend = backendOf(now.counters);
+  const backend = backendOf(now.counters).name;
   const head =
     `driver ${driver.pid} in ${options.dir}${backend === '' ? '' : `, backend ${backend}`}, ` +
     `up ${Math.round((Date.now() - driver.startMs) / 1000)} s, heartbeat ${driver.heartbeatAgeMs} ms ago`;
@@ -135,7 +126,7 @@ function statJson(now: Sample, before: Sample | undefined, options: StatOptions)
   const rate = rates(before, now);
   return json({
     directory: options.dir,
-    backend: backendOf(now.counters),
+    backend: backendOf(now.counters).name,
     driver: now.driver,
     streams: now.streams.map((row) => ({
       ...row,

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Answers of outrigger.v1.AdminService as plain objects. No grpc-js types.
 import type { Config } from '../config/schema';
+import type { BackendInfo } from '../driver/backend';
 import type { DriverLink } from '../driver/driver_link';
 import { driverAway, fromNative } from '../messaging/targets';
 import type { MessagingService } from '../messaging/messaging_service';
@@ -18,7 +19,7 @@ export interface AdminDependencies {
   readonly totals: TopicTotals;
   readonly isDraining: () => boolean;
   readonly isLeaving: () => boolean;
-  readonly backend: () => string;
+  readonly backend: () => BackendInfo;
   readonly leave: () => void;
   readonly drain: () => void;
 }
@@ -51,6 +52,7 @@ export function adminMethods(deps: AdminDependencies): Readonly<Record<string, A
       } catch {
         driver = undefined; // it went away this moment: the link reports it next
       }
+      const backend = deps.backend();
       return {
         version: deps.version,
         pid: process.pid,
@@ -61,7 +63,10 @@ export function adminMethods(deps: AdminDependencies): Readonly<Record<string, A
         driverPid: driver?.pid ?? 0,
         driverStartMs: driver?.startMs ?? 0,
         driverHeartbeatAgeMs: driver?.heartbeatAgeMs ?? 0,
-        backend: deps.backend(),
+        backend: backend.name,
+        backendMode: backend.mode,
+        backendInterface: backend.interface,
+        backendReason: backend.reason,
         draining: deps.isDraining(),
         leaving: deps.isLeaving(),
         topicsError: deps.topics.error ?? '',

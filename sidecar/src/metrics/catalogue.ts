@@ -58,8 +58,8 @@ export const kCatalogue = {
     'outrigger_backend_info',
     'gauge',
     'boolean',
-    'Always 1 while the driver is up; the label says which network backend it uses.',
-    ['backend'],
+    'Always 1 while the driver is up; the labels say which network backend it uses, with what and on which interface.',
+    ['backend', 'mode', 'interface'],
   ),
   topicsLoaded: entry('outrigger_topics_loads_total', 'counter', 'events', 'Times a topics file was taken.'),
   topicsFailed: entry(
@@ -230,6 +230,7 @@ export const kOwnCounters: ReadonlyMap<number, MetricEntry> = new Map(
       ['commands_rejected', 'events', 'Malformed or unknown client commands.'],
       ['doorbells_rung', 'events', 'Sleeping clients woken.'],
       ['impaired_drops', 'datagrams', 'Datagrams dropped on purpose by the impair layer.'],
+      ['backend_changes', 'events', 'Moves of all streams to another network backend.'],
     ] as const
   ).map(([name, unit, help], id) => [id, entry(`outrigger_driver_${name}_total`, 'counter', unit, help)]),
 );

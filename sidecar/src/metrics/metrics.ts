@@ -2,6 +2,7 @@
 // Fills the catalogue at scrape time from counters and totals. Nothing here runs for a message.
 import { Counter, Gauge, Registry } from 'prom-client';
 import type { DirectoryClient } from '../directory/directory_client';
+import { backendOf } from '../driver/backend';
 import type { DriverLink } from '../driver/driver_link';
 import type { MessagingService } from '../messaging/messaging_service';
 import type { CounterSnapshot } from '../native/types';
@@ -20,7 +21,6 @@ export interface MetricsDependencies {
   readonly messaging: MessagingService;
   readonly totals: TopicTotals;
   readonly isDraining: () => boolean;
-  readonly backend: () => string;
 }
 
 type Labels = Readonly<Record<string, string>>;
@@ -148,7 +148,8 @@ export class Metrics {
         this.driverEpoch = `${driver.pid} ${driver.startMs}`;
         this.set(kCatalogue.driverHeartbeatAge, driver.heartbeatAgeMs / 1000);
         counters = client.counters();
-        this.set(kCatalogue.backendInfo, 1, { backend: this.deps.backend() || 'unknown' });
+        const { name, mode, interface: device } = backendOf(counters);
+        this.set(kCatalogue.backendInfo, 1, { backend: name || 'unknown', mode, interface: device });
       }
     } catch {
       counters = []; // it went away this moment: driver_up says so at the next scrape

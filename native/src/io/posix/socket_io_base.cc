@@ -4,6 +4,8 @@
 
 #include <algorithm>
 
+#include "io/preload.h"
+
 namespace outrigger::io {
 
 SocketIoBase::SocketIoBase(Caps caps, UdpSocketOptions socketOptions, uint32_t receiveSlots)
@@ -11,6 +13,12 @@ SocketIoBase::SocketIoBase(Caps caps, UdpSocketOptions socketOptions, uint32_t r
       epoll_(::epoll_create1(EPOLL_CLOEXEC)),
       epollErrno_(epoll_.valid() ? 0 : errno),
       slots_(receiveSlots) {}
+
+std::vector<std::pair<std::string, std::string>> SocketIoBase::facts() const {
+  return {{"mode", socketProvider()},
+          {"segmentation offload (UDP_SEGMENT)", caps().segmentationOffload ? "on" : "off"},
+          {"receive coalescing (UDP_GRO)", caps().receiveCoalescing ? "on" : "off"}};
+}
 
 Result<void> SocketIoBase::check() const {
   if (!epoll_.valid()) return makeError(ErrorCode::kGeneric, "backend " + caps().name + ": cannot create an epoll descriptor", epollErrno_);

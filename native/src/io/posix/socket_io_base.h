@@ -14,6 +14,7 @@ namespace outrigger::io {
 
 class SocketIoBase : public UdpIoBase {
  public:
+  std::vector<std::pair<std::string, std::string>> facts() const override;
   void attach(Endpoint& endpoint) override;
   void detach(Endpoint& endpoint) override;
   uint32_t poll(RxBurst& burst, int64_t nowNs) final;

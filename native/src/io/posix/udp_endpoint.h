@@ -24,7 +24,8 @@ class UdpEndpoint final : public Endpoint {
  public:
   static constexpr size_t kNotAttached = SIZE_MAX;
 
-  // Opens, configures and binds, or takes the predecessor's socket over. Fails with kChannelEndpointError naming the address and the option or call that failed.
+  // Opens, configures and binds, or takes the predecessor's socket over. Fails with kChannelEndpointError naming the address and the
+  // option or call that failed.
   static Result<std::unique_ptr<UdpEndpoint>> open(const EndpointConfig& config, const UdpSocketOptions& options);
 
   const SockAddr& localAddress() const override { return localAddress_; }
