@@ -26,6 +26,7 @@ function environment(profile: object, graceSeconds: number): Record<string, stri
     hostNetwork: false,
     udpPort: spec.udpPorts.first,
     hasTopics: true,
+    directoryAddress: 'outrigger-directory.outrigger-system.svc:9443',
     graceSeconds,
   });
   return environmentOf(container, '127.0.0.1');

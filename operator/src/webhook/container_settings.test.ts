@@ -19,6 +19,7 @@ describe('the sidecar takes every variable of its container', () => {
         hostNetwork: false,
         udpPort: spec.udpPorts.first,
         hasTopics: true,
+        directoryAddress: 'outrigger-directory.outrigger-system.svc:9443',
         graceSeconds: 30,
       });
       const config = loadConfig({ env: environmentOf(container, ipv6 ? 'fd00::7' : '10.0.0.7') });

@@ -142,7 +142,7 @@ describe('every injected pod', () => {
       expect(sidecar?.securityContext?.privileged).toBeUndefined();
       for (const volume of pod.spec?.volumes ?? []) {
         if (volume.name.startsWith('outrigger-')) {
-          expect(volume.emptyDir ?? volume.configMap).toBeDefined();
+          expect(volume.emptyDir ?? volume.configMap ?? volume.projected).toBeDefined();
         }
       }
       if (pod.spec?.hostNetwork !== true) {

@@ -32,6 +32,17 @@ export interface InjectionSettings {
   readonly imagePullPolicy?: string;
   /** Pods of this cluster have IPv6 addresses. */
   readonly ipv6: boolean;
+  /** Where sidecars find each other; absent: topics come from files alone. */
+  readonly directory?: DirectorySettings;
+}
+
+export interface DirectorySettings {
+  /** host:port. */
+  readonly address: string;
+  /** Audience of the tokens that the directory takes. */
+  readonly audience: string;
+  /** ConfigMap in each namespace whose key ca.crt has the CAs of the directory's certificate. */
+  readonly caConfigMap: string;
 }
 
 export interface InjectionInput {
@@ -254,7 +265,23 @@ function addVolume(spec: V1PodSpec, volume: V1Volume): void {
   }
 }
 
-function addVolumes(spec: V1PodSpec, plan: Plan): void {
+/** The kubelet renews it when four fifths are over; the directory believes a token that it has seen until it expires. */
+const kTokenSeconds = 3600;
+
+function directoryVolume({ audience, caConfigMap }: DirectorySettings): V1Volume {
+  return {
+    name: kVolumes.directory,
+    projected: {
+      sources: [
+        // Bound to the pod and for the directory alone: worth nothing at the API server.
+        { serviceAccountToken: { path: 'token', audience, expirationSeconds: kTokenSeconds } },
+        { configMap: { name: caConfigMap, items: [{ key: 'ca.crt', path: 'ca.crt' }] } },
+      ],
+    },
+  };
+}
+
+function addVolumes(spec: V1PodSpec, plan: Plan, directory: DirectorySettings | undefined): void {
   addVolume(spec, {
     name: kVolumes.socket,
     emptyDir: { medium: 'Memory', sizeLimit: formatBytes(kSocketVolumeBytes) },
@@ -268,6 +295,9 @@ function addVolumes(spec: V1PodSpec, plan: Plan): void {
   }
   if (plan.tuning.topicsConfigMap !== undefined) {
     addVolume(spec, { name: kVolumes.topics, configMap: { name: plan.tuning.topicsConfigMap } });
+  }
+  if (directory !== undefined) {
+    addVolume(spec, directoryVolume(directory));
   }
 }
 
@@ -307,12 +337,13 @@ function connectContainers(spec: V1PodSpec, plan: Plan): void {
 
 /** Volumes whose files Kubernetes gives to the fsGroup: a database refuses its folder then, ssh its key. */
 function hasFilesOfItsOwn(spec: V1PodSpec): boolean {
+  const ours: readonly string[] = Object.values(kVolumes);
   return (spec.volumes ?? []).some(
     ({ name, emptyDir, hostPath }) =>
       emptyDir === undefined &&
       hostPath === undefined &&
       !name.startsWith('kube-api-access-') &&
-      name !== kVolumes.topics,
+      !ours.includes(name),
   );
 }
 
@@ -361,6 +392,7 @@ function addSidecar(pod: V1Pod, spec: V1PodSpec, plan: Plan, settings: Injection
     hostNetwork: spec.hostNetwork === true,
     udpPort: plan.udpPort,
     hasTopics: plan.tuning.topicsConfigMap !== undefined,
+    ...(settings.directory === undefined ? {} : { directoryAddress: settings.directory.address }),
     graceSeconds: spec.terminationGracePeriodSeconds ?? kDefaultGraceSeconds,
   });
   const init = spec.initContainers ?? [];
@@ -406,7 +438,7 @@ export function inject(input: InjectionInput): Injection {
       return { problems: refused };
     }
   }
-  addVolumes(spec, plan);
+  addVolumes(spec, plan, present === undefined ? input.settings.directory : undefined);
   connectContainers(spec, plan);
   addGroup(spec);
   return { pod, profile: plan.profile, warnings: [...plan.warnings, ...drainWarning(spec, plan.spec)] };

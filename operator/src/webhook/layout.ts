@@ -20,6 +20,7 @@ export const kVolumes = {
   memory: 'outrigger-memory',
   hugepages: 'outrigger-hugepages',
   topics: 'outrigger-topics',
+  directory: 'outrigger-directory',
 } as const;
 
 /** Inside the pod. */
@@ -32,6 +33,12 @@ export const kPodPaths = {
   hugepages: '/dev/hugepages',
   topicsDirectory: '/etc/outrigger/topics',
   topicsFile: '/etc/outrigger/topics/topics.yaml',
+  /** Token for the directory and the CA of its certificate. */
+  directorySecrets: '/var/run/secrets/outrigger.dev',
+  directoryToken: '/var/run/secrets/outrigger.dev/token',
+  directoryCa: '/var/run/secrets/outrigger.dev/ca.crt',
+  /** On the memory volume, beside the driver's directory: it outlives a crash of the container. */
+  directoryCache: '/run/outrigger-memory/directory.json',
 } as const;
 
 /** What apps are told, as gRPC names an address. */

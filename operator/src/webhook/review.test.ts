@@ -114,6 +114,16 @@ describe('a review', () => {
     expect(env[0]?.name).toBe('POD_IP'); // it must stand before what refers to it
   });
 
+  test('without a directory mounts neither a token nor a CA', () => {
+    const object = pod(kOptedIn);
+    const { directory, ...settings } = kSettings;
+    expect(directory).toBeDefined();
+    const result = applied(object, reviewOf(object, [], 'u', settings).patch);
+    expect(result.spec?.volumes?.filter(({ projected }) => projected !== undefined)).toEqual([]);
+    const names = result.spec?.initContainers?.[0]?.env?.map(({ name }) => name) ?? [];
+    expect(names.filter((name) => name.includes('DIRECTORY'))).toEqual([]);
+  });
+
   test("of pods on the node's network spreads them over the ports of the profile", () => {
     const object: V1Pod = { ...pod(kOptedIn), spec: { hostNetwork: true, containers: [{ name: 'app' }] } };
     const spec = sidecarProfileSpecSchema.parse({ default: true, udpPorts: { first: 50_000, last: 50_003 } });

@@ -25,6 +25,8 @@ export interface SidecarOptions {
   readonly hostNetwork: boolean;
   readonly udpPort: number;
   readonly hasTopics: boolean;
+  /** host:port of the directory, where there is one. */
+  readonly directoryAddress?: string;
   /** terminationGracePeriodSeconds of the pod. */
   readonly graceSeconds: number;
 }
@@ -98,6 +100,14 @@ function environment(options: SidecarOptions): V1EnvVar[] {
     OUTRIGGER_DRAIN_TIMEOUT: `${drain.sidecar}ms`,
     OUTRIGGER_LOG_LEVEL: spec.logging.level,
     ...(options.hasTopics ? { OUTRIGGER_TOPICS_FILE: kPodPaths.topicsFile } : {}),
+    ...(options.directoryAddress === undefined
+      ? {}
+      : {
+          OUTRIGGER_DIRECTORY_ADDRESS: options.directoryAddress,
+          OUTRIGGER_DIRECTORY_CA: kPodPaths.directoryCa,
+          OUTRIGGER_DIRECTORY_TOKEN: kPodPaths.directoryToken,
+          OUTRIGGER_DIRECTORY_CACHE: kPodPaths.directoryCache,
+        }),
   };
   const init: Record<string, string> = {
     OUTRIGGER_INIT_DRAIN_TIMEOUT: `${drain.init}ms`,
@@ -120,6 +130,9 @@ function mounts(options: SidecarOptions): V1VolumeMount[] {
     ...(options.hasTopics
       ? [{ name: kVolumes.topics, mountPath: kPodPaths.topicsDirectory, readOnly: true }]
       : []),
+    ...(options.directoryAddress === undefined
+      ? []
+      : [{ name: kVolumes.directory, mountPath: kPodPaths.directorySecrets, readOnly: true }]),
   ];
 }
 

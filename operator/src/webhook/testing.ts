@@ -6,7 +6,15 @@ import type { InjectionSettings } from './inject';
 import type { PatchOperation } from './json_patch';
 import { review } from './review';
 
-export const kSettings: InjectionSettings = { image: 'example/outrigger:1', ipv6: false };
+export const kSettings: InjectionSettings = {
+  image: 'example/outrigger:1',
+  ipv6: false,
+  directory: {
+    address: 'outrigger-directory.outrigger-system.svc:9443',
+    audience: 'outrigger-directory',
+    caConfigMap: 'outrigger-ca',
+  },
+};
 
 export interface Answer {
   readonly allowed: boolean;
