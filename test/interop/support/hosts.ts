@@ -13,6 +13,8 @@ export interface Host {
   address(family: Family): string;
   /** Starts a program on this host. The child has the program's own process id. */
   spawn(command: string, args: readonly string[], options: SpawnOptions): ChildProcess;
+  /** Takes its interface down, or up again. IPv6 addresses go with it. */
+  setLink(state: 'up' | 'down'): Promise<void>;
 }
 
 export type Family = 'IPv4' | 'IPv6';
@@ -41,6 +43,9 @@ function host(namespace: string, ipv4: string, ipv6: string, children: Set<Child
       child.once('close', () => children.delete(child));
       return child;
     },
+    setLink: async (state) => {
+      await run('ip', ['-n', namespace, 'link', 'set', 'eth0', state]);
+    },
   };
 }
 
@@ -50,6 +55,7 @@ export const localHost: Host = {
   ipv6: '::1',
   address: (family) => (family === 'IPv4' ? '127.0.0.1' : '[::1]'),
   spawn: (command, args, options) => spawn(command, args, options),
+  setLink: () => Promise.reject(new Error('loopback stays up')),
 };
 
 /** Needs root. Both hosts are gone, with all that is in them, after close(): also what a test that failed left running. */
