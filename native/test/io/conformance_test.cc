@@ -4,6 +4,7 @@
 #include <set>
 
 #include "conformance_world.h"
+#include "veth_world.h"
 
 namespace outrigger::io::testing {
 namespace {
@@ -32,6 +33,13 @@ std::vector<Variant> variants() {
       {"uring", [] { return real("uring", true, true, ""); }},
       {"uringWithoutSegmentation", [] { return real("uring", false, true, ""); }},
       {"uringWithoutCoalescing", [] { return real("uring", true, false, ""); }},
+      {"packet", [] { return std::make_unique<VethWorld>("packet", BackendOptions{}); }},
+      {"packetForBulk",
+       [] {
+         BackendOptions options;
+         options.lowLatency = false;
+         return std::make_unique<VethWorld>("packet", options);
+       }},
       {"sim", [] { return std::make_unique<SimWorld>(); }},
       {"impairWithoutEffect", [] { return real("mmsg", true, true, "loss=0"); }},
       // So improbable that it never strikes, yet every datagram runs through the taking apart of trains.
@@ -43,11 +51,15 @@ class DatagramIoConformance : public ::testing::TestWithParam<Variant> {
  protected:
   void SetUp() override {
     world_ = GetParam().make();
-    sender_ = world_->makeIo();
-    receiver_ = world_->makeIo();
+    if (const std::string refusal = world_->refusal(); !refusal.empty()) GTEST_SKIP() << refusal;
+    sender_ = world_->makeIo(Side::kSender);
+    receiver_ = world_->makeIo(Side::kReceiver);
     ASSERT_NE(sender_, nullptr);
     ASSERT_NE(receiver_, nullptr);
   }
+
+  SockAddr here(bool v6 = false, uint16_t port = 0) { return address(world_->host(Side::kSender, v6), port); }
+  SockAddr there(bool v6 = false, uint16_t port = 0) { return address(world_->host(Side::kReceiver, v6), port); }
 
   std::unique_ptr<World> world_;
   std::unique_ptr<DatagramIo> sender_;
@@ -57,9 +69,9 @@ class DatagramIoConformance : public ::testing::TestWithParam<Variant> {
 constexpr int32_t kLargeBufferBytes = 4 * 1024 * 1024;
 
 TEST_P(DatagramIoConformance, deliversADatagramWithItsAddressesOverBothFamilies) {
-  for (const char* host : {"127.0.0.1", "::1"}) {
-    auto to = openAt(*receiver_, address(host));
-    auto from = openAt(*sender_, address(host));
+  for (const bool v6 : {false, true}) {
+    auto to = openAt(*receiver_, there(v6));
+    auto from = openAt(*sender_, here(v6));
     auto next = hop(*sender_, *from, to->localAddress());
     const Bytes bytes = pattern(100, 1);
     std::vector<TxItem> items{item(*next, bytes)};
@@ -78,8 +90,8 @@ TEST_P(DatagramIoConformance, deliversADatagramWithItsAddressesOverBothFamilies)
 }
 
 TEST_P(DatagramIoConformance, keepsABurstOfDifferentLengthsInOrder) {
-  auto to = openAt(*receiver_, address("127.0.0.1"), kLargeBufferBytes);
-  auto from = openAt(*sender_, address("127.0.0.1"));
+  auto to = openAt(*receiver_, there(), kLargeBufferBytes);
+  auto from = openAt(*sender_, here());
   auto next = hop(*sender_, *from, to->localAddress());
   std::vector<Bytes> sent;
   for (uint32_t i = 0; i < 150; ++i) sent.push_back(pattern(1 + (i * 37) % 1400, i));
@@ -94,9 +106,9 @@ TEST_P(DatagramIoConformance, keepsABurstOfDifferentLengthsInOrder) {
 }
 
 TEST_P(DatagramIoConformance, deliversTrainsOfEqualDatagramsWithAShorterLast) {
-  for (const char* host : {"127.0.0.1", "::1"}) {
-    auto to = openAt(*receiver_, address(host), kLargeBufferBytes);
-    auto from = openAt(*sender_, address(host));
+  for (const bool v6 : {false, true}) {
+    auto to = openAt(*receiver_, there(v6), kLargeBufferBytes);
+    auto from = openAt(*sender_, here(v6));
     auto next = hop(*sender_, *from, to->localAddress());
     const Bytes bytes = pattern(40 * 1408 + 123, 3);
     std::vector<Arrival> arrivals;
@@ -116,8 +128,8 @@ TEST_P(DatagramIoConformance, deliversTrainsOfEqualDatagramsWithAShorterLast) {
 }
 
 TEST_P(DatagramIoConformance, takesItemsBeyondTheLongestTrain) {
-  auto to = openAt(*receiver_, address("127.0.0.1"), kLargeBufferBytes);
-  auto from = openAt(*sender_, address("127.0.0.1"));
+  auto to = openAt(*receiver_, there(), kLargeBufferBytes);
+  auto from = openAt(*sender_, here());
   auto next = hop(*sender_, *from, to->localAddress());
   // More bytes than one UDP packet can carry, and more segments than one train may have.
   for (const auto& [count, segment] : {std::pair<uint32_t, uint32_t>{100, 1408}, {200, 64}}) {
@@ -134,13 +146,13 @@ TEST_P(DatagramIoConformance, takesItemsBeyondTheLongestTrain) {
 }
 
 TEST_P(DatagramIoConformance, reachesSeveralDestinationsInOneTransmit) {
-  auto from = openAt(*sender_, address("127.0.0.1"));
+  auto from = openAt(*sender_, here());
   std::vector<std::unique_ptr<Endpoint>> targets;
   std::vector<std::unique_ptr<NextHop>> hops;
   std::vector<Bytes> payloads;
   std::vector<TxItem> items;
   for (uint32_t i = 0; i < 6; ++i) {
-    targets.push_back(openAt(*receiver_, address("127.0.0.1"), kLargeBufferBytes));
+    targets.push_back(openAt(*receiver_, there(), kLargeBufferBytes));
     hops.push_back(hop(*sender_, *from, targets.back()->localAddress()));
     payloads.push_back(pattern(i % 2 == 0 ? 10 * (200 + i) : 300 + i, i));
   }
@@ -159,8 +171,8 @@ TEST_P(DatagramIoConformance, reachesSeveralDestinationsInOneTransmit) {
 }
 
 TEST_P(DatagramIoConformance, takesTheLongestDatagramAndRefusesALongerOneAlone) {
-  auto to = openAt(*receiver_, address("127.0.0.1"), kLargeBufferBytes);
-  auto from = openAt(*sender_, address("127.0.0.1"), 0, kLargeBufferBytes);
+  auto to = openAt(*receiver_, there(), kLargeBufferBytes);
+  auto from = openAt(*sender_, here(), 0, kLargeBufferBytes);
   auto next = hop(*sender_, *from, to->localAddress());
   const Bytes longest = pattern(65507, 1);
   const Bytes tooLong = pattern(65508, 2);
@@ -173,16 +185,17 @@ TEST_P(DatagramIoConformance, takesTheLongestDatagramAndRefusesALongerOneAlone) 
   EXPECT_EQ(from->stats.sendErrors.load(), 1);
   const auto arrivals = collect(*world_, *receiver_, 2);
   ASSERT_EQ(arrivals.size(), 2U);
-  EXPECT_EQ(arrivals[0].bytes, longest);
-  EXPECT_EQ(arrivals[1].bytes, small);
+  // One may come as fragments, through the kernel, and the other through a device: in any order.
+  EXPECT_EQ((std::set<Bytes>{arrivals[0].bytes, arrivals[1].bytes}), (std::set<Bytes>{longest, small}));
 }
 
 TEST_P(DatagramIoConformance, namesTheAddressThatIsInUse) {
-  auto first = openAt(*receiver_, address("127.0.0.1"));
+  auto first = openAt(*receiver_, there());
   EXPECT_NE(first->localAddress().port(), 0) << "an ephemeral port is a real one";
   EndpointConfig config;
   config.bindAddress = first->localAddress();
-  auto second = sender_->openEndpoint(config);
+  const auto other = world_->makeIo(Side::kReceiver);
+  auto second = other->openEndpoint(config);
   ASSERT_FALSE(second.ok());
   EXPECT_EQ(second.error().code, ErrorCode::kChannelEndpointError);
   EXPECT_EQ(second.error().sysErrno, EADDRINUSE);
@@ -199,19 +212,19 @@ TEST_P(DatagramIoConformance, namesTheAddressThatNoInterfaceHas) {
 }
 
 TEST_P(DatagramIoConformance, refusesDestinationsThatTheEndpointCannotReach) {
-  auto from = openAt(*sender_, address("127.0.0.1"));
+  auto from = openAt(*sender_, here());
   auto otherFamily = sender_->resolve(*from, address("::1", 4000));
   ASSERT_FALSE(otherFamily.ok());
   EXPECT_NE(otherFamily.error().message.find("[::1]:4000"), std::string::npos) << otherFamily.error().message;
-  auto portZero = sender_->resolve(*from, address("127.0.0.1", 0));
+  auto portZero = sender_->resolve(*from, there());
   ASSERT_FALSE(portZero.ok());
   EXPECT_NE(portZero.error().message.find("port 0"), std::string::npos) << portZero.error().message;
 }
 
 TEST_P(DatagramIoConformance, closesAnEndpointWithDatagramsInFlightAndFreesItsPort) {
-  auto keep = openAt(*receiver_, address("127.0.0.1"));
-  auto doomed = openAt(*receiver_, address("127.0.0.1"));
-  auto from = openAt(*sender_, address("127.0.0.1"));
+  auto keep = openAt(*receiver_, there());
+  auto doomed = openAt(*receiver_, there());
+  auto from = openAt(*sender_, here());
   auto toKeep = hop(*sender_, *from, keep->localAddress());
   auto toDoomed = hop(*sender_, *from, doomed->localAddress());
   const Bytes lost = pattern(5 * 100, 1);
@@ -237,12 +250,12 @@ TEST_P(DatagramIoConformance, closesAnEndpointWithDatagramsInFlightAndFreesItsPo
 
 TEST_P(DatagramIoConformance, servesManyEndpointsOnOneInstance) {
   constexpr uint32_t kCount = 100;
-  auto from = openAt(*sender_, address("127.0.0.1"));
+  auto from = openAt(*sender_, here());
   std::vector<std::unique_ptr<Endpoint>> targets;
   std::vector<std::unique_ptr<NextHop>> hops;
   std::vector<Bytes> payloads;
   for (uint32_t i = 0; i < kCount; ++i) {
-    targets.push_back(openAt(*receiver_, address("127.0.0.1")));
+    targets.push_back(openAt(*receiver_, there()));
     hops.push_back(hop(*sender_, *from, targets.back()->localAddress()));
     payloads.push_back(pattern(50 + i, i));
   }
@@ -264,11 +277,11 @@ TEST_P(DatagramIoConformance, servesManyEndpointsOnOneInstance) {
 
 TEST_P(DatagramIoConformance, letsNoFloodedEndpointStarveAnother) {
   for (const size_t extra : {size_t{0}, size_t{5}}) {  // few endpoints, and so many that readiness is asked for
-    auto flooded = openAt(*receiver_, address("127.0.0.1"), kLargeBufferBytes);
-    auto quiet = openAt(*receiver_, address("127.0.0.1"));
+    auto flooded = openAt(*receiver_, there(), kLargeBufferBytes);
+    auto quiet = openAt(*receiver_, there());
     std::vector<std::unique_ptr<Endpoint>> idle;
-    for (size_t i = 0; i < extra; ++i) idle.push_back(openAt(*receiver_, address("127.0.0.1")));
-    auto from = openAt(*sender_, address("127.0.0.1"));
+    for (size_t i = 0; i < extra; ++i) idle.push_back(openAt(*receiver_, there()));
+    auto from = openAt(*sender_, here());
     auto toFlooded = hop(*sender_, *from, flooded->localAddress());
     auto toQuiet = hop(*sender_, *from, quiet->localAddress());
     const Bytes one = pattern(200, 1);
@@ -277,8 +290,10 @@ TEST_P(DatagramIoConformance, letsNoFloodedEndpointStarveAnother) {
     ASSERT_EQ(sender_->transmit(*from, items), items.size());
     bool reached = false;
     size_t total = 0;
-    // Two endpoints have something: the second poll at the latest looks at the quiet one first.
-    for (int polls = 0; polls < 2 && !reached;) {
+    // Two endpoints have something: the second poll at the latest looks at the quiet one first. One ring for all is read in the order of
+    // arrival: what came first comes first.
+    const size_t allowed = world_->hasSocketBuffers() ? 2 : items.size();
+    for (size_t polls = 0; polls < allowed && !reached;) {
       const auto arrivals = pollOnce(*receiver_, world_->nowNs());
       if (arrivals.empty()) {
         ASSERT_TRUE(world_->await(*receiver_));
@@ -298,11 +313,11 @@ TEST_P(DatagramIoConformance, letsNoFloodedEndpointStarveAnother) {
 }
 
 TEST_P(DatagramIoConformance, tellsSourcesApart) {
-  auto to = openAt(*receiver_, address("127.0.0.1"), kLargeBufferBytes);
+  auto to = openAt(*receiver_, there(), kLargeBufferBytes);
   std::vector<std::unique_ptr<Endpoint>> sources;
   std::vector<Bytes> payloads;
   for (uint32_t i = 0; i < 8; ++i) {
-    sources.push_back(openAt(*sender_, address("127.0.0.1")));
+    sources.push_back(openAt(*sender_, here()));
     payloads.push_back(pattern(4 * 300, i));
   }
   for (uint32_t round = 0; round < 3; ++round) {
@@ -326,9 +341,9 @@ TEST_P(DatagramIoConformance, tellsSourcesApart) {
 }
 
 TEST_P(DatagramIoConformance, losesNothingOfOneDestinationToAnothersAbsence) {
-  auto alive = openAt(*receiver_, address("127.0.0.1"), kLargeBufferBytes);
-  auto gone = openAt(*receiver_, address("127.0.0.1"));
-  auto from = openAt(*sender_, address("127.0.0.1"));
+  auto alive = openAt(*receiver_, there(), kLargeBufferBytes);
+  auto gone = openAt(*receiver_, there());
+  auto from = openAt(*sender_, here());
   auto toAlive = hop(*sender_, *from, alive->localAddress());
   auto toGone = hop(*sender_, *from, gone->localAddress());
   receiver_->detach(*gone);
@@ -345,8 +360,8 @@ TEST_P(DatagramIoConformance, losesNothingOfOneDestinationToAnothersAbsence) {
 }
 
 TEST_P(DatagramIoConformance, wakesASleeperWhenSomethingArrives) {
-  auto to = openAt(*receiver_, address("127.0.0.1"));
-  auto from = openAt(*sender_, address("127.0.0.1"));
+  auto to = openAt(*receiver_, there());
+  auto from = openAt(*sender_, here());
   auto next = hop(*sender_, *from, to->localAddress());
   EXPECT_TRUE(receiver_->arm()) << "nothing is there yet: sleeping is right";
   const Bytes bytes = pattern(64, 1);
@@ -360,8 +375,8 @@ TEST_P(DatagramIoConformance, wakesASleeperWhenSomethingArrives) {
 }
 
 TEST_P(DatagramIoConformance, sendsControlFramesInPlace) {
-  auto to = openAt(*receiver_, address("127.0.0.1"));
-  auto from = openAt(*sender_, address("127.0.0.1"));
+  auto to = openAt(*receiver_, there());
+  auto from = openAt(*sender_, here());
   const SockAddr& destination = to->localAddress();
   TxSlot aborted;
   ASSERT_EQ(sender_->reserve(*from, destination, 40, aborted), TxStatus::kPending);
@@ -380,7 +395,7 @@ TEST_P(DatagramIoConformance, sendsControlFramesInPlace) {
 }
 
 TEST_P(DatagramIoConformance, runsOutOfControlSlotsWithoutHarm) {
-  auto from = openAt(*sender_, address("127.0.0.1"));
+  auto from = openAt(*sender_, here());
   const SockAddr destination = from->localAddress();
   TxSlot tooLong;
   EXPECT_EQ(sender_->reserve(*from, destination, 100'000, tooLong), TxStatus::kTooLong);
@@ -399,10 +414,10 @@ TEST_P(DatagramIoConformance, runsOutOfControlSlotsWithoutHarm) {
 }
 
 TEST_P(DatagramIoConformance, tellsTheDestinationAddressBehindAWildcardBind) {
-  for (const auto& [wildcard, loopback] : {std::pair{"0.0.0.0", "127.0.0.1"}, {"::", "::1"}}) {
-    auto to = openAt(*receiver_, address(wildcard));
-    auto from = openAt(*sender_, address(loopback));
-    const SockAddr target = address(loopback, to->localAddress().port());
+  for (const bool v6 : {false, true}) {
+    auto to = openAt(*receiver_, address(v6 ? "::" : "0.0.0.0"));
+    auto from = openAt(*sender_, here(v6));
+    const SockAddr target = there(v6, to->localAddress().port());
     auto next = hop(*sender_, *from, target);
     const Bytes bytes = pattern(64, 1);
     std::vector<TxItem> items{item(*next, bytes)};
@@ -416,8 +431,9 @@ TEST_P(DatagramIoConformance, tellsTheDestinationAddressBehindAWildcardBind) {
 }
 
 TEST_P(DatagramIoConformance, countsWhatAFullReceiveBufferDrops) {
-  auto to = openAt(*receiver_, address("127.0.0.1"), 4096);
-  auto from = openAt(*sender_, address("127.0.0.1"));
+  if (!world_->hasSocketBuffers()) GTEST_SKIP() << "the device's ring is the buffer: the suite over FrameIo fills it";
+  auto to = openAt(*receiver_, there(), 4096);
+  auto from = openAt(*sender_, here());
   auto next = hop(*sender_, *from, to->localAddress());
   const Bytes bytes = pattern(1000, 1);
   constexpr int kSent = 100;
@@ -442,8 +458,8 @@ TEST_P(DatagramIoConformance, countsWhatAFullReceiveBufferDrops) {
 }
 
 TEST_P(DatagramIoConformance, dropsEmptyDatagramsAndCountsThem) {
-  auto to = openAt(*receiver_, address("127.0.0.1"));
-  auto from = openAt(*sender_, address("127.0.0.1"));
+  auto to = openAt(*receiver_, there());
+  auto from = openAt(*sender_, here());
   auto next = hop(*sender_, *from, to->localAddress());
   const Bytes bytes = pattern(64, 1);
   TxItem empty = item(*next, bytes);
@@ -457,9 +473,9 @@ TEST_P(DatagramIoConformance, dropsEmptyDatagramsAndCountsThem) {
 }
 
 TEST_P(DatagramIoConformance, attachesAndDetachesAnEndpointOnceHoweverOftenAsked) {
-  auto to = openAt(*receiver_, address("127.0.0.1"));
+  auto to = openAt(*receiver_, there());
   receiver_->attach(*to);
-  auto from = openAt(*sender_, address("127.0.0.1"));
+  auto from = openAt(*sender_, here());
   auto next = hop(*sender_, *from, to->localAddress());
   const Bytes first = pattern(64, 1);
   const Bytes second = pattern(64, 2);
@@ -472,9 +488,9 @@ TEST_P(DatagramIoConformance, attachesAndDetachesAnEndpointOnceHoweverOftenAsked
 }
 
 TEST_P(DatagramIoConformance, anEndpointTakesAddressAndPortOverFromOneOfAnotherInstance) {
-  for (const char* host : {"127.0.0.1", "::1", "0.0.0.0"}) {
-    const std::unique_ptr<DatagramIo> other = world_->makeIo();
-    auto before = openAt(*other, address(host));
+  for (const SockAddr& bind : {there(false), there(true), address("0.0.0.0")}) {
+    const std::unique_ptr<DatagramIo> other = world_->makeIo(Side::kReceiver);
+    auto before = openAt(*other, bind);
     EndpointConfig config;
     config.bindAddress = before->localAddress();
     EXPECT_EQ(receiver_->openEndpoint(config).error().sysErrno, EADDRINUSE) << "while the other one holds it";
@@ -487,10 +503,10 @@ TEST_P(DatagramIoConformance, anEndpointTakesAddressAndPortOverFromOneOfAnotherI
     receiver_->attach(*after);
     before.reset();
     config.predecessor = nullptr;
-    EXPECT_EQ(sender_->openEndpoint(config).error().sysErrno, EADDRINUSE) << "it was never free";
-    const std::string source = std::string(host) == "::1" ? "::1" : "127.0.0.1";
-    auto from = openAt(*sender_, address(source));
-    auto next = hop(*sender_, *from, address(source, after->localAddress().port()));
+    EXPECT_EQ(other->openEndpoint(config).error().sysErrno, EADDRINUSE) << "it was never free";
+    const SockAddr target = there(bind.isV6(), after->localAddress().port());
+    auto from = openAt(*sender_, here(bind.isV6()));
+    auto next = hop(*sender_, *from, target);
     const Bytes bytes = pattern(100, 1);
     std::vector<TxItem> items{item(*next, bytes)};
     ASSERT_EQ(sender_->transmit(*from, items), 1U);
@@ -498,7 +514,7 @@ TEST_P(DatagramIoConformance, anEndpointTakesAddressAndPortOverFromOneOfAnotherI
     ASSERT_EQ(arrivals.size(), 1U);
     EXPECT_EQ(arrivals[0].bytes, bytes);
     EXPECT_EQ(arrivals[0].endpoint, after.get());
-    EXPECT_EQ(arrivals[0].destination, address(source, after->localAddress().port()));
+    EXPECT_EQ(arrivals[0].destination, target);
     receiver_->detach(*after);
     sender_->detach(*from);
   }

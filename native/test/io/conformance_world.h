@@ -23,20 +23,28 @@ using Bytes = std::vector<uint8_t>;
 // Long enough for a loaded machine: reaching it is a failure, not a measurement.
 constexpr int kPatienceMs = 20'000;
 
+// Where an instance stands. In a world of one host both sides are the same.
+enum class Side { kSender, kReceiver };
+
 class World {
  public:
   virtual ~World() = default;
-  virtual std::unique_ptr<DatagramIo> makeIo() = 0;
+  // Why this world can't be had here, or empty.
+  virtual std::string refusal() const { return ""; }
+  virtual std::unique_ptr<DatagramIo> makeIo(Side side) = 0;
+  virtual std::string host(Side, bool v6) const { return v6 ? "::1" : "127.0.0.1"; }
   virtual int64_t nowNs() = 0;
   // Returns when something may have arrived; false when nothing will.
   virtual bool await(DatagramIo& io) = 0;
   virtual bool isSimulated() const { return false; }
+  // Whether each endpoint has a receive buffer of its own, of the size that it asks for.
+  virtual bool hasSocketBuffers() const { return true; }
 };
 
 class RealWorld final : public World {
  public:
   RealWorld(std::string backend, BackendOptions options) : backend_(std::move(backend)), options_(std::move(options)) {}
-  std::unique_ptr<DatagramIo> makeIo() override {
+  std::unique_ptr<DatagramIo> makeIo(Side) override {
     auto io = makeBackend(backend_, options_);
     EXPECT_TRUE(io.ok()) << io.error().message;
     return io.ok() ? io.take() : nullptr;
@@ -56,7 +64,7 @@ class RealWorld final : public World {
 class SimWorld final : public World {
  public:
   SimWorld() : network_(SimOptions{}) {}
-  std::unique_ptr<DatagramIo> makeIo() override { return network_.createIo("10.0.0.1,fd00::1").take(); }
+  std::unique_ptr<DatagramIo> makeIo(Side) override { return network_.createIo("10.0.0.1,fd00::1").take(); }
   int64_t nowNs() override { return network_.nowNs(); }
   bool await(DatagramIo& io) override {
     if (!io.arm()) return true;

@@ -107,7 +107,7 @@ class Impaired {
   std::unique_ptr<DatagramIo> wrap(const std::string& text) {
     auto config = ImpairConfig::parse(text);
     EXPECT_TRUE(config.ok()) << config.error().message;
-    return ImpairIo::wrap(world_.makeIo(), *config).take();
+    return ImpairIo::wrap(world_.makeIo(Side::kSender), *config).take();
   }
 
   SimWorld world_;

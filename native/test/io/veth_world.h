@@ -1,0 +1,104 @@
+// SPDX-License-Identifier: Apache-2.0
+// Two hosts of the conformance suite, network namespaces joined by a veth pair, for backends that have an interface of their own.
+#pragma once
+
+#include "conformance_world.h"
+#include "frame/net_world.h"
+
+namespace outrigger::io::testing {
+
+// Everything in the namespace of its host: what is opened there stays there.
+class HostIo final : public DatagramIo {
+ public:
+  HostIo(std::unique_ptr<DatagramIo> io, const Namespace& host) : io_(std::move(io)), host_(host) {}
+
+  const Caps& caps() const override { return io_->caps(); }
+  Result<std::unique_ptr<Endpoint>> openEndpoint(const EndpointConfig& config) override {
+    const Inside inside(host_);
+    return io_->openEndpoint(config);
+  }
+  Result<std::unique_ptr<NextHop>> resolve(Endpoint& endpoint, const SockAddr& destination) override {
+    const Inside inside(host_);
+    return io_->resolve(endpoint, destination);
+  }
+  Health health() override { return io_->health(); }
+  std::vector<std::pair<std::string, std::string>> facts() const override { return io_->facts(); }
+  void attach(Endpoint& endpoint) override { io_->attach(endpoint); }
+  void detach(Endpoint& endpoint) override { io_->detach(endpoint); }
+  uint32_t poll(RxBurst& burst, int64_t nowNs) override { return io_->poll(burst, nowNs); }
+  void release(RxBurst& burst) override { io_->release(burst); }
+  uint32_t transmit(Endpoint& endpoint, std::span<TxItem> items) override { return io_->transmit(endpoint, items); }
+  TxStatus reserve(Endpoint& endpoint, const SockAddr& destination, uint32_t length, TxSlot& slot) override {
+    return io_->reserve(endpoint, destination, length, slot);
+  }
+  TxStatus commit(Endpoint& endpoint, const SockAddr& destination, TxSlot& slot, uint32_t length) override {
+    return io_->commit(endpoint, destination, slot, length);
+  }
+  void abort(Endpoint& endpoint, TxSlot& slot) override { io_->abort(endpoint, slot); }
+  IoTotals totals() const override { return io_->totals(); }
+  int waitHandle() const override { return io_->waitHandle(); }
+  bool arm() override { return io_->arm(); }
+
+ private:
+  std::unique_ptr<DatagramIo> io_;
+  const Namespace& host_;
+};
+
+class VethWorld final : public World {
+ public:
+  VethWorld(std::string backend, BackendOptions options)
+      : backend_(std::move(backend)), options_(std::move(options)), refusal_(namespaceRefusal()) {
+    if (!refusal_.empty()) return;
+    sender_ = std::make_unique<Namespace>();
+    receiver_ = std::make_unique<Namespace>();
+    options_.interface = "eth0";
+    command(*sender_, "ip link add eth0 address " + mac(Side::kSender) + " type veth peer name eth0 address " + mac(Side::kReceiver) +
+                          " netns " + receiver_->path());
+    for (const Side side : {Side::kSender, Side::kReceiver}) {
+      command(at(side), "ip link set lo up");
+      command(at(side), "ip link set eth0 up");
+      command(at(side), "ip address add " + host(side, false) + "/24 dev eth0");
+      command(at(side), "ip address add " + host(side, true) + "/64 dev eth0 nodad");
+      // Each knows the other: how neighbours are found is not this suite's subject.
+      const Side other = side == Side::kSender ? Side::kReceiver : Side::kSender;
+      for (const bool v6 : {false, true}) {
+        command(at(side), "ip neighbour add " + host(other, v6) + " lladdr " + mac(other) + " nud permanent dev eth0");
+      }
+    }
+  }
+
+  std::string refusal() const override { return refusal_; }
+  std::unique_ptr<DatagramIo> makeIo(Side side) override {
+    const Inside inside(at(side));
+    auto pair = openPair(backend_, options_);
+    EXPECT_TRUE(pair.ok()) << pair.error().message;
+    if (!pair.ok()) return nullptr;
+    return std::make_unique<HostIo>(side == Side::kSender ? std::move(pair->sender) : std::move(pair->receiver), at(side));
+  }
+  std::string host(Side side, bool v6) const override {
+    return std::string(v6 ? "fd88::" : "10.88.0.") + (side == Side::kSender ? "1" : "2");
+  }
+  int64_t nowNs() override {
+    timespec now{};
+    ::clock_gettime(CLOCK_MONOTONIC, &now);
+    return static_cast<int64_t>(now.tv_sec) * 1'000'000'000 + now.tv_nsec;
+  }
+  bool hasSocketBuffers() const override { return false; }
+  bool await(DatagramIo& io) override {
+    if (!io.arm()) return true;
+    pollfd handle{io.waitHandle(), POLLIN, 0};
+    return ::poll(&handle, 1, kPatienceMs) > 0;
+  }
+
+ private:
+  static std::string mac(Side side) { return side == Side::kSender ? "02:00:00:00:88:01" : "02:00:00:00:88:02"; }
+  const Namespace& at(Side side) const { return side == Side::kSender ? *sender_ : *receiver_; }
+
+  std::string backend_;
+  BackendOptions options_;
+  std::string refusal_;
+  std::unique_ptr<Namespace> sender_;
+  std::unique_ptr<Namespace> receiver_;
+};
+
+}  // namespace outrigger::io::testing
