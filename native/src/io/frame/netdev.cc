@@ -112,6 +112,17 @@ bool ethtool(int fd, const Netdev& netdev, void* command) {
   return ::ioctl(fd, SIOCETHTOOL, &request) == 0;
 }
 
+// The flag IFF_RUNNING follows the carrier up to a second late (Linux net/core/link_watch.c), ethtool's answer at once; not every driver has
+// one. `request` has name and flags.
+bool hasCarrier(int fd, const ifreq& request) {
+  ethtool_value link{};
+  link.cmd = ETHTOOL_GLINK;
+  ifreq question = request;
+  question.ifr_data = reinterpret_cast<char*>(&link);
+  if (::ioctl(fd, SIOCETHTOOL, &question) == 0) return link.data != 0;
+  return (request.ifr_flags & IFF_RUNNING) != 0;
+}
+
 // A variable-length ethtool structure: `count` elements of `elementLength` behind the fixed part.
 template <typename T>
 class EthtoolBuffer {
@@ -200,7 +211,7 @@ LinkState LinkReader::query() const {
     state.reason = "the flags of interface " + netdev_.name + " can't be read: " + std::strerror(errno);
   } else if ((request.ifr_flags & IFF_UP) == 0) {
     state.reason = "interface " + netdev_.name + " is down: 'ip link set " + netdev_.name + " up' starts it";
-  } else if ((request.ifr_flags & IFF_RUNNING) == 0) {
+  } else if (!hasCarrier(control_.get(), request)) {
     state.reason = "interface " + netdev_.name + " has no carrier: its far end is down or unplugged";
   } else {
     state.up = true;
