@@ -9,14 +9,23 @@ import { Controller } from './kit/controller';
 import type { Permission } from './kit/permissions';
 import type { Components } from './process/component';
 import type { OperatorContext } from './process/operator';
+import { injectionParts, kInjectionNamespacePermissions, kInjectionPermissions } from './webhook/parts';
 
-export function operatorComponents({ caches, events, kit, metrics }: OperatorContext): Components {
+export function operatorComponents(context: OperatorContext): Components {
+  const { caches, events, kit, metrics } = context;
   const controllers = [
     topicController(caches, events, kSystemClock),
     profileController(caches, events, kSystemClock),
     sliceController(caches, kSystemClock, (members) => metrics.expiredMembers(members)),
   ];
-  return { always: [], leading: controllers.map((definition) => new Controller(kit, definition)) };
+  const injection = injectionParts(context);
+  return {
+    always: injection === undefined ? [] : [injection.certificates, injection.webhook],
+    leading: [
+      ...controllers.map((definition) => new Controller(kit, definition)),
+      ...(injection?.leading ?? []),
+    ],
+  };
 }
 
 /** What each role of the operator may do in the whole cluster. */
@@ -29,6 +38,7 @@ export const kClusterRoles: Readonly<Record<string, readonly Permission[]>> = {
     ...kSlicePermissions,
     { group: 'events.k8s.io', resource: 'events', verbs: ['create', 'patch'] },
   ],
+  injection: kInjectionPermissions,
 };
 
 /** And in its own namespace alone. */
@@ -43,4 +53,5 @@ export const kNamespaceRoles: Readonly<Record<string, readonly Permission[]>> = 
       names: ['outrigger-operator'],
     },
   ],
+  injection: kInjectionNamespacePermissions,
 };

@@ -54,6 +54,12 @@ describe('the settings of the operator', () => {
       {},
       /each must be longer than the next, or two replicas could lead at once/,
     ],
+    [
+      'a webhook that does not know what to inject',
+      ['--webhook-listen', '0.0.0.0:8443'],
+      {},
+      /flag --webhook-listen: the webhook needs sidecarImage; set --sidecar-image or OUTRIGGER_OPERATOR_SIDECAR_IMAGE/,
+    ],
   ])('refuse %s', (_, argv, env, message) => {
     expect(problemsOf(argv, env)).toMatch(message);
   });

@@ -105,6 +105,11 @@ export function loadOperatorConfig(
       `leaseDuration ${config.leaseDuration} ms, renewDeadline ${config.renewDeadline} ms, retryPeriod ${config.retryPeriod} ms: each must be longer than the next, or two replicas could lead at once`,
     );
   }
+  if (config !== undefined && config.webhookListen !== '' && config.sidecarImage === '') {
+    problems.push(
+      `${settings.get('webhookListen')?.where ?? 'webhookListen'}: the webhook needs sidecarImage; set ${flagName('sidecarImage')} or ${operatorEnvironmentName('sidecarImage')} to the image of this operator`,
+    );
+  }
   if (config === undefined || problems.length > 0) {
     throw new ConfigError(problems);
   }

@@ -57,6 +57,23 @@ export const kOperatorCatalogue = {
   ]),
   recordedEvents: metric('events_recorded_total', 'counter', 'Kubernetes events written.', ['type']),
   droppedEvents: metric('events_dropped_total', 'counter', 'Kubernetes events that could not be written.'),
+  reviews: metric(
+    'injection_reviews_total',
+    'counter',
+    'Requests to the webhook, by what came of them: injected, unchanged, not_opted_in, refused, not_ready, malformed, too_large, too_slow, bad_request, error.',
+    ['outcome'],
+  ),
+  reviewSeconds: metric(
+    'injection_review_duration_seconds',
+    'histogram',
+    'Seconds from the head of a request to the webhook to its answer.',
+  ),
+  certificateExpiry: metric(
+    'certificate_expiry_timestamp_seconds',
+    'gauge',
+    'When a certificate of the operator ends, seconds since 1970: of its CA (authority) and of its servers (serving).',
+    ['certificate'],
+  ),
   expiredMembers: metric(
     'members_expired_total',
     'counter',

@@ -5,9 +5,9 @@ import { kClusterRoles, kNamespaceRoles, operatorComponents } from '../component
 import { loadOperatorConfig } from '../config/load';
 import { isNotFound } from '../kit/api_error';
 import { kLeases } from '../kit/leader_election';
-import type { Permission } from '../kit/permissions';
 import { resource, ResourceClient } from '../kit/resource';
 import { kCalm } from '../testing/chaos_proxy';
+import { allows } from '../testing/roles';
 import { seeded } from '../testing/seeded';
 import { kSilent, plainAuth, TestCluster } from '../testing/test_cluster';
 import { kLostLeadership, runOperator } from './operator';
@@ -170,26 +170,3 @@ describe('the operator', () => {
     expect(refused).toEqual([]);
   });
 });
-
-/** Whether a permission covers a request as the fake server notes it: "METHOD path". */
-function allows(permission: Permission, request: string): boolean {
-  const [method = '', path = ''] = request.split(' ');
-  const match =
-    /^\/(?:api\/v1|apis\/([^/]+)\/[^/]+)(?:\/namespaces\/[^/]+)?\/([^/]+)(?:\/([^/]+))?(?:\/(status))?$/.exec(
-      path,
-    );
-  const [, group = '', plural = '', name, subresource] = match ?? [];
-  const verb = {
-    GET: name === undefined ? 'list' : 'get',
-    POST: 'create',
-    PUT: 'update',
-    PATCH: 'patch',
-    DELETE: 'delete',
-  }[method];
-  return (
-    permission.group === group &&
-    permission.resource === (subresource === undefined ? plural : `${plural}/${subresource}`) &&
-    permission.verbs.some((each) => each === verb) &&
-    (permission.names === undefined || permission.names.includes(name ?? ''))
-  );
-}

@@ -13,10 +13,24 @@ interface Target {
   readonly subresource: string | undefined;
 }
 
+const kAdmissionVersion = 'admissionregistration.k8s.io/v1';
+const kAdmission = `/apis/${kAdmissionVersion}`;
+
 /** Kubernetes' own kinds that the operator uses. */
 const kBuiltin = [
   ['/api/v1/pods', 'v1', 'Pod', true],
   ['/api/v1/namespaces', 'v1', 'Namespace', true],
+  ['/api/v1/secrets', 'v1', 'Secret', false],
+  ['/api/v1/configmaps', 'v1', 'ConfigMap', false],
+  ['/apis/discovery.k8s.io/v1/endpointslices', 'discovery.k8s.io/v1', 'EndpointSlice', false],
+  [`${kAdmission}/mutatingwebhookconfigurations`, kAdmissionVersion, 'MutatingWebhookConfiguration', false],
+  [`${kAdmission}/validatingadmissionpolicies`, kAdmissionVersion, 'ValidatingAdmissionPolicy', false],
+  [
+    `${kAdmission}/validatingadmissionpolicybindings`,
+    kAdmissionVersion,
+    'ValidatingAdmissionPolicyBinding',
+    false,
+  ],
   ['/apis/coordination.k8s.io/v1/leases', 'coordination.k8s.io/v1', 'Lease', false],
   ['/apis/events.k8s.io/v1/events', 'events.k8s.io/v1', 'Event', false],
 ] as const;

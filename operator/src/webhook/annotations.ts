@@ -251,7 +251,14 @@ export function withOverrides(
   spec: SidecarProfileSpec,
   overrides: ParsedAnnotations['overrides'],
 ): Parsed<SidecarProfileSpec> {
-  const changed = structuredClone(spec) as Record<string, unknown>;
+  // An object from before a field existed lacks its default.
+  const whole = sidecarProfileSpecSchema.safeParse(spec);
+  if (!whole.success) {
+    return {
+      problems: whole.error.issues.map(({ path, message }) => `profile: ${path.join('.')} ${message}`),
+    };
+  }
+  const changed = structuredClone(whole.data) as Record<string, unknown>;
   for (const { field, value } of overrides) {
     let at = changed;
     for (const key of field.slice(0, -1)) {
