@@ -45,6 +45,16 @@ export function duration(text: string): number {
   return milliseconds;
 }
 
+/** Milliseconds, from a microsecond on. */
+export function shortDuration(text: string): number {
+  const microseconds = /^(\d+(?:\.\d+)?)us$/.exec(text)?.[1];
+  const milliseconds = microseconds === undefined ? duration(text) : Number(microseconds) / 1000;
+  if (milliseconds < 0.001) {
+    throw new InvalidArgumentError('allowed: a duration of 1us or more, such as 100us, 5ms or 1s.');
+  }
+  return milliseconds;
+}
+
 export interface ConnectionOptions {
   readonly address: string;
   readonly channel?: string;

@@ -13,6 +13,7 @@ import { explain } from './explain';
 import {
   duration,
   number,
+  shortDuration,
   sizeIn,
   wholeNumber,
   withAddress,
@@ -23,6 +24,7 @@ import {
 import { terminal } from './output';
 import { kStampBytes } from './payload';
 import { leave, type LeaveOptions } from './leave';
+import { kReflectorPort, ping, reflect, type PingOptions, type ReflectOptions } from './probe';
 import { pub, type PubOptions } from './pub';
 import { run } from './run_command';
 import { kFormats, sub, type SubOptions } from './sub';
@@ -247,6 +249,96 @@ ${examples(
     )
     .action(async (topic: string | undefined, options: BenchOptions) => {
       report(await bench(topic, options, terminal()));
+    });
+
+  const withMode = (command: Command, what: string): Command =>
+    command.addOption(
+      new Option('--mode <mode>', what).choices(['auto', 'native', 'generic']).default('auto'),
+    );
+  const withPort = (command: Command): Command =>
+    command.option('-p, --port <port>', 'UDP port of the reflector', wholeNumber(1, 65_535), kReflectorPort);
+
+  withJson(
+    withPort(
+      withMode(
+        program
+          .command('ping')
+          .description(
+            'round-trip time to a host that runs `outrigger reflect`: the network alone, with no process at the far end',
+          )
+          .argument('<host>', 'address or name of the host')
+          .option('--xdp', 'against the XDP reflector, which is the only kind there is')
+          .option('-n, --count <n>', 'probes', wholeNumber(1, 100_000_000), 1000)
+          .addOption(
+            new Option('-i, --interval <time>', 'time between two probes')
+              .argParser(shortDuration)
+              .default(1, '1ms'),
+          )
+          .option('-s, --size <bytes>', 'bytes of a probe', sizeIn(16, 1400), 64)
+          .addOption(
+            new Option('-t, --timeout <time>', 'how long the last answers are awaited')
+              .argParser(duration)
+              .default(1000, '1s'),
+          )
+          .addOption(
+            new Option('--via <link>', 'an ordinary UDP socket, or an AF_XDP socket of this end')
+              .choices(['socket', 'xdp'])
+              .default('socket'),
+          )
+          .addOption(
+            new Option('--wait <how>', 'spin: as fast as it can be; sleep: with the cost of waking up')
+              .choices(['spin', 'sleep'])
+              .default('spin'),
+          ),
+        'how the XDP program of --via xdp is attached',
+      ),
+    ),
+    'the result',
+  )
+    .addHelpText(
+      'after',
+      `
+Probes leave at fixed times, whatever happened to those before (open loop), and a probe's time counts from when it was due. A program in the
+far host's kernel sends each back from the interface's receive queue: what is measured is this host, the network and two interfaces.
+Over veth this end needs CAP_BPF and CAP_NET_ADMIN as well; --via xdp needs them always.
+Exit status 1 when a probe found no answer.
+${examples(
+  'outrigger ping --xdp 10.0.0.2                  a thousand probes, one each millisecond',
+  'outrigger ping --xdp 10.0.0.2 -n 100000 -i 100us --json | jq .rttUs.p99',
+  'outrigger ping --xdp 10.0.0.2 --via xdp        without the UDP stack of this end',
+  'outrigger ping --xdp 10.0.0.2 --wait sleep     what an idle app sees',
+)}`,
+    )
+    .action(async (host: string, options: PingOptions) => {
+      report(await ping(host, options, terminal()));
+    });
+
+  withJson(
+    withPort(
+      withMode(
+        program
+          .command('reflect')
+          .description(
+            'send the probes of `outrigger ping` straight back from an interface, by an XDP program',
+          )
+          .option('-I, --interface <name>', 'network interface (default: that of the default route)'),
+        'native: in the driver; generic: behind it, on any interface; auto: the better one',
+      ),
+    ),
+    'events',
+  )
+    .addHelpText(
+      'after',
+      `
+It reflects nothing but probes, and only while this command runs. Everything else goes its usual way. It needs CAP_BPF and CAP_NET_ADMIN, and the
+interface's XDP slot: a program that is there already is named and left alone.
+${examples(
+  'outrigger reflect -I eth0            until Ctrl-C',
+  'outrigger reflect -I eth0 --mode generic --port 7000',
+)}`,
+    )
+    .action(async (options: ReflectOptions) => {
+      report(await reflect(options, terminal()));
     });
 
   withJson(
