@@ -17,6 +17,7 @@
 #include "cnc/counters.h"
 #include "driver/config_values.h"
 #include "io/backend.h"
+#include "io/dpdk_loader/address_list.h"
 #include "io/impair/impair_config.h"
 
 namespace outrigger::driver {
@@ -542,7 +543,7 @@ void rawOptions(Table& t) {
       },
       [](const DriverConfig& c) { return sizeText(c.raw.umemBytes); });
   t.add(
-      "OUTRIGGER_HUGEPAGES", "Put that memory on huge pages where there are free ones", "true or false",
+      "OUTRIGGER_HUGEPAGES", "Put that memory on huge pages where there are free ones; dpdk then needs them", "true or false",
       [](DriverConfig& c, std::string_view value, std::string&) {
         const auto parsed = parseSwitch(value);
         if (parsed) c.raw.hugepages = *parsed;
@@ -576,9 +577,27 @@ void rawOptions(Table& t) {
         return true;
       },
       [](const DriverConfig& c) { return joined(c.raw.dpdkArguments, " "); });
-  rawText(t, "OUTRIGGER_DPDK_DEVICE", "Device that dpdk opens; empty for the only one that EAL finds",
+  rawText(t, "OUTRIGGER_DPDK_DEVICE", "Device that dpdk opens; empty for the only one that the arguments name",
           "a PCI address as in 0000:3b:02.1, the name of a virtual device as in net_af_packet0, or empty", &io::BackendOptions::dpdkDevice,
           [](std::string_view value) { return value.find_first_of(" \t,") == std::string_view::npos; });
+  rawText(t, "OUTRIGGER_DPDK_ADDRESSES",
+          "Addresses of a DPDK device that the kernel does not own, such as a VF under vfio: it gets an exception interface with them",
+          "comma-separated addresses with prefix lengths as in 10.9.0.1/24,fd00::1/64, or empty", &io::BackendOptions::dpdkAddresses,
+          [](std::string_view value) { return io::parseAddressList(std::string(value)).ok(); });
+  rawText(t, "OUTRIGGER_DPDK_GATEWAYS", "Next hops of such a device for what is in none of its networks",
+          "an IPv4 address, an IPv6 address, both with a comma between, or empty", &io::BackendOptions::dpdkGateways,
+          [](std::string_view value) { return io::parseGateways(std::string(value)).ok(); });
+  rawText(t, "OUTRIGGER_DPDK_INTERFACE", "Name of its exception interface; one that exists and belongs to this user is taken over",
+          "an interface's name", &io::BackendOptions::dpdkInterface, isInterfaceName);
+  t.add(
+      "OUTRIGGER_DPDK_MTU", "MTU to set on such a device; 0 leaves it as it is", "0, or 68 to 9216",
+      [](DriverConfig& c, std::string_view value, std::string&) {
+        const auto mtu = parseInteger(value);
+        if (!mtu || (*mtu != 0 && (*mtu < 68 || *mtu > 9216))) return false;
+        c.raw.dpdkMtu = static_cast<uint32_t>(*mtu);
+        return true;
+      },
+      [](const DriverConfig& c) { return std::to_string(c.raw.dpdkMtu); });
 }
 
 void ioOptions(Table& t) {

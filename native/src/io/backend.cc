@@ -7,6 +7,7 @@
 #include <cstdlib>
 #include <type_traits>
 
+#include "io/dpdk_loader/dpdk_loader.h"
 #include "io/impair/impair_config.h"
 #include "io/impair/impair_io.h"
 #include "io/mmsg/mmsg_io.h"
@@ -91,6 +92,7 @@ Result<std::unique_ptr<DatagramIo>> impaired(std::unique_ptr<DatagramIo> io, con
 
 const std::vector<Backend>& backends() {
   static const std::vector<Backend> table{
+      {"dpdk", openDpdk, probeDpdk},
       {"xdp", openXdpPair, xdp::probeXdp},
       {"packet", openPacket, probePacket},
       {"uring", openUring, probeUring},

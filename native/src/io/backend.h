@@ -30,7 +30,12 @@ struct BackendOptions {
   bool hugepages = true;                   // use them where there are any
   std::string nicdSocket;                  // path of outrigger-nicd's socket; empty: open the device ourselves
   std::vector<std::string> dpdkArguments;  // further EAL arguments ("--vdev=net_af_packet0,iface=eth0")
-  std::string dpdkDevice;                  // ethdev name or PCI address; empty: the only one that EAL found
+  std::string dpdkDevice;                  // ethdev name or PCI address; empty: the only one that dpdkArguments name
+  uint32_t dpdkMtu = 0;                    // to set on the device; 0: as it is
+  // Of a device that the kernel does not own (a VF under vfio): the exception interface, its addresses and next hops.
+  std::string dpdkInterface = "outrigger0";
+  std::string dpdkAddresses;  // "10.9.0.1/24,fd00::1/64"
+  std::string dpdkGateways;   // "10.9.0.254,fd00::ff", empty: none
 };
 
 enum class Availability : uint8_t {

@@ -577,6 +577,12 @@ TEST_P(FrameIoConformance, survivesTheLinkGoingDownAndUp) {
   // Carrier comes a moment after the flag.
   for (int i = 0; i < 1'000'000 && !io().link().up; ++i) ::sched_yield();
   EXPECT_TRUE(io().link().up) << io().link().reason;
+  if (!world_->sendsAtOnceAfterLinkUp()) {
+    for (uint32_t i = 0; i < 20; ++i) {
+      sendFrame(io(), outbound(), pattern(100, i));
+      io().flush();
+    }
+  }
   while (far().receiveNow().has_value()) {
   }
   awaitTransmitBuffers(buffers);

@@ -41,6 +41,8 @@ class FrameWorld {
   virtual bool takesEveryVlan() const { return true; }
   // Whether datagrams come up whose checksum a sender on this machine left open; if not, the kernel's socket gets them.
   virtual bool takesOpenChecksums() const { return true; }
+  // Whether the first frame after the link came up needs no second one behind it to get out.
+  virtual bool sendsAtOnceAfterLinkUp() const { return true; }
 
  protected:
   virtual std::unique_ptr<FrameIo> open() = 0;

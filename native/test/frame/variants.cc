@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The FrameIos that the conformance suite runs over.
 #include "frame_world.h"
+#include "io/dpdk_loader/dpdk_loader.h"
 #include "io/packet/packet_io.h"
 #include "io/tap/tap_io.h"
 #include "io/xdp/xdp_open.h"
@@ -113,6 +114,83 @@ FrameVariant tap(const std::string& name, const TapOptions& options) {
   return {name, [options](const WorldOptions& world, std::string&) { return std::make_unique<TapWorld>(world, options); }};
 }
 
+// DPDK's ports over the kernel. On 4 KiB pages, since hugepages are the machine's; one EAL serves all tests of the process.
+BackendOptions dpdkOptions(const std::string& device) {
+  BackendOptions options;
+  options.hugepages = false;
+  options.umemBytes = 24 << 20;
+  options.dpdkArguments = {"-m", "256", "--vdev=" + device};
+  return options;
+}
+
+std::unique_ptr<FrameIo> openDpdk(const std::string& device) {
+  auto io = openDpdkFrames(dpdkOptions(device));
+  EXPECT_TRUE(io.ok()) << io.error().message;
+  return io.ok() ? io.take() : nullptr;
+}
+
+class DpdkPacketWorld final : public VethWorld {
+ public:
+  explicit DpdkPacketWorld(const WorldOptions& options) : VethWorld(options), mtu_(options.mtu) { io_ = open(); }
+  // This driver never asks the kernel.
+  bool countsOverflow() const override { return false; }
+  // It starts the kernel's sending with each burst, whose first call after the link was down only tells that it was.
+  bool sendsAtOnceAfterLinkUp() const override { return false; }
+
+ protected:
+  std::unique_ptr<FrameIo> open() override {
+    const Inside inside(near_);
+    // One slot holds a frame, and all of them a burst that a loaded machine is late for.
+    return openDpdk(std::string("net_af_packet0,iface=") + kInterface + ",qdisc_bypass=1,framecnt=1024," +
+                    (mtu_ > 1500 ? "framesz=16384,blocksz=65536" : "framesz=2048,blocksz=65536"));
+  }
+
+ private:
+  uint32_t mtu_;
+};
+
+// A device that the kernel does not own, since net_tap's far end is the kernel's interface: with the exception interface that such a device
+// has, as a VF under vfio would.
+class DpdkTapWorld final : public FrameWorld {
+ public:
+  explicit DpdkTapWorld(const WorldOptions& options) : mtu_(options.mtu) { io_ = open(); }
+  bool setLink(bool up) override { return command(near_, std::string("ip link set wire0 ") + (up ? "up" : "down")); }
+  bool setMtu(uint32_t mtu) override { return command(near_, "ip link set wire0 mtu " + std::to_string(mtu)); }
+  bool removeInterface() override { return command(near_, "ip link del wire0"); }
+  bool countsOverflow() const override { return false; }
+
+ protected:
+  std::unique_ptr<FrameIo> open() override {
+    const Inside inside(near_);
+    BackendOptions options = dpdkOptions("net_tap0,iface=wire0");
+    options.dpdkMtu = mtu_;
+    options.dpdkAddresses = "10.77.0.1/24,fd77::1/64";
+    options.dpdkInterface = "except0";
+    auto io = openDpdkFrames(options);
+    EXPECT_TRUE(io.ok()) << io.error().message;
+    if (!io.ok()) return nullptr;
+    // The port and the kernel's side of it would share one MAC address.
+    command(near_, "ip link set wire0 address 02:77:00:00:00:02");
+    setLink(true);
+    far_ = std::make_unique<FarEnd>(near_, "wire0");
+    return io.take();
+  }
+
+ private:
+  const Namespace near_;
+  uint32_t mtu_;
+};
+
+FrameVariant dpdk(const std::string& name, std::function<std::unique_ptr<FrameWorld>(const WorldOptions&, std::string&)> make) {
+  return {name, [make = std::move(make)](const WorldOptions& world, std::string& why) -> std::unique_ptr<FrameWorld> {
+            if (const auto module = loadDpdk(); !module) {
+              why = module.error().message;
+              return nullptr;
+            }
+            return make(world, why);
+          }};
+}
+
 }  // namespace
 
 std::vector<FrameVariant> frameVariants() {
@@ -139,6 +217,12 @@ std::vector<FrameVariant> frameVariants() {
   // Rings of 256: the suite's bursts just fit.
   all.push_back(xdpOf("xdpNativeWithLittleMemory", {.umemBytes = 1 << 20}));
   all.push_back(xdpOf("xdpNativeWithTransmitChecksum", {.transmitChecksum = xdp::Offload::kOn}));
+  all.push_back(dpdk("dpdkAfPacket", [](const WorldOptions& world, std::string&) { return std::make_unique<DpdkPacketWorld>(world); }));
+  all.push_back(dpdk("dpdkTap", [](const WorldOptions& world, std::string& why) -> std::unique_ptr<FrameWorld> {
+    if (world.mtu <= 1500) return std::make_unique<DpdkTapWorld>(world);
+    why = "net_tap takes no frame beyond 1522 bytes";
+    return nullptr;
+  }));
   return all;
 }
 

@@ -102,6 +102,9 @@ struct FrameStats {
   std::atomic<int64_t> fillRingEmpty{0};       // xdp: rx_fill_ring_empty_descs
   std::atomic<int64_t> invalidDescriptors{0};  // xdp: rx_ and tx_invalid_descs; packet: TP_STATUS_WRONG_FORMAT
   std::atomic<int64_t> transmitErrors{0};      // the device refused or lost a committed frame
+  std::atomic<int64_t> receiveErrors{0};       // the device dropped them as broken (bad CRC, length)
+  std::atomic<int64_t> exceptionFrames{0};     // received, not ours, handed to the kernel through an exception interface (dpdk under vfio)
+  std::atomic<int64_t> exceptionDrops{0};      // the same that it did not take, and what it sent while there was no buffer
   std::atomic<int64_t> oversizedFrames{0};     // received and longer than what the backend can hold: dropped
   std::atomic<int64_t> leftToKernel{0};  // for a rule, but only the kernel can take it apart (a train in one piece): its socket got it
 };

@@ -1,0 +1,175 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "io/dpdk_loader/dpdk_loader.h"
+
+#include <dlfcn.h>
+#include <unistd.h>
+
+#include <array>
+#include <cstdlib>
+#include <mutex>
+
+#include "io/dpdk_loader/dpdk_host.h"
+#include "io/stack/raw_backend.h"
+#include "net/netlink_tables.h"
+
+namespace outrigger::io {
+namespace {
+
+#ifdef OUTRIGGER_DPDK
+constexpr bool kBuilt = true;
+#else
+constexpr bool kBuilt = false;
+#endif
+
+bool libraryGiven() {
+  const char* given = std::getenv("OUTRIGGER_DPDK_LIBRARY");
+  return given != nullptr && *given != '\0';
+}
+
+BackendCause notBuilt() {
+  return {"DPDK", "this build left it out: pkg-config found no libdpdk when it was made",
+          "install libdpdk-dev (22.11 or newer) and build again, or set OUTRIGGER_DPDK_LIBRARY to the outrigger-dpdk.so of a build of this "
+          "version"};
+}
+
+BackendCause libraryCause(const std::string& path, const std::string& error) {
+  if (error.find("librte_") != std::string::npos) {
+    return {"DPDK libraries", error,
+            "install the DPDK that this was built with (Debian 12: librte-meta-net, librte-mempool-ring23, librte-mempool-stack23)"};
+  }
+  return {"outrigger-dpdk.so", error, "put it beside the driver, or set OUTRIGGER_DPDK_LIBRARY (now " + path + ")"};
+}
+
+Error errorOf(const BackendCause& cause) {
+  return makeError(ErrorCode::kGeneric, "dpdk: " + cause.what + ": " + cause.cause + "; " + cause.fix);
+}
+
+struct Loaded {
+  const DpdkModule* module = nullptr;
+  BackendCause cause;  // when there is none
+};
+
+Loaded load() {
+  Loaded loaded;
+  if (!kBuilt && !libraryGiven()) {
+    loaded.cause = notBuilt();
+    return loaded;
+  }
+  const std::string path = dpdkLibraryPath();
+  void* library = ::dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE);
+  if (library == nullptr) {
+    const char* error = ::dlerror();
+    loaded.cause = libraryCause(path, error != nullptr ? error : path + " can't be loaded");
+    return loaded;
+  }
+  const auto function = reinterpret_cast<DpdkModuleFunction>(::dlsym(library, kDpdkModuleSymbol));
+  if (function == nullptr) {
+    loaded.cause = libraryCause(path, path + " has no function " + kDpdkModuleSymbol + ": it is something else");
+    return loaded;
+  }
+  const DpdkModule* module = function();
+  if (module->version != kDpdkModuleVersion || module->layout != kDpdkModuleLayout) {
+    loaded.cause = libraryCause(path, path + " is of another build: interface " + std::to_string(module->version) + "/" +
+                                          std::to_string(module->layout) + ", this program has " + std::to_string(kDpdkModuleVersion) +
+                                          "/" + std::to_string(kDpdkModuleLayout));
+    return loaded;
+  }
+  loaded.module = module;
+  return loaded;
+}
+
+const Loaded& loadedOnce() {
+  static std::mutex mutex;
+  static Loaded loaded;
+  const std::lock_guard lock(mutex);
+  if (loaded.module == nullptr) loaded = load();  // what failed may be repaired by the next try
+  return loaded;
+}
+
+std::vector<BackendCause> causesOf(const EalPlan& plan) {
+  std::vector<BackendCause> causes = hugepageCauses(plan);
+  const std::vector<BackendCause> device = plan.device.pci ? pciCauses(plan.device.name) : vdevCauses(plan.device);
+  causes.insert(causes.end(), device.begin(), device.end());
+  return causes;
+}
+
+}  // namespace
+
+std::string dpdkLibraryPath() {
+  if (libraryGiven()) return std::getenv("OUTRIGGER_DPDK_LIBRARY");
+  std::array<char, 4096> self{};
+  const ssize_t length = ::readlink("/proc/self/exe", self.data(), self.size() - 1);
+  const std::string program(self.data(), length > 0 ? static_cast<size_t>(length) : 0);
+  return program.substr(0, program.rfind('/') + 1) + "outrigger-dpdk.so";
+}
+
+Result<const DpdkModule*> loadDpdk() {
+  const Loaded& loaded = loadedOnce();
+  if (loaded.module == nullptr) return errorOf(loaded.cause);
+  return loaded.module;
+}
+
+Result<std::unique_ptr<FrameIo>> openDpdkFrames(const BackendOptions& options) {
+  auto plan = planEal(options, allowedCpus());
+  if (!plan) return plan.error();
+  auto module = loadDpdk();
+  if (!module) return module.error();
+  // What can be seen from outside is said in full; of the rest EAL's log says what it knows.
+  if (const std::vector<BackendCause> causes = causesOf(*plan); !causes.empty()) return errorOf(causes.front());
+  return (*module)->open(*plan);
+}
+
+Result<IoPair> openDpdk(const BackendOptions& options) {
+  auto device = openDpdkFrames(options);
+  if (!device) return device.error();
+  if (!(*device)->caps().kernelOwnsDevice) {
+    return makeError(ErrorCode::kGeneric,
+                     "dpdk: the kernel does not own this device, so it needs addresses of its own: give them with their "
+                     "prefix lengths (OUTRIGGER_DPDK_ADDRESSES=10.9.0.1/24)");
+  }
+  auto tables = net::NetlinkTables::create();
+  if (!tables) return tables.error();
+  return makeRawPair(device.take(), nullptr, tables.take(), options);
+}
+
+BackendReport probeDpdk(const BackendOptions& options) {
+  BackendReport report;
+  report.name = "dpdk";
+  report.availability = Availability::kImpossible;
+  const Loaded& loaded = loadedOnce();
+  if (loaded.module == nullptr) {
+    if (!kBuilt && !libraryGiven()) report.availability = Availability::kNotBuilt;
+    report.causes.push_back(loaded.cause);
+  } else {
+    report.facts.emplace_back("library", loaded.module->dpdkVersion());
+  }
+  for (const HugepageSize& size : hugepages({})) {
+    report.facts.emplace_back("hugepages of " + std::to_string(size.bytes >> 10) + " kB",
+                              std::to_string(size.free) + " of " + std::to_string(size.total) + " free");
+  }
+  auto plan = planEal(options, allowedCpus());
+  if (!plan) {
+    report.causes.push_back({"device", plan.error().message, "bind a VF to vfio-pci and name its PCI address"});
+    return report;
+  }
+  report.facts.emplace_back("device", plan->device.text());
+  const std::vector<BackendCause> causes = causesOf(*plan);
+  report.causes.insert(report.causes.end(), causes.begin(), causes.end());
+  if (!report.causes.empty()) return report;
+  report.availability = Availability::kAvailable;
+  if (!plan->hugepages) {
+    report.availability = Availability::kDegraded;
+    report.causes.push_back({"hugepages", "switched off: buffers are on 4 KiB pages", "switch them on where the machine has some"});
+  }
+  if (plan->device.name.starts_with("net_af_packet")) {
+    report.availability = Availability::kDegraded;
+    report.causes.push_back(
+        {"net_af_packet",
+         "frames go through the kernel one by one, and trains of datagrams that a local sender left unsegmented (over veth) are cut "
+         "short by this driver: they are counted as oversized and lost",
+         "use it for tests only; there, switch tx-udp-segmentation off at the sender's interface, or its UDP_SEGMENT"});
+  }
+  return report;
+}
+
+}  // namespace outrigger::io
