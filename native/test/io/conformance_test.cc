@@ -24,6 +24,13 @@ std::unique_ptr<World> real(const std::string& backend, bool segmentation, bool 
   return std::make_unique<RealWorld>(backend, options);
 }
 
+std::unique_ptr<World> xdpOnVeth(const std::string& mode) {
+  BackendOptions options;
+  options.xdpMode = mode;
+  options.hugepages = false;  // another test's may be taken
+  return std::make_unique<VethWorld>("xdp", options);
+}
+
 std::vector<Variant> variants() {
   return {
       {"socket", [] { return real("socket", true, true, ""); }},
@@ -40,6 +47,8 @@ std::vector<Variant> variants() {
          options.lowLatency = false;
          return std::make_unique<VethWorld>("packet", options);
        }},
+      {"xdpNative", [] { return xdpOnVeth("native"); }},
+      {"xdpGeneric", [] { return xdpOnVeth("generic"); }},
       {"sim", [] { return std::make_unique<SimWorld>(); }},
       {"impairWithoutEffect", [] { return real("mmsg", true, true, "loss=0"); }},
       // So improbable that it never strikes, yet every datagram runs through the taking apart of trains.
@@ -194,7 +203,7 @@ TEST_P(DatagramIoConformance, namesTheAddressThatIsInUse) {
   EXPECT_NE(first->localAddress().port(), 0) << "an ephemeral port is a real one";
   EndpointConfig config;
   config.bindAddress = first->localAddress();
-  const auto other = world_->makeIo(Side::kReceiver);
+  const auto other = world_->makeAnother(Side::kReceiver);
   auto second = other->openEndpoint(config);
   ASSERT_FALSE(second.ok());
   EXPECT_EQ(second.error().code, ErrorCode::kChannelEndpointError);
@@ -489,7 +498,7 @@ TEST_P(DatagramIoConformance, attachesAndDetachesAnEndpointOnceHoweverOftenAsked
 
 TEST_P(DatagramIoConformance, anEndpointTakesAddressAndPortOverFromOneOfAnotherInstance) {
   for (const SockAddr& bind : {there(false), there(true), address("0.0.0.0")}) {
-    const std::unique_ptr<DatagramIo> other = world_->makeIo(Side::kReceiver);
+    const std::unique_ptr<DatagramIo> other = world_->makeAnother(Side::kReceiver);
     auto before = openAt(*other, bind);
     EndpointConfig config;
     config.bindAddress = before->localAddress();

@@ -32,6 +32,8 @@ class World {
   // Why this world can't be had here, or empty.
   virtual std::string refusal() const { return ""; }
   virtual std::unique_ptr<DatagramIo> makeIo(Side side) = 0;
+  // A further instance beside one of makeIo.
+  virtual std::unique_ptr<DatagramIo> makeAnother(Side side) { return makeIo(side); }
   virtual std::string host(Side, bool v6) const { return v6 ? "::1" : "127.0.0.1"; }
   virtual int64_t nowNs() = 0;
   // Returns when something may have arrived; false when nothing will.

@@ -4,6 +4,7 @@
 
 #include "conformance_world.h"
 #include "frame/net_world.h"
+#include "io/xdp/xdp_program.h"
 
 namespace outrigger::io::testing {
 
@@ -48,6 +49,7 @@ class VethWorld final : public World {
  public:
   VethWorld(std::string backend, BackendOptions options)
       : backend_(std::move(backend)), options_(std::move(options)), refusal_(namespaceRefusal()) {
+    if (backend_ == "xdp" && !xdp::programsAreBuilt()) refusal_ = "built without clang or libbpf";
     if (!refusal_.empty()) return;
     sender_ = std::make_unique<Namespace>();
     receiver_ = std::make_unique<Namespace>();
@@ -68,13 +70,9 @@ class VethWorld final : public World {
   }
 
   std::string refusal() const override { return refusal_; }
-  std::unique_ptr<DatagramIo> makeIo(Side side) override {
-    const Inside inside(at(side));
-    auto pair = openPair(backend_, options_);
-    EXPECT_TRUE(pair.ok()) << pair.error().message;
-    if (!pair.ok()) return nullptr;
-    return std::make_unique<HostIo>(side == Side::kSender ? std::move(pair->sender) : std::move(pair->receiver), at(side));
-  }
+  std::unique_ptr<DatagramIo> makeIo(Side side) override { return make(side, backend_); }
+  // An interface has room for one XDP program: what stands beside xdp is another backend.
+  std::unique_ptr<DatagramIo> makeAnother(Side side) override { return make(side, backend_ == "xdp" ? "mmsg" : backend_); }
   std::string host(Side side, bool v6) const override {
     return std::string(v6 ? "fd88::" : "10.88.0.") + (side == Side::kSender ? "1" : "2");
   }
@@ -92,6 +90,13 @@ class VethWorld final : public World {
 
  private:
   static std::string mac(Side side) { return side == Side::kSender ? "02:00:00:00:88:01" : "02:00:00:00:88:02"; }
+  std::unique_ptr<DatagramIo> make(Side side, const std::string& backend) {
+    const Inside inside(at(side));
+    auto pair = openPair(backend, options_);
+    EXPECT_TRUE(pair.ok()) << pair.error().message;
+    if (!pair.ok()) return nullptr;
+    return std::make_unique<HostIo>(side == Side::kSender ? std::move(pair->sender) : std::move(pair->receiver), at(side));
+  }
   const Namespace& at(Side side) const { return side == Side::kSender ? *sender_ : *receiver_; }
 
   std::string backend_;
