@@ -43,7 +43,7 @@ export default tseslint.config(
     },
   },
   {
-    files: ['operator/**/*.ts'],
+    files: ['operator/**/*.ts', 'test/cluster/**/*.ts'],
     rules: {
       // The model classes of @kubernetes/client-node are used as types only: objects of the API are JSON.
       '@typescript-eslint/no-unsafe-class-instance-assignment': 'off',

@@ -241,6 +241,9 @@ async function buildCluster(context: Context): Promise<string | undefined> {
     kBuildTimeoutSeconds,
   );
   if (!setup.ok) return complaint(setup);
+  // test/cluster/run puts it on both nodes.
+  const image = await step(context, 'image', ['make', 'image'], kBuildTimeoutSeconds);
+  if (!image.ok) return complaint(image);
   return complaint(
     await step(context, 'binaries', ['test/cluster/binaries/build'], kClusterBuildTimeoutSeconds),
   );

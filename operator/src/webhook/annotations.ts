@@ -222,7 +222,8 @@ export function parseAnnotations(annotations: Readonly<Record<string, unknown>>)
   const problems: string[] = [];
   const tuning: Record<string, unknown> = {};
   const overrides: { field: readonly string[]; value: unknown; by: string }[] = [];
-  for (const [name, text] of Object.entries(annotations)) {
+  // In one order: the API server's maps have none, and the same mistake must read the same.
+  for (const [name, text] of Object.entries(annotations).toSorted(([a], [b]) => (a < b ? -1 : 1))) {
     if (!name.startsWith(kAnnotationPrefix) || name === kInjectedAnnotation) {
       continue;
     }
