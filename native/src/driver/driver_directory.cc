@@ -12,6 +12,7 @@
 #include "cnc/doorbells.h"
 #include "cnc/mpsc_ring.h"
 #include "driver/backend_choice.h"
+#include "driver/capture_service.h"
 
 namespace outrigger::driver {
 namespace {
@@ -96,6 +97,7 @@ bool removeDriverFiles(const std::string& directory) {
   removed = removeFile(directory + "/" + cnc::kLossReportFileName) && removed;
   removed = removeFile(directory + "/" + cnc::Doorbells::kFileName) && removed;
   removed = removeFile(directory + "/" + BackendNote::kFileName) && removed;
+  removed = removeFile(directory + "/" + CaptureService::kSocketName) && removed;
   removed = removeFile(directory + "/" + BackendNote::kFileName + BackendNote::kFreshSuffix) && removed;
   for (int32_t fifo = 0; fifo < cnc::Doorbells::kAgentCount; ++fifo) {
     removed = removeFile(directory + "/doorbell-" + std::to_string(fifo)) && removed;

@@ -19,6 +19,7 @@
 #include "driver/agent_runner.h"
 #include "driver/agents.h"
 #include "driver/backend_choice.h"
+#include "driver/capture_service.h"
 #include "driver/conductor.h"
 #include "driver/counter_factory.h"
 #include "driver/driver_counters.h"
@@ -45,6 +46,16 @@ constexpr const char* kReceiverThread = "or-receiver";
 constexpr const char* kNetworkThread = "or-network";
 constexpr const char* kSharedThread = "or-driver";
 constexpr const char* kResourceThread = "or-resource";
+
+// Each once: two instances may be faces of one device.
+std::vector<std::shared_ptr<io::CaptureTap>> tapsOf(const io::IoPair& pair) {
+  std::vector<std::shared_ptr<io::CaptureTap>> taps;
+  for (io::DatagramIo* each : {pair.sender.get(), pair.receiver.get()}) {
+    const auto tap = each->captureTap();
+    if (tap != nullptr && std::find(taps.begin(), taps.end(), tap) == taps.end()) taps.push_back(tap);
+  }
+  return taps;
+}
 
 // Agents that share a thread share a FIFO.
 struct FifoPlan {
@@ -87,6 +98,7 @@ struct MediaDriver::State {
   cnc::Counter backendInfo;  // conductor's thread, after the start
   std::mutex eventsMutex;    // between the conductor and the owner of the driver
   std::vector<std::string> events;
+  std::unique_ptr<CaptureService> capture;
   std::string backend;
   std::string reasons;
 
@@ -211,6 +223,7 @@ void MediaDriver::State::announceBackend() {
   counterFactory->release(backendInfo, nowMs);
   backendInfo = counterFactory->text(cnc::counter_type::kOutriggerBackendInfo, label, 0, nowMs);
   if (backendInfo.valid()) backendInfo.set(1);
+  if (capture != nullptr) capture->show(current.name, tapsOf(current.pair));
   const auto written = BackendNote::of(*choice, config, threads()).write(config.directory, config.fileMode);
   const std::lock_guard lock(eventsMutex);
   if (!written) events.push_back(written.error().message);
@@ -242,6 +255,14 @@ void MediaDriver::State::makeAgents(const MediaDriverParts& parts) {
   resources->useThread(config.threadingMode != ThreadingMode::kInvoker);
   io::DatagramIo& senderIo = *choice->pair().sender;
   io::DatagramIo& receiverIo = *choice->pair().receiver;
+  if (config.threadingMode != ThreadingMode::kInvoker) {
+    auto started = CaptureService::start(config.directory, config.fileMode);
+    if (started) {
+      capture = started.take();
+    } else {
+      notices.push_back(started.error().message);
+    }
+  }
   backend = choice->name();
   config.backend = backend;
   reasons = choice->reasons();
@@ -350,6 +371,7 @@ void MediaDriver::State::close() {
   }
   for (const auto& runner : runners) runner->stop();
   if (resources) resources->stop();
+  capture.reset();
   runners.clear();
   receiverAgent.reset();
   senderAgent.reset();

@@ -56,6 +56,8 @@ struct Caps {
 
 class Endpoint;
 
+class CaptureTap;  // io/capture/capture_tap.h
+
 struct EndpointConfig {
   SockAddr bindAddress;            // port 0: ephemeral
   std::string interfaceName;       // bind to device / multicast interface, empty = by routing
@@ -192,6 +194,8 @@ class DatagramIo {
   virtual Health health() { return {Health::State::kOk, {}, true}; }
   // What it really runs with, for `explain`: {"mode", "native copy"}, {"interface", "eth0"}, {"queues", "2"}, {"mtu", "1500"}, {"offloads", "..."}.
   virtual std::vector<std::pair<std::string, std::string>> facts() const { return {}; }
+  // Where frames can be seen that the kernel does not see; null where it sees them all.
+  virtual std::shared_ptr<CaptureTap> captureTap() { return nullptr; }
 
   // --- owner thread ---
   virtual void attach(Endpoint& endpoint) = 0;

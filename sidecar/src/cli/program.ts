@@ -6,6 +6,7 @@ import { kBackPressure, kSlowPolicies } from '../../../clients/typescript/src/co
 import type { Native } from '../native/types';
 import { sidecarVersion } from '../server';
 import { bench, type BenchOptions } from './bench';
+import { capture, type CaptureOptions } from './capture';
 import { check, type CheckOptions } from './check';
 import { demo, type DemoOptions } from './demo/demo';
 import { kExit, kExitHelp, statusOf } from './exit';
@@ -35,6 +36,7 @@ export function loadNative(): Native {
   return (require(join(__dirname, '..', 'native', 'index')) as { native: Native }).native;
 }
 
+const kLongestSnap = 262_144; // as tcpdump's
 const kLongestMessage = 128 * 1024 * 1024; // an eighth of the longest term
 
 function examples(...lines: readonly string[]): string {
@@ -204,6 +206,29 @@ ${examples(
     )
     .action((options: DirectoryOptions) => {
       report(explain(options, terminal()));
+    });
+
+  withJson(
+    withDirectory(program.command('capture'))
+      .description('write the frames of a raw backend, which the kernel does not see, to a pcapng file')
+      .requiredOption('-o, --output <file>', 'the file; - for standard output')
+      .option('-s, --snaplen <bytes>', 'bytes kept of each frame', sizeIn(1, kLongestSnap), kLongestSnap)
+      .option('-n, --count <n>', 'end after this many packets, or a few more', wholeNumber(1))
+      .option('-t, --duration <time>', 'end after this long (default: at Ctrl-C)', duration),
+    'a summary',
+  )
+    .addHelpText(
+      'after',
+      `
+For the backends packet, xdp, dpdk and tap. Those on kernel sockets are refused: tcpdump sees their datagrams as they are.
+Trains of a device with segmentation offload are taken apart, and checksums that a device makes are filled in.
+${examples(
+  'outrigger capture -o frames.pcapng -t 10s',
+  'outrigger capture -o - | tshark -r -              live',
+)}`,
+    )
+    .action(async (options: CaptureOptions) => {
+      report(await capture(options, terminal()));
     });
 
   withJson(

@@ -33,6 +33,7 @@ class ImpairIo final : public DatagramIo {
     return inner_->resolve(endpoint, destination);
   }
   Health health() override { return inner_->health(); }
+  std::shared_ptr<CaptureTap> captureTap() override { return inner_->captureTap(); }
   std::vector<std::pair<std::string, std::string>> facts() const override;
   void attach(Endpoint& endpoint) override { inner_->attach(endpoint); }
   void detach(Endpoint& endpoint) override;

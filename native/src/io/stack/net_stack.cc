@@ -62,6 +62,7 @@ StackNextHop::~StackNextHop() { stack_->tables().forget(path.cell); }
 
 NetStack::NetStack(std::unique_ptr<FrameIo> device, std::shared_ptr<net::KernelTables> tables, const StackOptions& options)
     : device_(std::move(device)),
+      tap_(std::make_shared<CaptureTap>(device_->caps().interface, "backend " + device_->caps().name + ", " + device_->caps().mode)),
       tables_(std::move(tables)),
       options_(options),
       caps_(capsOf(device_->caps())),

@@ -14,6 +14,7 @@
 #include <mutex>
 #include <vector>
 
+#include "io/capture/capture_tap.h"
 #include "io/frame/frame_io.h"
 #include "io/posix/receive_slots.h"
 #include "io/stack/copy_pool.h"
@@ -51,6 +52,7 @@ class NetStack : public std::enable_shared_from_this<NetStack> {
   // Looks at the device's link, and lets the owner know what changed.
   Health health();
   std::vector<std::pair<std::string, std::string>> facts() const;
+  const std::shared_ptr<CaptureTap>& captureTap() const { return tap_; }
 
   // --- owner thread: as in DatagramIo ---
   void attach(Endpoint& endpoint);
@@ -172,7 +174,14 @@ class NetStack : public std::enable_shared_from_this<NetStack> {
 
   void upkeep(int64_t nowNs);
 
+  // To the device, and past whoever captures.
+  void commit(std::span<const TxFrame> frames) {
+    if (tap_->active()) tap_->transmitted(frames);
+    device_->commit(frames);
+  }
+
   std::unique_ptr<FrameIo> device_;
+  std::shared_ptr<CaptureTap> tap_;
   std::shared_ptr<net::KernelTables> tables_;
   StackOptions options_;
   Caps caps_;

@@ -103,7 +103,7 @@ void NetStack::sendControlFrame(uint32_t room, Write&& write) {
   frame.checksumStart = 0;
   frame.checksumOffset = 0;
   frame.segmentLength = 0;
-  device_->commit({&frame, 1});
+  commit({&frame, 1});
   device_->flush();
   stats_.add(StackCounter::kFramesSent);
 }

@@ -165,6 +165,7 @@ bool NetStack::linearise(std::span<const RxFrame> pieces, int32_t& block, RxFram
 uint32_t NetStack::readDevice(Face& face, uint32_t index, RxBurst& burst) {
   const auto room = static_cast<uint32_t>(RxBurst::kMaxPackets - burst.count);
   const uint32_t count = device_->receive({received_.data(), std::clamp(room, kMinBatch, kMaxBatch)});
+  if (tap_->active()) tap_->received({received_.data(), count});
   uint32_t datagrams = 0;
   for (uint32_t i = 0; i < count;) {
     uint32_t pieces = 1;

@@ -76,7 +76,7 @@ uint32_t NetStack::piecesOf(uint32_t frameLength) const {
 }
 
 void NetStack::commitFrames() {
-  if (bank_.used > 0) device_->commit({bank_.frames.data(), bank_.used});
+  if (bank_.used > 0) commit({bank_.frames.data(), bank_.used});
   std::copy(bank_.frames.begin() + bank_.used, bank_.frames.begin() + bank_.reserved, bank_.frames.begin());
   bank_.reserved -= bank_.used;
   bank_.used = 0;
@@ -310,7 +310,7 @@ TxStatus NetStack::commit(Endpoint& base, const SockAddr& destination, TxSlot& s
       std::memset(frame.data + frame.length, 0, packet::kMinFrameLength - frame.length);
       frame.length = packet::kMinFrameLength;
     }
-    device_->commit({&frame, 1});
+    commit({&frame, 1});
     device_->flush();
     stats_.add(StackCounter::kFramesSent);
     control.viaDevice = false;

@@ -16,6 +16,7 @@ class StackFace final : public DatagramIo {
     return stack_->resolve(endpoint, destination);
   }
   Health health() override { return stack_->health(); }
+  std::shared_ptr<CaptureTap> captureTap() override { return stack_->captureTap(); }
   std::vector<std::pair<std::string, std::string>> facts() const override { return stack_->facts(); }
   void attach(Endpoint& endpoint) override { stack_->attach(endpoint); }
   void detach(Endpoint& endpoint) override { stack_->detach(endpoint); }
