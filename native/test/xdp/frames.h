@@ -55,6 +55,15 @@ class FrameBuilder {
   FrameBuilder protocol(uint8_t number) const {
     return with([&](FrameBuilder& b) { b.protocol_ = number; });
   }
+  FrameBuilder fromPort(uint16_t port) const {
+    return with([&](FrameBuilder& b) { b.sourcePort_ = port; });
+  }
+  FrameBuilder from(const std::string& address) const {
+    return with([&](FrameBuilder& b) { b.source_ = address; });
+  }
+  FrameBuilder hopLimit(uint8_t limit) const {
+    return with([&](FrameBuilder& b) { b.hopLimit_ = limit; });
+  }
   FrameBuilder nextHeader(uint8_t number) const { return protocol(number); }
   FrameBuilder etherType(uint16_t type) const {
     return with([&](FrameBuilder& b) { b.type_ = type; });
@@ -75,24 +84,24 @@ class FrameBuilder {
     if (v6_) {
       put16(frame, 0x6000), put16(frame, 0), put16(frame, udpLength);
       frame.push_back(protocol_);
-      frame.push_back(64);
-      putAddress(frame, AF_INET6, "fd77::2");
+      frame.push_back(hopLimit_);
+      putAddress(frame, AF_INET6, source_.empty() ? "fd77::2" : source_);
       putAddress(frame, AF_INET6, destination_);
     } else {
       frame.push_back(static_cast<uint8_t>(0x45 + options_ / 4));
       frame.push_back(0);
       put16(frame, static_cast<uint16_t>(20 + options_ + udpLength));
       put16(frame, 1), put16(frame, fragment_);
-      frame.push_back(64);
+      frame.push_back(hopLimit_);
       frame.push_back(protocol_);
       put16(frame, 0);
-      putAddress(frame, AF_INET, "10.77.0.2");
+      putAddress(frame, AF_INET, source_.empty() ? "10.77.0.2" : source_);
       putAddress(frame, AF_INET, destination_);
       frame.insert(frame.end(), options_, 1);  // no operation
       set16(frame, ip + 10, static_cast<uint16_t>(~sum(frame, ip, frame.size(), 0)));
     }
     const size_t udp = frame.size();
-    put16(frame, 5000), put16(frame, port_), put16(frame, udpLength), put16(frame, 0);
+    put16(frame, sourcePort_), put16(frame, port_), put16(frame, udpLength), put16(frame, 0);
     frame.insert(frame.end(), payload_.begin(), payload_.end());
     const size_t addresses = v6_ ? ip + 8 : ip + 12;
     const uint32_t pseudo = 17U + udpLength + sum(frame, addresses, addresses + (v6_ ? 32 : 8), 0);
@@ -131,6 +140,9 @@ class FrameBuilder {
   bool v6_ = false;
   std::string destination_ = "10.77.0.1";
   uint16_t port_ = 0;
+  std::string source_;  // empty: the far end's
+  uint16_t sourcePort_ = 5000;
+  uint8_t hopLimit_ = 64;
   std::string payload_ = "payload";
   bool tagged_ = false;
   uint16_t tci_ = 0;
