@@ -134,8 +134,9 @@ Result<void> attach(const Plan& plan, AttachMode mode, Attachment& attachment) {
 
 Result<XdpParts> climb(const Plan& plan, const Rung& rung, UmemMemory& memory, Attachment& attachment, Offload checksum,
                        XdpAttempt& attempt) {
-  if (auto r = attach(plan, rung.attach, attachment); !r) return r.error();
   Plan actual = plan;
+  if (auto r = shapeFor(rung.bind, actual); !r) return r.error();
+  if (auto r = attach(plan, rung.attach, attachment); !r) return r.error();
   bool offload = wantsTransmitChecksum(plan, rung, checksum);
   if (offload) actual.layout.txMetadataBytes = kTxMetadataRoom;
   auto sockets = bindQueues(actual, memory, rung.bind);
@@ -165,17 +166,17 @@ Result<XdpParts> climb(const Plan& plan, const Rung& rung, UmemMemory& memory, A
   parts.caps.interface = plan.netdev.name;
   parts.caps.interfaceIndex = plan.netdev.index;
   parts.caps.offloads.push_back("need-wakeup");
-  if (plan.multiBuffer) parts.caps.offloads.push_back("multi-buffer");
+  if (actual.multiBuffer) parts.caps.offloads.push_back("multi-buffer");
   if (offload) parts.caps.offloads.push_back("transmit checksum");
   if (parts.busyPoll) parts.caps.offloads.push_back("preferred busy polling");
   if (memory.hugepages()) parts.caps.offloads.push_back("hugepages");
   parts.layout = actual.layout;
-  parts.rings = plan.rings;
+  parts.rings = actual.rings;
   parts.sockets = sockets.take();
-  parts.multiBuffer = plan.multiBuffer;
+  parts.multiBuffer = actual.multiBuffer;
   parts.transmitChecksum = offload;
   parts.zeroCopy = rung.bind == XskMode::kZeroCopy;
-  const uint32_t receivable = plan.multiBuffer ? kLongestPacket : longestInOneBuffer(plan.layout.chunkBytes);
+  const uint32_t receivable = actual.multiBuffer ? kLongestPacket : longestInOneBuffer(actual.layout.chunkBytes, rung.bind);
   parts.device =
       std::make_unique<AttachedDevice>(std::move(*attachment.program), reader.take(), plan.netdev.name, receivable, plan.facts.mtu);
   parts.memory = std::move(memory);

@@ -24,7 +24,12 @@ constexpr Rung kGenericRung{"generic", AttachMode::kGeneric, XskMode::kCopy};
 const char* const kHugepagesFix = "reserve 2 MiB hugepages (vm.nr_hugepages), and give the container a limit of hugepages-2Mi";
 const char* const kCapabilitiesFix = "give the process CAP_NET_RAW, CAP_NET_ADMIN and CAP_BPF, or let outrigger-nicd open the device";
 
-uint32_t longestInOneBuffer(uint32_t chunkBytes) { return chunkBytes - kKernelHeadroom - kLayer2Bytes; }
+uint32_t longestInOneBuffer(uint32_t chunkBytes, XskMode mode) {
+  uint32_t frameBytes = chunkBytes - kKernelHeadroom;
+  // Some devices count their buffers in KiB (igb, ixgbe's 82599: SRRCTL.BSIZEPKT) and would cut longer frames into pieces.
+  if (mode == XskMode::kZeroCopy) frameBytes = frameBytes / 1024 * 1024;
+  return frameBytes - kLayer2Bytes;
+}
 
 std::string driverOf(const Plan& plan) { return plan.facts.driver.empty() ? "its driver" : "driver " + plan.facts.driver; }
 
@@ -64,17 +69,23 @@ Result<Plan> makePlan(const BackendOptions& options) {
                                                 std::to_string(plan.facts.queues) + ", numbered from 0");
     }
   }
-  plan.layout.chunkBytes = plan.facts.mtu <= longestInOneBuffer(kSmallChunkBytes) ? kSmallChunkBytes : kLargeChunkBytes;
-  plan.multiBuffer = plan.facts.mtu > longestInOneBuffer(plan.layout.chunkBytes);
+  plan.umemBytes = options.umemBytes;
+  if (auto r = shapeFor(XskMode::kCopy, plan); !r) return r.error();
+  return plan;
+}
+
+Result<void> shapeFor(XskMode mode, Plan& plan) {
+  plan.layout.chunkBytes = plan.facts.mtu <= longestInOneBuffer(kSmallChunkBytes, mode) ? kSmallChunkBytes : kLargeChunkBytes;
+  plan.multiBuffer = plan.facts.mtu > longestInOneBuffer(plan.layout.chunkBytes, mode);
   const auto queueCount = static_cast<uint32_t>(plan.queues.size());
   const uint32_t needed = 2 * queueCount * kMinChunksPerQueue * plan.layout.chunkBytes;
-  if (options.umemBytes < needed) {
-    return makeError(ErrorCode::kGeneric, "xdp: UMEM of " + std::to_string(options.umemBytes) + " bytes is too small for " +
+  if (plan.umemBytes < needed) {
+    return makeError(ErrorCode::kGeneric, "xdp: UMEM of " + std::to_string(plan.umemBytes) + " bytes is too small for " +
                                               std::to_string(queueCount) + " queues of interface " + plan.netdev.name + ": give it " +
                                               std::to_string(needed) + " or more");
   }
-  plan.rings = ringSizesFor(options.umemBytes, plan.layout.chunkBytes, queueCount);
-  return plan;
+  plan.rings = ringSizesFor(plan.umemBytes, plan.layout.chunkBytes, queueCount);
+  return {};
 }
 
 }  // namespace outrigger::io::xdp

@@ -23,6 +23,7 @@ struct Plan {
   UmemLayout layout;
   RingSizes rings;
   bool multiBuffer = false;
+  uint32_t umemBytes = 0;
   int32_t busyPollUs = 0;
 };
 
@@ -35,8 +36,11 @@ struct Rung {
 // Best first; one of them where the mode is forced. Fails naming the modes that there are.
 Result<std::vector<Rung>> rungsOf(const std::string& mode);
 
-// Fails naming the interface, queue or size that can't be.
+// Fails naming the interface, queue or size that can't be. Chunks and rings are those of a copying mode.
 Result<Plan> makePlan(const BackendOptions& options);
+
+// Sets chunks, rings and multiBuffer for a mode. Fails when the memory does not hold them.
+Result<void> shapeFor(XskMode mode, Plan& plan);
 
 std::string driverOf(const Plan& plan);  // "driver veth"
 // What whoever runs this can do about `error` on a rung.
@@ -45,7 +49,7 @@ std::string fixOf(const Rung& rung, const Plan& plan, const Error& error);
 extern const char* const kHugepagesFix;
 extern const char* const kCapabilitiesFix;
 
-// IP packets that a chunk of a frame in one buffer holds: above, frames need several (XDP_USE_SG).
-uint32_t longestInOneBuffer(uint32_t chunkBytes);
+// The longest IP packet that one chunk holds: above, frames need several (XDP_USE_SG).
+uint32_t longestInOneBuffer(uint32_t chunkBytes, XskMode mode);
 
 }  // namespace outrigger::io::xdp

@@ -65,6 +65,8 @@ void probeRungs(const Plan& plan, const std::vector<Rung>& rungs, BackendReport&
   const bool jumbo = plan.facts.mtu > kLongestNativeSingle;
   for (const Rung& rung : rungs) {
     std::string missing;
+    Plan shaped = plan;
+    auto shape = shapeFor(rung.bind, shaped);
     if (rung.attach == AttachMode::kNative && !features->native) {
       missing = driverOf(plan) + " runs no XDP program natively";
     } else if (rung.attach == AttachMode::kNative && jumbo && !features->multiBuffer) {
@@ -72,10 +74,11 @@ void probeRungs(const Plan& plan, const std::vector<Rung>& rungs, BackendReport&
           driverOf(plan) + " gives native programs frames of one buffer, and MTU " + std::to_string(plan.facts.mtu) + " needs several";
     } else if (rung.bind == XskMode::kZeroCopy && !features->zeroCopy) {
       missing = driverOf(plan) + " has no AF_XDP zero-copy";
-    } else if (rung.bind == XskMode::kZeroCopy && plan.multiBuffer && features->zeroCopyBuffers < 2) {
+    } else if (rung.bind == XskMode::kZeroCopy && shaped.multiBuffer && features->zeroCopyBuffers < 2) {
       missing =
           driverOf(plan) + " has zero-copy for frames of one buffer only, and MTU " + std::to_string(plan.facts.mtu) + " needs several";
     }
+    if (missing.empty() && !shape) missing = shape.error().message;
     if (missing.empty()) {
       report.facts.emplace_back("mode", rung.name);
       return;
