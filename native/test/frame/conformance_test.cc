@@ -119,6 +119,16 @@ TEST_P(FrameIoConformance, receivesWhatItSteersAndNothingElse) {
   flow.protocol = IPPROTO_TCP;
   ASSERT_TRUE(far().send(frameOf(flow, other)));
   ASSERT_TRUE(far().send(frameOf(inbound(true), other)));
+  const Bytes whole = frameOf(inbound(), other);
+  for (const std::ptrdiff_t length : {14, 20, 33, 34, 37}) {  // ends within each header
+    ASSERT_TRUE(far().send(Bytes(whole.begin(), whole.begin() + length)));
+  }
+  flow = inbound();
+  flow.vlan = 0x0064;
+  Bytes twice = frameOf(flow, other);
+  const Bytes tag{0x81, 0x00, 0x00, 0x65};
+  twice.insert(twice.begin() + 12, tag.begin(), tag.end());
+  ASSERT_TRUE(far().send(twice)) << "two VLAN tags";
   flow = inbound();
   ASSERT_TRUE(far().send(frameOf(flow, wanted)));
   // The wire keeps the order: when the last is here, the others are not to come.

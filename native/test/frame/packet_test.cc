@@ -7,6 +7,7 @@
 #include "frame_traffic.h"
 #include "io/packet/packet_backend.h"
 #include "io/packet/packet_io.h"
+#include "io/tap/tap_io.h"
 
 namespace outrigger::io::testing {
 namespace {
@@ -211,6 +212,44 @@ TEST_F(Packet, givesUpWhatCanNotLeaveWithoutCarrier) {
   EXPECT_EQ(io_->stats.transmitErrors.load() + io_->stats.transmittedFrames.load(), count);
   EXPECT_GT(io_->stats.transmitErrors.load(), 0);
   awaitFreeTransmitRing();
+}
+
+// A wire that nobody reads: its queue fills up, and what finds no room waits in the ring.
+TEST_F(Packet, sendsWhatAFullDeviceLeftBehindAsSoonAsThereIsRoom) {
+  std::unique_ptr<TapIo> wire;
+  {
+    const Inside inside(*near_);
+    TapOptions options;
+    options.name = "tap0";
+    options.filtered = false;
+    wire = TapIo::open(options).take();
+    ASSERT_TRUE(near("ip link set tap0 txqueuelen 16 up"));
+    PacketOptions packet;
+    packet.interface = "tap0";
+    packet.segmentation = false;
+    io_ = PacketIo::open(packet).take();
+  }
+  Flow flow;
+  flow.sourceMac = io_->link().mac;
+  flow.destinationMac = wire->link().mac;
+  uint32_t sent = 0;
+  while (sent < 1000) {
+    if (sendFrame(*io_, flow, pattern(200, sent))) ++sent;
+    if (!io_->flush()) break;
+  }
+  ASSERT_LT(sent, 1000U) << "the queue holds 16";
+  EXPECT_FALSE(io_->arm()) << "asleep, nobody would send the rest";
+  uint32_t seen = 0;
+  for (int rounds = 0; seen < sent && rounds < 10'000; ++rounds) {
+    for (const Arrival& arrival : receiveOnce(*wire)) {
+      if (arrival.datagram.destinationPort != kPort) continue;  // the kernel's own
+      ASSERT_EQ(arrival.datagram.payload, pattern(200, seen++));
+    }
+    receiveOnce(*io_);  // as the stack does all the time
+  }
+  EXPECT_EQ(seen, sent);
+  EXPECT_TRUE(io_->arm());
+  EXPECT_EQ(io_->stats.transmitErrors.load(), 0);
 }
 
 TEST_F(Packet, goesOnSendingTrainsWhenTheDeviceNoLongerCutsThem) {

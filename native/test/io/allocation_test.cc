@@ -5,6 +5,7 @@
 #include <new>
 
 #include "conformance_world.h"
+#include "veth_world.h"
 
 namespace {
 
@@ -71,6 +72,39 @@ INSTANTIATE_TEST_SUITE_P(Backends, DataPath,
                          ::testing::Values(Case{"socket", "socket", ""}, Case{"mmsg", "mmsg", ""}, Case{"uring", "uring", ""},
                                            Case{"impair", "mmsg", "loss=0.1,dup=0.1,corrupt=0.1,reorder=0.1"}),
                          [](const auto& one) { return one.param.name; });
+
+// The same for a backend with an interface of its own: what it sends arrives at the other host.
+TEST(RawDataPath, allocatesNothing) {
+  VethWorld world("packet", BackendOptions{});
+  if (!world.refusal().empty()) GTEST_SKIP() << world.refusal();
+  const auto sender = world.makeIo(Side::kSender);
+  const auto receiver = world.makeIo(Side::kReceiver);
+  const auto to = openAt(*receiver, address(world.host(Side::kReceiver, false)), 1 << 20);
+  const auto from = openAt(*sender, address(world.host(Side::kSender, false)));
+  const auto next = hop(*sender, *from, to->localAddress());
+  const Bytes train = pattern(30 * 500 + 20, 1);
+  std::array<TxItem, 8> items;
+  RxBurst burst;
+  uint32_t received = 0;
+
+  const int64_t before = allocations.load();
+  for (int round = 0; round < 50; ++round) {
+    for (size_t i = 0; i < items.size(); ++i) items[i] = item(*next, train, 500);
+    for (size_t done = 0; done < items.size();) done += sender->transmit(*from, std::span<TxItem>(items).subspan(done));
+    TxSlot slot;
+    if (sender->reserve(*from, next->address(), 36, slot) == TxStatus::kPending) {
+      std::memset(slot.data, 0, 36);
+      sender->commit(*from, next->address(), slot, 36);
+    }
+    receiver->arm();
+    while (const uint32_t count = receiver->poll(burst, world.nowNs())) received += count;
+    sender->poll(burst, world.nowNs());
+  }
+  EXPECT_EQ(allocations.load() - before, 0);
+  EXPECT_GT(received, 1000U);
+  receiver->detach(*to);
+  sender->detach(*from);
+}
 
 }  // namespace
 }  // namespace outrigger::io::testing

@@ -104,7 +104,11 @@ Result<void> PacketIo::joinFanout() {
   for (const auto& ring : receive_) {
     const bool first = ring == receive_.front();
     const int mode = PACKET_FANOUT_HASH | (first ? PACKET_FANOUT_FLAG_UNIQUEID : 0);
-    if (auto r = setPacketOption(ring->fd(), PACKET_FANOUT, group | (mode << 16), "PACKET_FANOUT", netdev_); !r) return r;
+    if (auto r = setPacketOption(ring->fd(), PACKET_FANOUT, group | (mode << 16), "PACKET_FANOUT", netdev_); !r) {
+      // Only running sockets can join, so not on an interface that is down.
+      const LinkState link = link_->read();
+      return link.up ? r.error() : makeError(ErrorCode::kGeneric, r.error().message + "; " + link.reason, 0);
+    }
     if (first) {
       socklen_t length = sizeof(group);
       if (::getsockopt(ring->fd(), SOL_PACKET, PACKET_FANOUT, &group, &length) != 0) {
@@ -164,6 +168,8 @@ LinkState PacketIo::link() {
 }
 
 uint32_t PacketIo::receive(std::span<RxFrame> frames) {
+  // What a full device left behind must not wait for the next thing to be sent.
+  if (transmit_->hasUnsent()) transmit_->flush(stats);
   uint32_t count = 0;
   // Each call starts one ring further, so that a full one can't starve the next.
   const auto rings = static_cast<uint32_t>(receive_.size());
@@ -185,6 +191,8 @@ void PacketIo::giveBack(std::span<const RxFrame> frames) {
 }
 
 bool PacketIo::arm() {
+  // Nothing wakes a sleeper when the device has room again.
+  if (transmit_->hasUnsent() && !transmit_->flush(stats)) return false;
   for (const auto& ring : receive_) {
     // A socket whose interface went down polls as failed until the error is fetched: the sleeper would spin.
     int error = 0;

@@ -35,6 +35,8 @@ class TransmitRing {
   void commit(std::span<const TxFrame> frames);
   void abort(std::span<const TxFrame> frames);
   bool flush(FrameStats& stats);
+  // The device took less than it was offered; the rest goes with the next flush.
+  bool hasUnsent() const { return sent_ != handed_; }
   // Slots that are neither free nor given back by the kernel yet; all of them come back.
   uint32_t inUse();
   // Trains go through the kernel's own segmentation since the device stopped taking them. Any thread.
