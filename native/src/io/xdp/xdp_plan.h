@@ -49,7 +49,7 @@ std::string fixOf(const Rung& rung, const Plan& plan, const Error& error);
 extern const char* const kHugepagesFix;
 extern const char* const kCapabilitiesFix;
 
-// The longest IP packet that one chunk holds: above, frames need several (XDP_USE_SG).
-uint32_t longestInOneBuffer(uint32_t chunkBytes, XskMode mode);
+// The longest IP packet that one chunk holds: above, frames need several (XDP_USE_SG). What zero-copy holds, every mode does.
+uint32_t longestInOneBuffer(uint32_t chunkBytes, XskMode mode = XskMode::kZeroCopy);
 
 }  // namespace outrigger::io::xdp
