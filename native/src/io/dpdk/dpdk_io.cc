@@ -206,7 +206,9 @@ uint32_t DpdkIo::receive(std::span<RxFrame> frames) {
     if (filtered_) {
       const std::span<const uint8_t> head(rte_pktmbuf_mtod(packet, const uint8_t*), packet->data_len);
       const UdpPlace place = findUdp(head);
-      if (!filter_.wants(head, place, port_->mac())) {
+      // One tag was taken out and another is in the frame: nobody's here, so the kernel's.
+      const bool taggedTwice = (packet->ol_flags & RTE_MBUF_F_RX_VLAN_STRIPPED) != 0 && place.ip > sizeof(rte_ether_hdr);
+      if (taggedTwice || !filter_.wants(head, place, port_->mac())) {
         receivedNext_++;
         setAside(packet);
         continue;
