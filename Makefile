@@ -91,7 +91,7 @@ fuzz: setup-test ## each fuzzer for FUZZ_SECONDS (60)
 docs: build ## the generated parts of docs/ and of the chart
 	@node scripts/docs.mts
 	@node scripts/crds.mts
-	@node scripts/observability.mts
+	@node scripts/chart.mts
 
 .PHONY: format
 format: setup-test ## rewrites C, C++ and TypeScript in the project's format

@@ -9,22 +9,37 @@ import { Controller } from './kit/controller';
 import type { Permission } from './kit/permissions';
 import type { Components } from './process/component';
 import type { OperatorContext } from './process/operator';
-import { injectionParts, kInjectionNamespacePermissions, kInjectionPermissions } from './webhook/parts';
+import { CertificateWatch } from './ca/secret_store';
+import { kDirectoryPermissions } from './directory/cluster';
+import { directoryComponent } from './directory/component';
+import { kUnregisterPermissions } from './webhook/unregister';
+import {
+  injectionParts,
+  kCertificateSecret,
+  kInjectionNamespacePermissions,
+  kInjectionPermissions,
+} from './webhook/parts';
 
 export function operatorComponents(context: OperatorContext): Components {
-  const { caches, events, kit, metrics } = context;
+  const { caches, config, events, kit, metrics, namespace } = context;
   const controllers = [
     topicController(caches, events, kSystemClock),
     profileController(caches, events, kSystemClock),
     sliceController(caches, kSystemClock, (members) => metrics.expiredMembers(members)),
   ];
   const injection = injectionParts(context);
+  const certificates =
+    injection?.certificates ?? new CertificateWatch(kit, { namespace, name: kCertificateSecret });
+  const directory = directoryComponent(context, certificates);
   return {
-    always: injection === undefined ? [] : [injection.certificates, injection.webhook],
-    leading: [
-      ...controllers.map((definition) => new Controller(kit, definition)),
-      ...(injection?.leading ?? []),
+    always: [
+      ...(injection === undefined && directory === undefined ? [] : [certificates]),
+      ...(injection === undefined ? [] : [injection.webhook]),
+      ...(directory === undefined ? [] : [directory]),
     ],
+    leading: config.controllers
+      ? [...controllers.map((definition) => new Controller(kit, definition)), ...(injection?.leading ?? [])]
+      : [],
   };
 }
 
@@ -39,6 +54,22 @@ export const kClusterRoles: Readonly<Record<string, readonly Permission[]>> = {
     { group: 'events.k8s.io', resource: 'events', verbs: ['create', 'patch'] },
   ],
   injection: kInjectionPermissions,
+  directory: kDirectoryPermissions,
+  /** Of `helm uninstall`: what the operator registered goes before it does. */
+  uninstall: kUnregisterPermissions,
+  /** Of `outrigger check`, run by `helm test`. */
+  check: [
+    { group: '', resource: 'nodes', verbs: ['list'] },
+    { group: '', resource: 'pods', verbs: ['get', 'list'] },
+    { group: 'apps', resource: 'deployments', verbs: ['list'] },
+    { group: 'apiextensions.k8s.io', resource: 'customresourcedefinitions', verbs: ['get', 'list'] },
+    { group: 'coordination.k8s.io', resource: 'leases', verbs: ['list'] },
+    { group: 'discovery.k8s.io', resource: 'endpointslices', verbs: ['list'] },
+    { group: 'admissionregistration.k8s.io', resource: 'mutatingwebhookconfigurations', verbs: ['list'] },
+    { group: 'admissionregistration.k8s.io', resource: 'validatingadmissionpolicies', verbs: ['get'] },
+    { group: 'admissionregistration.k8s.io', resource: 'validatingadmissionpolicybindings', verbs: ['get'] },
+    ...kCachePermissions.filter(({ group }) => group !== ''),
+  ],
 };
 
 /** And in its own namespace alone. */
@@ -54,4 +85,7 @@ export const kNamespaceRoles: Readonly<Record<string, readonly Permission[]>> = 
     },
   ],
   injection: kInjectionNamespacePermissions,
+  'certificate-reader': [
+    { group: '', resource: 'secrets', verbs: ['get', 'list', 'watch'], names: [kCertificateSecret] },
+  ],
 };

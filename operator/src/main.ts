@@ -8,19 +8,25 @@ import { installedVersion } from './base/version';
 import { operatorComponents } from './components';
 import { loadOperatorConfig, renderOperatorHelp } from './config/load';
 import type { OperatorConfig } from './config/schema';
+import { ApiClient } from './kit/api_client';
 import { defaultAuth } from './kit/auth';
 import { runOperator } from './process/operator';
+import { unregister } from './webhook/unregister';
 
 const kBadConfig = 78; // EX_CONFIG
 
 async function main(argv: readonly string[]): Promise<number> {
+  const uninstall = argv.includes('--uninstall');
   if (argv.includes('--help')) {
     process.stdout.write(renderOperatorHelp());
     return 0;
   }
   let config: OperatorConfig;
   try {
-    config = loadOperatorConfig(argv, process.env);
+    config = loadOperatorConfig(
+      argv.filter((each) => each !== '--uninstall'),
+      process.env,
+    );
   } catch (error) {
     if (!(error instanceof ConfigError)) {
       throw error;
@@ -29,6 +35,12 @@ async function main(argv: readonly string[]): Promise<number> {
     return kBadConfig;
   }
   const log = pino({ level: config.logLevel, name: 'outrigger-operator' });
+  if (uninstall) {
+    const api = new ApiClient({ auth: await defaultAuth(), userAgent: 'outrigger-uninstall' });
+    await unregister(api).finally(() => api.close());
+    log.info('the injector is registered no more');
+    return 0;
+  }
   const stop = new AbortController();
   for (const signal of ['SIGTERM', 'SIGINT'] as const) {
     process.once(signal, () => {

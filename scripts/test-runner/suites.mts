@@ -88,7 +88,7 @@ async function buildAll(context: Context): Promise<Outcome[]> {
     for (const [name, script] of [
       ['docs are what the programs say', 'docs'],
       ['CRDs and their docs are what operator/src/api says', 'crds'],
-      ['rules and dashboards are what operator/src/observability says', 'observability'],
+      ['roles, rules, dashboards and schema of the chart are what operator/src says', 'chart'],
     ] as const) {
       const command = ['node', `scripts/${script}.mts`, '--check'];
       outcomes.push(outcome(name, await step(context, script, command, kTestTimeoutSeconds)));

@@ -141,6 +141,71 @@ const kCases: readonly Case[] = [
     ],
     at: '8m',
   },
+  {
+    alert: 'OutriggerNoLeader',
+    fires: [series('outrigger_operator_leader', '0x6')],
+    silent: [
+      series('outrigger_operator_leader', '0x6'),
+      series('outrigger_operator_leader', '1x6', 'namespace="shop",pod="b"'),
+    ],
+    at: '4m',
+  },
+  {
+    alert: 'OutriggerOperatorStale',
+    fires: [series('outrigger_operator_watch_last_event_age_seconds', '0+60x12')],
+    silent: [series('outrigger_operator_watch_last_event_age_seconds', '50x12')],
+    at: '10m',
+  },
+  {
+    alert: 'OutriggerReconcileFailures',
+    fires: [
+      series(
+        'outrigger_operator_reconciles_total',
+        '0+12x25',
+        `${kLabels},controller="topic",result="error"`,
+      ),
+    ],
+    silent: [
+      series('outrigger_operator_reconciles_total', '0+12x25', `${kLabels},controller="topic",result="ok"`),
+    ],
+    at: '23m',
+  },
+  {
+    alert: 'OutriggerInjectionErrors',
+    fires: [series('outrigger_operator_injection_reviews_total', '0x5 1x5', `${kLabels},outcome="error"`)],
+    silent: [series('outrigger_operator_injection_reviews_total', '0+1x10', `${kLabels},outcome="refused"`)],
+    at: '7m',
+  },
+  {
+    alert: 'OutriggerCertificateExpires',
+    fires: [
+      series(
+        'outrigger_operator_certificate_expiry_timestamp_seconds',
+        '1000000x70',
+        `${kLabels},certificate="serving"`,
+      ),
+    ],
+    silent: [
+      series(
+        'outrigger_operator_certificate_expiry_timestamp_seconds',
+        '5000000x70',
+        `${kLabels},certificate="serving"`,
+      ),
+    ],
+    at: '65m',
+  },
+  {
+    alert: 'OutriggerDirectoryTokensRefused',
+    fires: [series('outrigger_operator_directory_tokens_refused_total', '0+30x25')],
+    silent: [series('outrigger_operator_directory_tokens_refused_total', '0+3x25')],
+    at: '23m',
+  },
+  {
+    alert: 'OutriggerDirectoryWriteFailures',
+    fires: [series('outrigger_operator_directory_slice_failures_total', '0+2x20')],
+    silent: [series('outrigger_operator_directory_slice_failures_total', '0x5 3x15')],
+    at: '15m',
+  },
 ];
 
 describe('the alert rules', () => {

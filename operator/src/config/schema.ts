@@ -77,6 +77,17 @@ export const operatorConfigSchema = z.strictObject({
     ['IfNotPresent', 'Always', 'Never'],
     'IfNotPresent',
   ),
+  directoryListen: text(
+    'Address of the directory (gRPC over TLS) that sidecars join; empty for none.',
+    'host:port',
+    'host:port, or empty',
+    '',
+    kHostPortOrNone,
+  ),
+  controllers: bool(
+    'Run the controllers, certificates included, in whichever replica leads. Off for processes that only serve.',
+    true,
+  ),
   directoryAddress: text(
     'Where injected sidecars find the directory; empty for none: topics come from files alone.',
     'host:port',

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The directory of one replica: joins registry, streams and the API server together. Changes gather for a moment, then go to the sidecars
 // that have the topic open and to the slices that other replicas read. Neither gRPC nor HTTP.
-import type { Logger } from 'pino';
+import type { Log } from '../kit/informer';
 import type { Topic, TopicEndpointSlice } from '../api';
 import { RpcCode, RpcError } from '../../../sidecar/src/grpc/rpc_error';
 import { Registry } from './registry';
@@ -81,7 +81,7 @@ export class Directory {
   constructor(
     private readonly cluster: DirectoryCluster,
     private readonly options: DirectoryOptions,
-    private readonly log: Logger,
+    private readonly log: Log,
     private readonly now: () => number = Date.now,
   ) {
     this.registry = new Registry(

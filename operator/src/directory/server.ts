@@ -8,7 +8,7 @@ import {
   type ServiceDefinition,
 } from '@grpc/grpc-js';
 import { loadSync } from '@grpc/proto-loader';
-import type { Logger } from 'pino';
+import type { Log } from '../kit/informer';
 import { statusOf } from '../../../sidecar/src/grpc/call_adapter';
 import { protoRoot } from '../../../sidecar/src/grpc/proto_files';
 import { RpcCode, RpcError } from '../../../sidecar/src/grpc/rpc_error';
@@ -128,7 +128,7 @@ export class DirectoryServer {
   constructor(
     private readonly directory: Directory,
     private readonly certificates: CertificateSource,
-    private readonly log: Logger,
+    private readonly log: Log,
   ) {
     this.server = new Server({
       'grpc.max_receive_message_length': kMaxRequestBytes,

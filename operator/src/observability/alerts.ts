@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Every alert, once: when it fires, how bad that is, what it means and what to do. The rule files, their runbook pages and the links between
 // them come from here. Metric names come from the catalogues, so that an alert can't outlive its metric.
+import { kDirectoryMetrics } from '../directory/metrics';
+import { kOperatorCatalogue } from '../metrics/catalogue';
 import { kCatalogue, kOwnCounters, kSystemCounters } from '../../../sidecar/src/metrics/catalogue';
 
 export interface Alert {
@@ -234,4 +236,108 @@ export const kSidecarAlerts: AlertGroup = {
   ],
 };
 
-export const kAlertGroups: readonly AlertGroup[] = [kSidecarAlerts];
+const o = kOperatorCatalogue;
+const kReplica = '{{ $labels.namespace }}/{{ $labels.pod }}';
+const kLogs = '`kubectl logs -n NAMESPACE POD` of the replica in the labels.';
+
+export const kOperatorAlerts: AlertGroup = {
+  name: 'outrigger-operator',
+  alerts: [
+    {
+      name: 'OutriggerNoLeader',
+      expr: `sum by (namespace) (${o.leader.name}) == 0`,
+      for: '2m',
+      severity: 'warning',
+      summary: 'No replica of the operator leads in {{ $labels.namespace }}',
+      meaning: 'For two minutes no replica has held the lease.',
+      impact: 'New topics get no stream id, certificates are not renewed. Open streams go on.',
+      steps: [
+        kLogs,
+        '`kubectl get lease -n NAMESPACE`: who held it last, and until when?',
+        'Does the API server answer, and may the operator write the Lease?',
+      ],
+    },
+    {
+      name: 'OutriggerOperatorStale',
+      expr: `${o.eventAge.name} > 300`,
+      for: '1m',
+      severity: 'warning',
+      summary: `${kReplica} has heard nothing of {{ $labels.resource }} for {{ $value | humanizeDuration }}`,
+      meaning:
+        'Neither an event nor a bookmark of a watch came for five minutes; API servers send a bookmark every minute.',
+      impact:
+        'The replica works with what it knew: new topics, members of other replicas and profiles are not seen.',
+      steps: [
+        kLogs,
+        'Does the API server answer? `kubectl get --raw /readyz`',
+        'Is something between that cuts idle connections?',
+      ],
+    },
+    {
+      name: 'OutriggerReconcileFailures',
+      expr: `rate(${o.reconciles.name}{result="error"}[10m]) > 0.1`,
+      for: '10m',
+      severity: 'warning',
+      summary: `Controller {{ $labels.controller }} of ${kReplica} keeps failing`,
+      meaning: 'More than one reconcile in ten seconds fails, for ten minutes. Each is tried again.',
+      impact: 'What the controller keeps is out of date.',
+      steps: [
+        kLogs,
+        'A refusal (403) means that the roles of the chart are older than the operator: helm upgrade.',
+      ],
+    },
+    {
+      name: 'OutriggerInjectionErrors',
+      expr: `sum by (namespace, outcome) (increase(${o.reviews.name}{outcome=~"error|not_ready|malformed|too_large|too_slow"}[10m])) > 0`,
+      for: '0m',
+      severity: 'warning',
+      summary: 'The injector could not answer for a pod: {{ $labels.outcome }}',
+      meaning: 'A pod that asks for a sidecar was refused for no fault of its own.',
+      impact: 'Its owner tries again; until then the pod is missing.',
+      steps: [kLogs, 'not_ready: the replica had not read the profiles yet; it should pass within seconds.'],
+    },
+    {
+      name: 'OutriggerCertificateExpires',
+      expr: `min by (namespace, certificate) (${o.certificateExpiry.name}) - time() < 14 * 86400`,
+      for: '1h',
+      severity: 'critical',
+      summary:
+        'The {{ $labels.certificate }} certificate of the operator in {{ $labels.namespace }} ends within 14 days',
+      meaning: 'Certificates are renewed months before they end; this one was not.',
+      impact: 'When it ends, no labelled pod can be made and no sidecar reaches the directory.',
+      steps: [
+        kLogs,
+        'May the leader write its Secret? `kubectl auth can-i update secrets -n NAMESPACE --as system:serviceaccount:NAMESPACE:NAME`',
+        'OutriggerNoLeader: only a leader renews.',
+      ],
+    },
+    {
+      name: 'OutriggerDirectoryTokensRefused',
+      expr: `rate(${kDirectoryMetrics.tokens.name}[10m]) > 0.2`,
+      for: '10m',
+      severity: 'warning',
+      summary: `The directory ${kReplica} refuses tokens`,
+      meaning: 'Sidecars come with tokens that are not accepted or can not be checked.',
+      impact: 'Those sidecars learn of no new members.',
+      steps: [
+        'The log of such a sidecar says why: expired, of another audience, or the API server could not be asked.',
+        'May the directory create TokenReviews?',
+      ],
+    },
+    {
+      name: 'OutriggerDirectoryWriteFailures',
+      expr: `increase(${kDirectoryMetrics.failures.name}[10m]) > 5`,
+      for: '5m',
+      severity: 'warning',
+      summary: `The directory ${kReplica} can not write TopicEndpointSlices`,
+      meaning: 'Members that this replica knows do not get to the others.',
+      impact: 'Members that are on different replicas do not find each other when they are new.',
+      steps: [
+        kLogs,
+        'Does the API server answer? May the directory write TopicEndpointSlices in every namespace?',
+      ],
+    },
+  ],
+};
+
+export const kAlertGroups: readonly AlertGroup[] = [kSidecarAlerts, kOperatorAlerts];

@@ -7,6 +7,8 @@ import {
   kSystemCounters,
   type MetricEntry,
 } from '../../../sidecar/src/metrics/catalogue';
+import { kDirectoryMetrics } from '../directory/metrics';
+import { kOperatorCatalogue } from '../metrics/catalogue';
 
 interface Query {
   readonly expr: string;
@@ -77,7 +79,7 @@ function stat(entry: MetricEntry, title: string, expr: string): Panel {
 }
 
 /** "outrigger_driver_naks_sent_total" → "NAKs sent" would need a dictionary; the metric's own words do. */
-function titleOf(entry: MetricEntry): string {
+function titleOf(entry: Pick<MetricEntry, 'name'>): string {
   const words = entry.name
     .replace(/^outrigger_(driver_)?/, '')
     .replace(/_total$/, '')
@@ -162,7 +164,54 @@ export const kDriverDashboard: Dashboard = {
   ],
 };
 
-export const kDashboards: readonly Dashboard[] = [kMessagingDashboard, kDriverDashboard];
+interface OperatorEntry {
+  readonly name: string;
+  readonly type: string;
+  readonly help: string;
+  readonly labels: readonly string[];
+}
+
+/** A panel of one metric of the operator; of a histogram, its median and its 99th percentile. */
+function operatorPanel(entry: OperatorEntry): Panel {
+  const title = titleOf({ name: entry.name.replace('outrigger_operator_', 'outrigger_') });
+  const by = ['pod', ...entry.labels];
+  const legend = by.map((each) => `{{${each}}}`).join(' ');
+  if (entry.type === 'histogram') {
+    const quantile = (q: number): Query => ({
+      expr: `histogram_quantile(${q}, sum by (le, ${by.join(', ')}) (rate(${entry.name}_bucket{${kFilter}}[$__rate_interval])))`,
+      legend: `p${q * 100} ${legend}`,
+    });
+    return {
+      title,
+      description: entry.help,
+      unit: 's',
+      kind: 'timeseries',
+      queries: [quantile(0.5), quantile(0.99)],
+    };
+  }
+  const selected = `${entry.name}{${kFilter}}`;
+  const counter = entry.type === 'counter';
+  const value = counter ? `rate(${selected}[$__rate_interval])` : selected;
+  const unit = counter ? 'cps' : entry.name.endsWith('_seconds') ? 's' : 'short';
+  return {
+    title,
+    description: entry.help,
+    unit,
+    kind: 'timeseries',
+    queries: [{ expr: `sum by (${by.join(', ')}) (${value})`, legend }],
+  };
+}
+
+export const kOperatorDashboard: Dashboard = {
+  uid: 'outrigger-operator',
+  title: 'Outrigger / Operator',
+  rows: [
+    { title: 'Directory', panels: Object.values(kDirectoryMetrics).map(operatorPanel) },
+    { title: 'Controllers and caches', panels: Object.values(kOperatorCatalogue).map(operatorPanel) },
+  ],
+};
+
+export const kDashboards: readonly Dashboard[] = [kMessagingDashboard, kDriverDashboard, kOperatorDashboard];
 
 const kColumns = 24;
 const kPanelWidth = 8;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The table of all metrics for docs/metrics.md.
 import { kCatalogue, kOwnCounters, kSystemCounters } from '../../../sidecar/src/metrics/catalogue';
+import { kDirectoryMetrics } from '../directory/metrics';
 import { kOperatorCatalogue } from '../metrics/catalogue';
 
 interface Row {
@@ -31,5 +32,5 @@ export function renderDriverMetrics(): string {
 }
 
 export function renderOperatorMetrics(): string {
-  return table(Object.values(kOperatorCatalogue));
+  return table([...Object.values(kOperatorCatalogue), ...Object.values(kDirectoryMetrics)]);
 }

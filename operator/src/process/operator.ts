@@ -108,7 +108,7 @@ async function lead(
   leading: readonly Component[],
   started: Component[],
 ): Promise<number> {
-  if (!config.leaderElection) {
+  if (!config.leaderElection || leading.length === 0) {
     await startAll(leading, started, log, signal);
     await aborted(signal);
     return 0;

@@ -21,7 +21,7 @@ import { injectionMetrics } from './metrics';
 
 /** Names that roles are bound to; a cluster has one installation, as it has one set of resources. */
 const kInstallation = 'outrigger';
-const kCertificateSecret = 'outrigger-certificates';
+export const kCertificateSecret = 'outrigger-certificates';
 const kCaConfigMap = 'outrigger-ca';
 
 export const kInjectionPermissions: readonly Permission[] = certificatePermissions(

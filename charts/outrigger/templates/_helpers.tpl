@@ -1,0 +1,167 @@
+{{- /* SPDX-License-Identifier: Apache-2.0 */ -}}
+{{- /* Names, labels and the parts that operator and directory share. */ -}}
+
+{{- /* A cluster has one installation, as it has one set of resources; the operator's roles are bound to these names. */ -}}
+{{- define "outrigger.name" -}}outrigger{{- end }}
+
+{{- define "outrigger.labels" -}}
+app.kubernetes.io/name: outrigger
+app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
+{{- end }}
+
+{{- define "outrigger.selector" -}}
+app.kubernetes.io/name: outrigger
+app.kubernetes.io/instance: {{ .root.Release.Name }}
+app.kubernetes.io/component: {{ .component }}
+{{- end }}
+
+{{- define "outrigger.image" -}}
+{{ .Values.image.repository }}:{{ .Values.image.tag | default .Chart.AppVersion }}
+{{- end }}
+
+{{- /* A role's rules from files/roles.yaml, which is generated from what the parts of the operator declare. */ -}}
+{{- define "outrigger.rules" -}}
+{{- $roles := .root.Files.Get "files/roles.yaml" | fromYaml }}
+{{- toYaml (get (get $roles .scope) .role) }}
+{{- end }}
+
+{{- /* The pod of a part of the operator: .root, .component, .values, .roles (what it does), .ports. */ -}}
+{{- define "outrigger.deployment" -}}
+{{- $name := printf "%s-%s" (include "outrigger.name" .root) .component }}
+apiVersion: apps/v1
+kind: Deployment
+metadata:
+  name: {{ $name }}
+  namespace: {{ .root.Release.Namespace }}
+  labels:
+    {{- include "outrigger.labels" .root | nindent 4 }}
+    app.kubernetes.io/component: {{ .component }}
+spec:
+  replicas: {{ .values.replicas }}
+  selector:
+    matchLabels:
+      {{- include "outrigger.selector" . | nindent 6 }}
+  strategy:
+    rollingUpdate: { maxSurge: 1, maxUnavailable: 0 }
+  template:
+    metadata:
+      labels:
+        {{- include "outrigger.selector" . | nindent 8 }}
+        {{- with .values.podLabels }}{{ toYaml . | nindent 8 }}{{ end }}
+      {{- with .values.podAnnotations }}
+      annotations: {{ toYaml . | nindent 8 }}
+      {{- end }}
+    spec:
+      serviceAccountName: {{ $name }}
+      {{- with .root.Values.image.pullSecrets }}
+      imagePullSecrets: {{ toYaml . | nindent 8 }}
+      {{- end }}
+      {{- with .values.priorityClassName }}
+      priorityClassName: {{ . }}
+      {{- end }}
+      securityContext:
+        runAsNonRoot: true
+        runAsUser: 65532
+        runAsGroup: 65532
+        seccompProfile: { type: RuntimeDefault }
+      terminationGracePeriodSeconds: 30
+      containers:
+        - name: {{ .component }}
+          image: {{ include "outrigger.image" .root }}
+          imagePullPolicy: {{ .root.Values.image.pullPolicy }}
+          command: [/usr/bin/node, /usr/lib/outrigger/operator/src/main.js]
+          env:
+            - { name: OUTRIGGER_OPERATOR_LOG_LEVEL, value: {{ .values.logLevel | quote }} }
+            {{- toYaml .env | nindent 12 }}
+          ports:
+            {{- toYaml .ports | nindent 12 }}
+          startupProbe:
+            httpGet: { path: /livez, port: http }
+            periodSeconds: 1
+            failureThreshold: 60
+          livenessProbe:
+            httpGet: { path: /livez, port: http }
+            periodSeconds: 10
+            timeoutSeconds: 5
+            failureThreshold: 6
+          readinessProbe:
+            httpGet: { path: /readyz, port: http }
+            periodSeconds: 2
+            timeoutSeconds: 2
+          resources: {{ toYaml .values.resources | nindent 12 }}
+          securityContext:
+            allowPrivilegeEscalation: false
+            readOnlyRootFilesystem: true
+            capabilities: { drop: [ALL] }
+      nodeSelector:
+        kubernetes.io/os: linux
+        {{- with .values.nodeSelector }}{{ toYaml . | nindent 8 }}{{ end }}
+      {{- with .values.tolerations }}
+      tolerations: {{ toYaml . | nindent 8 }}
+      {{- end }}
+      {{- with .values.affinity }}
+      affinity: {{ toYaml . | nindent 8 }}
+      {{- end }}
+      topologySpreadConstraints:
+        - maxSkew: 1
+          topologyKey: kubernetes.io/hostname
+          whenUnsatisfiable: ScheduleAnyway
+          labelSelector:
+            matchLabels:
+              {{- include "outrigger.selector" . | nindent 14 }}
+---
+apiVersion: v1
+kind: ServiceAccount
+metadata:
+  name: {{ $name }}
+  namespace: {{ .root.Release.Namespace }}
+  labels: {{- include "outrigger.labels" .root | nindent 4 }}
+{{- if gt (int .values.replicas) 1 }}
+---
+apiVersion: policy/v1
+kind: PodDisruptionBudget
+metadata:
+  name: {{ $name }}
+  namespace: {{ .root.Release.Namespace }}
+  labels: {{- include "outrigger.labels" .root | nindent 4 }}
+spec:
+  minAvailable: 1
+  selector:
+    matchLabels:
+      {{- include "outrigger.selector" . | nindent 6 }}
+{{- end }}
+{{- range $scope, $roles := .roles }}
+{{- range $role := $roles }}
+{{- $wide := eq $scope "cluster" }}
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: {{ $wide | ternary "ClusterRole" "Role" }}
+metadata:
+  name: {{ printf "%s-%s" $name $role }}
+  {{- if not $wide }}
+  namespace: {{ $.root.Release.Namespace }}
+  {{- end }}
+  labels: {{- include "outrigger.labels" $.root | nindent 4 }}
+rules:
+  {{- include "outrigger.rules" (dict "root" $.root "scope" $scope "role" $role) | nindent 2 }}
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: {{ $wide | ternary "ClusterRoleBinding" "RoleBinding" }}
+metadata:
+  name: {{ printf "%s-%s" $name $role }}
+  {{- if not $wide }}
+  namespace: {{ $.root.Release.Namespace }}
+  {{- end }}
+  labels: {{- include "outrigger.labels" $.root | nindent 4 }}
+roleRef:
+  apiGroup: rbac.authorization.k8s.io
+  kind: {{ $wide | ternary "ClusterRole" "Role" }}
+  name: {{ printf "%s-%s" $name $role }}
+subjects:
+  - { kind: ServiceAccount, name: {{ $name }}, namespace: {{ $.root.Release.Namespace }} }
+{{- end }}
+{{- end }}
+{{- end }}

@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the chart's values may be: source of values.schema.json. Unknown keys are refused, since a mistyped one would change nothing silently.
+import { z } from 'zod';
+
+const logLevel = z.enum(['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent']);
+const labels = z.record(z.string(), z.string());
+const quantities = z.record(z.string(), z.union([z.string(), z.number()]));
+const resources = z.strictObject({ requests: quantities.optional(), limits: quantities.optional() });
+const port = z.int().min(1).max(65_535);
+const dnsLabel = z.string().regex(/^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$/);
+
+function part(meaning: string) {
+  return z
+    .strictObject({
+      replicas: z.int().min(1).max(20),
+      logLevel,
+      resources,
+      nodeSelector: labels,
+      tolerations: z.array(z.record(z.string(), z.unknown())),
+      affinity: z.record(z.string(), z.unknown()),
+      priorityClassName: z.string(),
+      podAnnotations: labels,
+      podLabels: labels,
+    })
+    .describe(meaning);
+}
+
+export const valuesSchema = z.strictObject({
+  image: z
+    .strictObject({
+      repository: z.string().min(1),
+      tag: z.string().regex(/^[\w.-]{0,128}$/),
+      pullPolicy: z.enum(['IfNotPresent', 'Always', 'Never']),
+      pullSecrets: z.array(z.strictObject({ name: z.string().min(1) })),
+    })
+    .describe('Image of operator, directory and sidecars.'),
+  crds: z.strictObject({ install: z.boolean() }),
+  operator: part('Controllers, certificates and the injector.'),
+  directory: part('The directory of topics and members.'),
+  injection: z.strictObject({ sidecarImage: z.string() }),
+  udpPorts: z.strictObject({ first: port, last: port }),
+  networkPolicy: z.strictObject({ enabled: z.boolean(), namespaces: z.array(dnsLabel) }),
+  monitoring: z.strictObject({
+    podMonitors: z.boolean(),
+    rules: z.boolean(),
+    labels,
+    dashboards: z.boolean(),
+    dashboardLabels: labels,
+    runbookUrl: z.url(),
+    interval: z.string().regex(/^\d+(ms|s|m|h)$/),
+  }),
+  // Helm's own.
+  global: z.record(z.string(), z.unknown()).optional(),
+});
+
+/** JSON schema as Helm reads it. */
+export function valuesJsonSchema(): object {
+  return z.toJSONSchema(valuesSchema, { target: 'draft-7', io: 'input' });
+}

@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: Apache-2.0
+// Metrics of the directory: what they are called, and where their values come from.
+import { Counter, Gauge, type Registry } from 'prom-client';
+import type { DirectoryStats } from './directory';
+
+export const kDirectoryMetrics = {
+  streams: {
+    name: 'outrigger_operator_directory_streams',
+    type: 'gauge',
+    help: 'Sidecars connected to this replica.',
+    labels: [],
+  },
+  members: {
+    name: 'outrigger_operator_directory_members',
+    type: 'gauge',
+    help: 'Sidecars that are members by this replica: connected, or gone for less than a lease.',
+    labels: [],
+  },
+  registrations: {
+    name: 'outrigger_operator_directory_registrations',
+    type: 'gauge',
+    help: 'Topics that those have registered, once for each role.',
+    labels: [],
+  },
+  topics: {
+    name: 'outrigger_operator_directory_topics',
+    type: 'gauge',
+    help: 'Topics that may be opened.',
+    labels: [],
+  },
+  rejected: {
+    name: 'outrigger_operator_directory_streams_rejected_total',
+    type: 'counter',
+    help: 'Streams refused because there were too many, or the replica ended.',
+    labels: [],
+  },
+  tokens: {
+    name: 'outrigger_operator_directory_tokens_refused_total',
+    type: 'counter',
+    help: 'Streams refused because of their token, or because it could not be checked.',
+    labels: [],
+  },
+  writes: {
+    name: 'outrigger_operator_directory_slice_writes_total',
+    type: 'counter',
+    help: 'TopicEndpointSlices written.',
+    labels: [],
+  },
+  failures: {
+    name: 'outrigger_operator_directory_slice_failures_total',
+    type: 'counter',
+    help: 'Writes of TopicEndpointSlices that failed and are tried again.',
+    labels: [],
+  },
+} as const;
+
+/** Registers them; values are read when they are asked for. */
+export function directoryMetrics(registry: Registry, stats: () => DirectoryStats): void {
+  const registers = [registry];
+  const m = kDirectoryMetrics;
+  const gauge = (metric: { name: string; help: string }, value: (of: DirectoryStats) => number): void => {
+    new Gauge({
+      name: metric.name,
+      help: metric.help,
+      registers,
+      collect() {
+        this.set(value(stats()));
+      },
+    });
+  };
+  const counter = (metric: { name: string; help: string }, value: (of: DirectoryStats) => number): void => {
+    let seen = 0;
+    new Counter({
+      name: metric.name,
+      help: metric.help,
+      registers,
+      collect() {
+        const now = value(stats());
+        this.inc(now - seen);
+        seen = now;
+      },
+    });
+  };
+  gauge(m.streams, ({ streams }) => streams);
+  gauge(m.members, ({ instances }) => instances);
+  gauge(m.registrations, ({ registrations }) => registrations);
+  gauge(m.topics, ({ topics }) => topics);
+  counter(m.rejected, ({ rejectedStreams }) => rejectedStreams);
+  counter(m.tokens, ({ tokensRefused }) => tokensRefused);
+  counter(m.writes, ({ sliceWrites }) => sliceWrites);
+  counter(m.failures, ({ sliceFailures }) => sliceFailures);
+}
