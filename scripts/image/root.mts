@@ -37,7 +37,7 @@ export interface Contents {
 }
 
 /** Native programs of the image, and what each variant adds. */
-const kPrograms = ['outrigger-driver', 'outrigger-init', 'outrigger.node'];
+const kPrograms = ['outrigger-driver', 'outrigger-init', 'outrigger-probe', 'outrigger.node'];
 const kDpdkModule = 'outrigger-dpdk.so';
 
 /** Poll-mode drivers of NICs that clouds and data centres have, the virtual ones, and what every start of DPDK loads. */
