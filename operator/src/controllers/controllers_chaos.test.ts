@@ -29,17 +29,19 @@ import { assignStreamIds } from './stream_ids';
 import { topicController } from './topic_controller';
 import { topicStatus } from './topic_status';
 
+jest.setTimeout(60_000); // a storm on a machine that others use too
+
 describe('the controllers', () => {
   let cluster: TestCluster;
   let caches: Caches;
   let controllers: readonly Controller[];
   let events: EventRecorder;
   let expired: number;
-  const namespace = `controllers-${process.pid}`;
+  let namespace: string;
 
   async function begin(seed: number): Promise<void> {
     cluster = await TestCluster.start(seeded(seed));
-    await cluster.prepareNamespace(namespace, { team: 'a' });
+    namespace = await cluster.namespace('controllers', { team: 'a' });
     const { context } = cluster;
     caches = makeCaches(context);
     expired = 0;
@@ -67,7 +69,6 @@ describe('the controllers', () => {
     await Promise.all(controllers.map((each) => each.stop()));
     await events.stop(0);
     for (const { informer } of cacheList(caches)) await informer.stop();
-    await cluster.removeNamespace(namespace);
     await cluster.stop();
   });
 
@@ -135,7 +136,11 @@ describe('the controllers', () => {
       const labels = { [kInjectLabel]: 'true', app: pick(random, ['x', 'y', 'z']) };
       await pods().create({
         metadata: { namespace, name, labels },
-        spec: { containers: [{ name: 'app', image: 'app' }] },
+        // Never scheduled, so that it goes as soon as it is deleted.
+        spec: {
+          containers: [{ name: 'app', image: 'app' }],
+          schedulingGates: [{ name: 'outrigger.dev/test' }],
+        },
       } as Pod);
     } else if (what < 0.8) await pods().delete({ namespace, name });
     else if (what < 0.95)
@@ -148,30 +153,48 @@ describe('the controllers', () => {
     else await slices().delete({ namespace, name });
   }
 
-  /** Statuses as they should be for what the server holds now. */
-  async function isSettled(): Promise<boolean> {
-    const [nowTopics, nowSlices, nowProfiles, nowPods] = await Promise.all([
+  /** What is not as it should be for what the server holds now; empty when all is. */
+  async function differences(): Promise<string[]> {
+    const [nowTopics, nowSlices, nowProfiles, nowPods, allTopics] = await Promise.all([
       listed(topics()),
       listed(slices()),
       listed(profiles()),
       listed(pods()),
+      topics().list({}),
     ]);
-    const claims = assignStreamIds((await topics().list({})).items);
+    const claims = assignStreamIds(allTopics.items);
     const namespaces = [{ name: namespace, labels: { team: 'a' } }];
-    const topicsRight = nowTopics.every((topic) => {
+    const wrong: string[] = [];
+    const compare = (what: string, is: unknown, shouldBe: unknown): void => {
+      if (!sameJson(is, shouldBe))
+        wrong.push(`${what} is ${JSON.stringify(is)}, not ${JSON.stringify(shouldBe)}`);
+    };
+    for (const topic of nowTopics) {
       const claim = claims.get(keyOf(topic));
+      if (claim === undefined) continue; // made between two of the lists
       const mine = nowSlices.filter(({ spec }) => spec.topic === topic.metadata.name);
-      return (
-        claim !== undefined &&
-        sameJson(topic.status, topicStatus({ topic, claim, slices: mine, namespaces }, Date.now()))
-      );
-    });
+      const wanted = topicStatus({ topic, claim, slices: mine, namespaces }, Date.now());
+      compare(`topic ${topic.metadata.name}`, topic.status, wanted);
+    }
     const statuses = profileStatuses(nowProfiles, nowPods, Date.now());
-    const profilesRight = nowProfiles.every((profile) =>
-      sameJson(profile.status, statuses.get(profile.metadata.name ?? '')),
-    );
+    for (const { metadata, status } of nowProfiles) {
+      compare(`profile ${metadata.name}`, status, statuses.get(metadata.name ?? ''));
+    }
     const names = nowTopics.map(({ metadata }) => metadata.name);
-    return topicsRight && profilesRight && nowSlices.every(({ spec }) => names.includes(spec.topic));
+    for (const { metadata, spec } of nowSlices) {
+      if (!names.includes(spec.topic))
+        wrong.push(`slice ${metadata.name} of topic ${spec.topic}, which is gone`);
+    }
+    return wrong;
+  }
+
+  /** Resolves when nothing differs any more; tells what does when that takes for ever. */
+  async function settled(): Promise<void> {
+    const hopeless = Date.now() + 40_000;
+    for (let wrong = await differences(); wrong.length > 0; wrong = await differences()) {
+      if (Date.now() > hopeless) throw new Error(`never as it should be:\n${wrong.join('\n')}`);
+      await new Promise((resolve) => setTimeout(resolve, 10));
+    }
   }
 
   it('give ids, count members, and tell a conflict by condition and event', async () => {
@@ -211,7 +234,7 @@ describe('the controllers', () => {
     await topics().create({ metadata: { namespace, name: 'quotes' }, spec: specOf({}) });
     await profiles().create({ metadata: { namespace, name: 'p' }, spec: specOf({}) });
     await run();
-    await eventually(isSettled);
+    await settled();
     const writes = (): number =>
       cluster.fake?.requests.filter((each) => each.startsWith('PATCH')).length ?? 0;
     await Promise.all(controllers.map(({ queue }) => queue.settled()));
@@ -292,6 +315,6 @@ describe('the controllers', () => {
     await running;
     cluster.chaos.faults = kCalm;
     cluster.chaos.cutAll();
-    await eventually(isSettled);
+    await settled();
   });
 });

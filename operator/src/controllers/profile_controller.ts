@@ -34,11 +34,16 @@ export function profileController(
     reconcile: async (namespace, signal) => {
       const mine = profiles.store.by('namespace', namespace);
       const statuses = profileStatuses(mine, pods.store.by('namespace', namespace), clock.wallMs());
-      for (const profile of mine) {
+      const writes = mine.map(async (profile) => {
         const status = statuses.get(nameOf(profile));
         if (status !== undefined) {
           await writeStatus(profiles, events, profile, status, signal);
         }
+      });
+      // One that can't be written holds up no other.
+      const failed = (await Promise.allSettled(writes)).find((each) => each.status === 'rejected');
+      if (failed !== undefined) {
+        throw failed.reason as Error;
       }
       return undefined;
     },

@@ -11,6 +11,9 @@ import { objectOf } from '../kit/store';
 import type { Again } from '../kit/work_queue';
 import { judgeLeases } from './slice_leases';
 
+/** Until a cache that works has caught up for long. */
+const kUncachedMs = 3000;
+
 export const kSlicePermissions: readonly Permission[] = [
   { group: kGroup, resource: 'topics', verbs: ['get'] },
   { group: kGroup, resource: 'topicendpointslices', verbs: ['update', 'delete'] },
@@ -25,17 +28,20 @@ export function sliceController(
   let sinceMs: number | undefined;
 
   /** The cache of topics may be behind that of slices: only the server knows that a topic is not there. */
-  async function isOrphan(slice: TopicEndpointSlice, signal: AbortSignal): Promise<boolean> {
+  async function topicOf(
+    slice: TopicEndpointSlice,
+    signal: AbortSignal,
+  ): Promise<'cached' | 'uncached' | 'gone'> {
     const key = topicKeyOf(slice);
     if (topics.store.get(key) !== undefined) {
-      return false;
+      return 'cached';
     }
     try {
       await topics.client.get(nameOfKey(key), signal);
-      return false;
+      return 'uncached';
     } catch (error) {
       if (isNotFound(error)) {
-        return true;
+        return 'gone';
       }
       throw error;
     }
@@ -61,7 +67,8 @@ export function sliceController(
     }
     const nowMs = clock.wallMs();
     sinceMs ??= nowMs;
-    if (await isOrphan(slice, signal)) {
+    const topic = await topicOf(slice, signal);
+    if (topic === 'gone') {
       await remove(slice, signal);
       return undefined;
     }
@@ -80,7 +87,9 @@ export function sliceController(
       slices.store.wrote(written);
       expired(verdict.expired.length);
     }
-    return verdict.nextMs === undefined ? undefined : { afterMs: Math.max(1, verdict.nextMs - nowMs) };
+    const nextMs = verdict.nextMs ?? Infinity;
+    // A topic that the cache has not seen may go without the cache ever seeing it: no change would tell.
+    return { afterMs: Math.max(1, Math.min(nextMs - nowMs, topic === 'uncached' ? kUncachedMs : Infinity)) };
   }
 
   return {

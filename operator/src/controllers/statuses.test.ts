@@ -71,12 +71,12 @@ describe('the status of a Topic', () => {
   });
 
   it('has no stream id while another topic has it, and says who and what to do', () => {
-    const status = statusOf(topic(), { kind: 'conflict', streamId: 7, holder: 'b/orders', free: 9 });
+    const status = statusOf(topic(), { kind: 'conflict', streamId: 7, holder: 'b/orders' });
     expect(status.streamId).toBeUndefined();
     expect(condition(status.conditions, 'Ready')).toEqual([
       'False',
       'StreamIdConflict',
-      'streamId 7 is taken by Topic b/orders; delete this Topic and make it again with another streamId, such as 9, or without one',
+      'streamId 7 is taken by Topic b/orders; delete this Topic and make it again with another streamId, or without one',
     ]);
     expect(condition(status.conditions, 'Conflict').slice(0, 2)).toEqual(['True', 'StreamIdTaken']);
   });

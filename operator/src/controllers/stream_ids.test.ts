@@ -40,7 +40,7 @@ describe('assignStreamIds', () => {
   it('leaves an assigned id to its topic when another asks for it later', () => {
     expect(claimsOf(topic('running', 1, { status: 7 }), topic('new', 2, { spec: 7 }))).toEqual({
       'a/running': { kind: 'holds', streamId: 7 },
-      'a/new': { kind: 'conflict', streamId: 7, holder: 'a/running', free: 8 },
+      'a/new': { kind: 'conflict', streamId: 7, holder: 'a/running' },
     });
   });
 
@@ -54,10 +54,10 @@ describe('assignStreamIds', () => {
     });
   });
 
-  it('keeps negative ids that are asked for, and names a positive free one', () => {
+  it('keeps negative ids that are asked for', () => {
     expect(claimsOf(topic('x', 1, { spec: -5 }), topic('y', 2, { spec: -5 }))).toMatchObject({
       'a/x': { kind: 'holds', streamId: -5 },
-      'a/y': { kind: 'conflict', free: 1 },
+      'a/y': { kind: 'conflict', holder: 'a/x' },
     });
   });
 

@@ -6,8 +6,7 @@ import { keyOf } from '../kit/resource';
 
 export type Claim =
   | { readonly kind: 'holds'; readonly streamId: number }
-  /** `free` is an id that nobody has. */
-  | { readonly kind: 'conflict'; readonly streamId: number; readonly holder: string; readonly free: number };
+  | { readonly kind: 'conflict'; readonly streamId: number; readonly holder: string };
 
 /** FNV-1a over the key, in 1 to 2^31-1: the same topic gets the same id in every cluster, as long as it is free. */
 export function preferredStreamId(key: string): number {
@@ -73,8 +72,7 @@ export function assignStreamIds(topics: readonly Topic[]): ReadonlyMap<string, C
     const { streamId } = topic.spec;
     const holder = streamId === undefined ? undefined : holders.get(streamId);
     if (streamId !== undefined && holder !== undefined && holder !== keyOf(topic)) {
-      const free = nextFree(streamId >= 1 ? streamId : 1, isTaken);
-      claims.set(keyOf(topic), { kind: 'conflict', streamId, holder, free });
+      claims.set(keyOf(topic), { kind: 'conflict', streamId, holder });
     }
   }
   return claims;

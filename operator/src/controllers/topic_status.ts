@@ -18,7 +18,7 @@ function conflictVerdict(claim: Claim): Verdict {
         type: 'Conflict',
         status: 'True',
         reason: 'StreamIdTaken',
-        message: `streamId ${claim.streamId} is taken by Topic ${claim.holder}; delete this Topic and make it again with another streamId, such as ${claim.free}, or without one`,
+        message: `streamId ${claim.streamId} is taken by Topic ${claim.holder}; delete this Topic and make it again with another streamId, or without one`,
       }
     : {
         type: 'Conflict',

@@ -52,6 +52,7 @@ export class Controller {
       metrics: context.metrics.queue(name),
       clock: context.clock ?? kSystemClock,
       random: context.random ?? Math.random,
+      ...(context.queueBackoff === undefined ? {} : { backoff: context.queueBackoff }),
       onFailure: (key, error, failures) =>
         context.log.warn(
           { controller: name, key, failures, error: error.message },

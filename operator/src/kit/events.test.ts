@@ -26,12 +26,13 @@ describe('EventRecorder', () => {
   let recorder: EventRecorder;
   let nowMs: number;
   let dropped: number;
-  const namespace = `events-${process.pid}`;
-  const object: KubeObject = { metadata: { namespace, name: 'quotes', uid: 'u-1' } };
+  let namespace: string;
+  let object: KubeObject;
 
   beforeEach(async () => {
     cluster = await TestCluster.start(seeded(1));
-    await cluster.prepareNamespace(namespace);
+    namespace = await cluster.namespace('events');
+    object = { metadata: { namespace, name: 'quotes', uid: 'u-1' } };
     nowMs = Date.now();
     dropped = 0;
     recorder = new EventRecorder({
@@ -46,7 +47,6 @@ describe('EventRecorder', () => {
 
   afterEach(async () => {
     await recorder.stop(0);
-    await cluster.removeNamespace(namespace);
     await cluster.stop();
   });
 
@@ -100,8 +100,10 @@ describe('EventRecorder', () => {
   });
 
   it('cuts a note that is too long for the API', async () => {
-    recorder.record(object, kThing, { ...news, note: 'x'.repeat(2000) });
-    expect((await written())[0]?.note).toHaveLength(1024);
+    recorder.record(object, kThing, { ...news, note: `${'x'.repeat(1000)}${'é'.repeat(500)}` });
+    const [event] = await written();
+    expect(event?.note).toMatch(/^x{1000}é+…$/);
+    expect(Buffer.byteLength(event?.note ?? '')).toBeLessThanOrEqual(1024);
   });
 
   it('drops and counts what can not be written, and what is too much at once', async () => {

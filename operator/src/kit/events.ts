@@ -50,7 +50,7 @@ const kSeriesMs = 360_000;
 const kMaxSeries = 1000;
 /** Events on their way; more are dropped, since an API server that is behind gets no better by more. */
 const kMaxPending = 100;
-/** The limit of note in events.k8s.io/v1. */
+/** The limit of note in events.k8s.io/v1, bytes. */
 const kLongestNote = 1024;
 
 interface Series {
@@ -176,7 +176,7 @@ export class EventRecorder {
       type: news.type,
       reason: news.reason,
       action: news.action,
-      note: news.note.length > kLongestNote ? `${news.note.slice(0, kLongestNote - 1)}…` : news.note,
+      note: cut(news.note),
       regarding: {
         apiVersion: group === '' ? version : `${group}/${version}`,
         kind,
@@ -186,4 +186,15 @@ export class EventRecorder {
       },
     };
   }
+}
+
+/** At most kLongestNote bytes, with an ellipsis where something is missing. */
+function cut(note: string): string {
+  if (Buffer.byteLength(note) <= kLongestNote) {
+    return note;
+  }
+  const ellipsis = '…';
+  const kept = Buffer.from(note).subarray(0, kLongestNote - Buffer.byteLength(ellipsis));
+  // What is left of a character that was cut through decodes as U+FFFD.
+  return kept.toString('utf8').replace(/\uFFFD+$/, '') + ellipsis;
 }

@@ -16,6 +16,8 @@ export interface KitContext {
   readonly clock?: Clock;
   readonly random?: Random;
   readonly reflectorTimes?: Partial<ReflectorTimes>;
+  /** Between tries of a key that fails. */
+  readonly queueBackoff?: { readonly baseMs: number; readonly maxMs: number };
 }
 
 /** As much of a pino logger as the kit uses. */

@@ -11,6 +11,8 @@ import { ResourceClient } from './resource';
 const kTimes: LeaderTimes = { leaseMs: 1000, renewDeadlineMs: 600, retryMs: 10 };
 const kNamespace = 'default';
 
+jest.setTimeout(60_000); // leases end by time, on a machine that others use too
+
 describe('leader election', () => {
   let cluster: TestCluster;
   const name = `outrigger-test-${process.pid}`;
@@ -104,10 +106,7 @@ describe('leader election', () => {
     await a.acquire(never.signal);
     const leases = new ResourceClient(cluster.direct, kLeases);
     const now = await lease();
-    await leases.update({
-      metadata: { namespace: kNamespace, name },
-      spec: { ...now.spec, holderIdentity: 'thief', leaseDurationSeconds: 60 },
-    });
+    await leases.update({ ...now, spec: { ...now.spec, holderIdentity: 'thief', leaseDurationSeconds: 60 } });
     expect(await a.hold(never.signal)).toBe('lost');
   });
 

@@ -111,7 +111,7 @@ export class ResourceClient<T extends KubeObject> {
     });
   }
 
-  /** Replaces the object; with a resourceVersion in its metadata only when it is unchanged since. */
+  /** Replaces the object when it is unchanged since the resourceVersion in its metadata. */
   update(object: T, signal?: AbortSignal): Promise<T> {
     const { namespace, name } = object.metadata;
     return this.api.request<T>({

@@ -24,8 +24,8 @@ export interface WorkQueueOptions {
   readonly onFailure: (key: string, error: Error, failures: number) => void;
 }
 
-/** From 100 ms to 5 minutes: a conflict is over at once, an outage is not. */
-const kBackoff = { baseMs: 100, maxMs: 300_000 };
+/** From 100 ms, since a conflict is over at once, to half a minute: nobody waits longer than that once an outage is over. */
+const kBackoff = { baseMs: 100, maxMs: 30_000 };
 
 export class WorkQueue {
   private readonly waiting = new Set<string>(); // in order of arrival

@@ -48,7 +48,12 @@ export class FakeApiServer {
 
   constructor() {
     for (const [collection, apiVersion, kind, hasStatus] of kBuiltin) {
-      this.storage.register(collection, { apiVersion, kind, hasStatus });
+      this.storage.register(collection, {
+        apiVersion,
+        kind,
+        hasStatus,
+        ...(kind === 'Event' ? { admit: admitEvent } : {}),
+      });
     }
     for (const each of kResources) {
       this.storage.register(collectionOf(each), {
@@ -120,6 +125,9 @@ export class FakeApiServer {
       case 'GET':
         return storage.get(collection, namespace, name);
       case 'PUT':
+        if ((body['metadata'] as Json | undefined)?.['resourceVersion'] === undefined) {
+          throw new Refusal(422, 'Invalid', 'metadata.resourceVersion: must be specified for an update');
+        }
         return storage.replace(collection, namespace, name, body, subresource);
       case 'PATCH':
         return contentType.startsWith('application/apply-patch')
@@ -210,6 +218,15 @@ export function collectionOf({
   plural,
 }: Pick<ResourceDefinition, 'group' | 'version' | 'plural'>): string {
   return group === '' ? `/api/${version}/${plural}` : `/apis/${group}/${version}/${plural}`;
+}
+
+/** The limit that a real server has, in bytes. */
+function admitEvent(object: Json): Json {
+  const { note } = object;
+  if (typeof note === 'string' && Buffer.byteLength(note) > 1024) {
+    throw new Refusal(422, 'Invalid', 'note: Invalid value: can have at most 1024 bytes');
+  }
+  return {};
 }
 
 function admit(resource: ResourceDefinition, object: Json): Json {

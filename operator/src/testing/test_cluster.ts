@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 // An API server for a test: the fake one, or the real one that OUTRIGGER_TEST_KUBECONFIG names, with the chaos proxy before it.
+import { randomBytes } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { parse } from 'yaml';
 import type { Random } from '../base/clock';
 import { ApiClient } from '../kit/api_client';
 import type { ClusterAuth } from '../kit/auth';
 import type { KitContext, Log } from '../kit/informer';
+import { isNotFound } from '../kit/api_error';
 import { kNamespaces } from '../kit/kinds';
-import { ResourceClient } from '../kit/resource';
+import { resource, ResourceClient } from '../kit/resource';
 import { OperatorMetrics } from '../metrics/operator_metrics';
 import { ChaosProxy } from './chaos_proxy';
 import { FakeApiServer } from './fake_api_server';
@@ -26,6 +28,23 @@ export function plainAuth(server: string): ClusterAuth {
     credentials: () => Promise.resolve({ headers: {}, tls: {} }),
     refresh: () => undefined,
   };
+}
+
+const kServiceAccounts = resource({
+  group: '',
+  version: 'v1',
+  kind: 'ServiceAccount',
+  plural: 'serviceaccounts',
+});
+
+async function exists(request: Promise<unknown>): Promise<boolean> {
+  try {
+    await request;
+    return true;
+  } catch (error) {
+    if (isNotFound(error)) return false;
+    throw error;
+  }
 }
 
 interface Kubeconfig {
@@ -65,6 +84,8 @@ export function kubeconfigAuth(path: string): ClusterAuth {
 }
 
 export class TestCluster {
+  private readonly namespaces: string[] = [];
+
   private constructor(
     /** The calm way in: what users do, and what is true. */
     readonly direct: ApiClient,
@@ -75,6 +96,7 @@ export class TestCluster {
     readonly fake: FakeApiServer | undefined,
     readonly metrics: OperatorMetrics,
     readonly random: Random,
+    private readonly upstream: ClusterAuth,
   ) {}
 
   static async start(random: Random): Promise<TestCluster> {
@@ -94,7 +116,15 @@ export class TestCluster {
         burst: 1000,
         observe: metrics.request,
       });
-    return new TestCluster(client(upstream), client(plainAuth(chaos.url)), chaos, fake, metrics, random);
+    return new TestCluster(
+      client(upstream),
+      client(plainAuth(chaos.url)),
+      chaos,
+      fake,
+      metrics,
+      random,
+      upstream,
+    );
   }
 
   /** For informers and controllers under test: waits are short, and a full list comes often, since events may be swallowed. */
@@ -104,6 +134,7 @@ export class TestCluster {
       metrics: this.metrics,
       log: kSilent,
       random: this.random,
+      queueBackoff: { baseMs: 5, maxMs: 100 },
       reflectorTimes: {
         pageSize: 3,
         watchSeconds: 1,
@@ -114,15 +145,33 @@ export class TestCluster {
     };
   }
 
-  /** Makes a namespace of a real server; the fake one knows no difference. */
-  async prepareNamespace(name: string, labels: Readonly<Record<string, string>> = {}): Promise<void> {
-    const namespaces = new ResourceClient(this.direct, kNamespaces);
-    await namespaces.create({ metadata: { name, labels } });
+  /** Makes a namespace that no other test has; stop() begins to delete it, with all that is in it. */
+  async namespace(prefix: string, labels: Readonly<Record<string, string>> = {}): Promise<string> {
+    const name = `${prefix}-${randomBytes(4).toString('hex')}`;
+    await this.prepareNamespace(name, labels);
+    return name;
   }
 
-  /** Begins to delete it, with all that is in it. */
-  async removeNamespace(name: string): Promise<void> {
-    await new ResourceClient(this.direct, kNamespaces).delete({ name });
+  /** The same, under a name that is given. */
+  async prepareNamespace(name: string, labels: Readonly<Record<string, string>> = {}): Promise<void> {
+    await new ResourceClient(this.direct, kNamespaces).create({ metadata: { name, labels } });
+    this.namespaces.push(name);
+    // A real server refuses pods until a controller has made their service account.
+    const accounts = new ResourceClient(this.direct, kServiceAccounts);
+    while (this.fake === undefined && !(await exists(accounts.get({ namespace: name, name: 'default' })))) {
+      await new Promise((resolve) => setTimeout(resolve, 20));
+    }
+  }
+
+  /** The real server, as another user. */
+  impersonating(user: string): ClusterAuth {
+    return {
+      ...this.upstream,
+      credentials: async () => {
+        const { headers, tls } = await this.upstream.credentials();
+        return { headers: { ...headers, 'impersonate-user': user }, tls };
+      },
+    };
   }
 
   /** Sum of a metric over its labels. */
@@ -132,6 +181,9 @@ export class TestCluster {
   }
 
   async stop(): Promise<void> {
+    for (const name of this.namespaces.splice(0)) {
+      await new ResourceClient(this.direct, kNamespaces).delete({ name });
+    }
     this.direct.close();
     this.stormy.close();
     await this.chaos.stop();
