@@ -72,7 +72,7 @@ spec:
         - name: {{ .component }}
           image: {{ include "outrigger.image" .root }}
           imagePullPolicy: {{ .root.Values.image.pullPolicy }}
-          command: [/usr/bin/node, /usr/lib/outrigger/operator/src/main.js]
+          command: [/usr/bin/node, /usr/lib/outrigger/build/ts/operator/src/main.js]
           env:
             - { name: OUTRIGGER_OPERATOR_LOG_LEVEL, value: {{ .values.logLevel | quote }} }
             {{- toYaml .env | nindent 12 }}
