@@ -8,10 +8,12 @@
 #include <sys/resource.h>
 
 #include <algorithm>
+#include <array>
 #include <functional>
 #include <memory>
 
 #include "capabilities.h"
+#include "frames.h"
 #include "io/xdp/xdp_program.h"
 #include "open_io.h"
 #include "veth_world.h"
@@ -19,10 +21,13 @@
 namespace outrigger::io::xdp {
 namespace {
 
+using io::testing::FrameBuilder;
+using io::testing::FrameSender;
 using io::testing::keepCapabilities;
 using io::testing::openIo;
 using io::testing::optionsFor;
 using io::testing::VethWorld;
+using io::testing::waitUntil;
 using ::testing::AllOf;
 using ::testing::HasSubstr;
 using ::testing::Not;
@@ -105,6 +110,26 @@ std::string factOf(const BackendReport& report, const std::string& name) {
     if (key == name) return value;
   }
   return "";
+}
+
+TEST_F(XdpLadderTest, AnInterfaceThatIsDownOpensAndSaysSoAndCarriesFramesOnceItIsUp) {
+  VethWorld::run([](VethWorld& world) {
+    ASSERT_TRUE(world.near("ip link set va down"));
+    auto io = openIo(optionsFor("auto"));
+    ASSERT_NE(io, nullptr);
+    EXPECT_FALSE(io->link().up);
+    EXPECT_THAT(io->link().reason, HasSubstr("interface va is down"));
+    ASSERT_TRUE(io->steer({SockAddr::parseNumeric("10.77.0.1", 40001).take()}));
+    ASSERT_TRUE(world.near("ip link set va up"));
+    ASSERT_TRUE(waitUntil([&] { return io->link().up; }));
+    FrameSender wire;
+    world.inFar([&] { wire.open("vb"); });
+    wire.send(FrameBuilder().to("10.77.0.1", 40001).build());
+    std::array<RxFrame, 4> frames;
+    uint32_t got = 0;
+    ASSERT_TRUE(waitUntil([&] { return (got = io->receive(frames)) == 1; }));
+    io->giveBack({frames.data(), got});
+  });
 }
 
 TEST_F(XdpLadderTest, ProbingSaysWhatOpeningWouldGiveAndLeavesTheInterfaceAlone) {
