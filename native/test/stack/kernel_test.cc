@@ -237,6 +237,38 @@ TEST_P(StackBesideKernel, takesTrainsOfAKernelSenderWhole) {
   EXPECT_EQ(joined, bytes);
 }
 
+TEST_P(StackBesideKernel, carriesDatagramsOfJumboFramesBothWays) {
+  io_.reset();
+  stack_.reset();
+  near("ip link set near0 mtu 9000");
+  far("ip link set far0 mtu 9000");
+  ASSERT_NO_FATAL_FAILURE(openStack());
+  for (const auto& [nearHost, farHost] : {std::pair{kNear, kFar}, {kNearV6, kFarV6}}) {
+    auto endpoint = open(nearHost);
+    FarSocket peer(*far_, at(farHost));
+    auto next = hop(*endpoint, peer.address);
+    connect(*endpoint, peer.address);
+    const int64_t kernelSends = count(StackCounter::kKernelSends);
+    for (uint32_t i = 0; i < 20; ++i) {
+      const Bytes bytes = pattern(8900 - i, i);
+      ASSERT_EQ(send(*endpoint, *next, bytes).status, TxStatus::kSent);
+      Bytes received;
+      while (received != bytes) {
+        received = peer.receive();
+        ASSERT_FALSE(received.empty());
+      }
+      peer.send(endpoint->localAddress(), bytes);
+      const auto arrivals = collect(1);
+      ASSERT_EQ(arrivals.size(), 1U);
+      ASSERT_EQ(arrivals[0].bytes, bytes);
+    }
+    EXPECT_EQ(count(StackCounter::kKernelSends), kernelSends);
+    io_->detach(*endpoint);
+  }
+  EXPECT_EQ(count(StackCounter::kKernelDatagrams), isGenericXdp() ? 40 : 0);
+  EXPECT_EQ(count(StackCounter::kFragmentedSends), 0);
+}
+
 INSTANTIATE_TEST_SUITE_P(Devices, StackBesideKernel, ::testing::Values("packet", "native", "generic"),
                          [](const auto& device) { return std::string(device.param); });
 
