@@ -240,6 +240,7 @@ describe('metrics', () => {
         label:
           'outrigger: backend=xdp mode="native copy" interface="eth0" not better because: dpdk: not built',
       }),
+      counter(62, 40002, 9, { key: own, label: 'outrigger network: bad_udp_checksums' }),
       session(50, 400),
       session(51, 600),
       counter(52, 4, 5000, {
@@ -251,6 +252,7 @@ describe('metrics', () => {
     expect(metric(first, 'outrigger_driver_bytes_sent_total')).toBe(1000);
     expect(metric(first, 'outrigger_driver_naks_sent_total')).toBe(3);
     expect(metric(first, 'outrigger_driver_datagrams_sent_total')).toBe(77);
+    expect(metric(first, 'outrigger_network_events_total{reason="bad_udp_checksums"}')).toBe(9);
     expect(metric(first, 'outrigger_topic_sent_bytes_total{topic="quotes"}')).toBe(1000);
     expect(metric(first, 'outrigger_topic_consumed_bytes_total{topic="quotes"}')).toBe(1000);
     expect(metric(first, 'outrigger_driver_up')).toBe(1);

@@ -62,6 +62,7 @@ constexpr int32_t kReceiverNaksSent = 20;
 constexpr int32_t kOutriggerBase = 40000;
 constexpr int32_t kOutriggerSystem = kOutriggerBase;  // driver-wide counters Aeron has no id for; key: int32 OutriggerCounter
 constexpr int32_t kOutriggerBackendInfo = kOutriggerBase + 1;
+constexpr int32_t kOutriggerNetwork = kOutriggerBase + 2;  // what raw backends count, label "outrigger network: <name>"; key: int32
 }  // namespace counter_type
 
 // Channel status values of kSendChannelStatus / kReceiveChannelStatus.

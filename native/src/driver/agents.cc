@@ -29,6 +29,9 @@ void IoStatistics::move(const io::IoTotals& now) {
   add(OutriggerCounter::kSegmentationFallbacks, &io::IoTotals::segmentationFallbacks);
   add(OutriggerCounter::kImpairedDrops, &io::IoTotals::impairedDrops);
   add(SystemCounter::kInvalidPackets, &io::IoTotals::droppedDatagrams);
+  for (size_t i = 0; i < now.network.size(); ++i) {
+    if (const int64_t fresh = now.network[i] - last_.network[i]; fresh > 0) counters_.addNetwork(i, fresh);
+  }
   last_ = now;
 }
 

@@ -109,6 +109,17 @@ bool CounterFactory::createDriverCounters(DriverCounters& counters, int64_t nowM
   return true;
 }
 
+bool CounterFactory::createNetworkCounters(DriverCounters& counters, int64_t nowMs) {
+  for (size_t i = 0; i < counters.network.size(); ++i) {
+    std::string key;
+    append(key, static_cast<int32_t>(i));
+    counters.network[i] =
+        manager_.allocate(cnc::counter_type::kOutriggerNetwork, key, std::string("outrigger network: ") + io::networkCounterName(i), nowMs);
+    if (!counters.network[i].valid()) return false;
+  }
+  return true;
+}
+
 cnc::Counter CounterFactory::stream(int32_t typeId, std::string_view name, const StreamIdentity& identity, int64_t ownerId, int64_t nowMs,
                                     int64_t joinPosition) {
   std::string key;

@@ -25,6 +25,8 @@ class CounterFactory {
   cnc::CountersManager& manager() { return manager_; }
   // Allocates ids 0 to 45 and our own ones. False when the buffer is too small.
   bool createDriverCounters(DriverCounters& counters, int64_t nowMs);
+  // Those of raw backends, for a driver that may run one. False as above.
+  bool createNetworkCounters(DriverCounters& counters, int64_t nowMs);
 
   // `<name>: <registrationId> <sessionId> <streamId> <channel>[ @joinPosition]`
   cnc::Counter stream(int32_t typeId, std::string_view name, const StreamIdentity& identity, int64_t ownerId, int64_t nowMs,

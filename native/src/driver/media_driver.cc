@@ -119,7 +119,7 @@ struct MediaDriver::State {
 
   Result<void> takeDirectory();
   Result<void> openIo(const MediaDriverParts& parts);
-  Result<void> makeFiles();
+  Result<void> makeFiles(const MediaDriverParts& parts);
   void announceBackend();
   std::vector<std::pair<std::string, std::string>> threads() const;
   void makeAgents(const MediaDriverParts& parts);
@@ -145,7 +145,7 @@ Result<void> MediaDriver::State::takeDirectory() {
   return {};
 }
 
-Result<void> MediaDriver::State::makeFiles() {
+Result<void> MediaDriver::State::makeFiles(const MediaDriverParts& parts) {
   const int64_t nowMs = clock->epochMillis();
   const std::string cncPath = config.directory + "/" + cnc::kCncFileName;
   auto file =
@@ -171,7 +171,8 @@ Result<void> MediaDriver::State::makeFiles() {
 
   countersManager = cnc::CountersManager(regions.countersMetadata, regions.countersValues);
   counterFactory = std::make_unique<CounterFactory>(countersManager);
-  if (!counterFactory->createDriverCounters(counters, nowMs)) {
+  const bool mayBeRaw = !parts.makeIo && std::any_of(config.backends.begin(), config.backends.end(), io::isRawBackend);
+  if (!counterFactory->createDriverCounters(counters, nowMs) || (mayBeRaw && !counterFactory->createNetworkCounters(counters, nowMs))) {
     return makeError(ErrorCode::kGeneric, "AERON_COUNTERS_BUFFER_LENGTH=" + std::to_string(config.cncSizes.countersValuesLength) +
                                               " does not even hold the driver's own counters; raise it");
   }
@@ -402,7 +403,7 @@ Result<std::unique_ptr<MediaDriver>> MediaDriver::launch(const DriverConfig& con
   if (auto r = state.takeDirectory(); !r) return r.error();
   // Before the files: a backend may decide on the threads, and so on the doorbells.
   if (auto r = state.openIo(parts); !r) return r.error();
-  if (auto r = state.makeFiles(); !r) return r.error();
+  if (auto r = state.makeFiles(parts); !r) return r.error();
   state.makeAgents(parts);
   state.makeRunners();
   state.start();

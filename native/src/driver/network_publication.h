@@ -117,6 +117,7 @@ class NetworkPublication {
   void updateConnection(int64_t nowNs);
   void updateLimits(SenderContext& context, int64_t nowNs);
   void reportDamage(SenderContext& context);
+  void reportTooLong(SenderContext& context, const io::TxItem& item);
   NetworkPublicationParams params_;
   SendChannelEndpoint* endpoint_;
   MappedFile logFile_;

@@ -131,7 +131,7 @@ int64_t NetworkPublication::retransmit(SenderContext& context, int64_t begin, in
       item.length = static_cast<uint32_t>(train.length);
       item.segmentLength = static_cast<uint32_t>(train.segmentLength);
     }
-    if (fanOut > 0 && context.io->transmit(*endpoint_->socket, {context.items.data(), fanOut}) < fanOut) {
+    if (fanOut > 0 && transmitItems(*context.io, *endpoint_->socket, {context.items.data(), fanOut}, mdc) < fanOut) {
       driverCounters_.add(SystemCounter::kShortSends, 1);
       return cursor;
     }

@@ -56,6 +56,7 @@ struct NetworkPublication::SenderState {
   bool eosSent = false;
   bool limitMoved = false;
   bool socketFull = false;  // the last send of this publication was short
+  bool tooLongReported = false;
   bool damagedReported = false;
   PartialTrain partial;
   std::vector<cnc::Counter> spies;

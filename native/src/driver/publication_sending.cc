@@ -173,7 +173,7 @@ int32_t NetworkPublication::sendData(SenderContext& context, int64_t nowNs) {
       item.length = static_cast<uint32_t>(slices[slice].length) - done;
       item.segmentLength = static_cast<uint32_t>(slices[slice].segmentLength);
     }
-    const size_t finished = context.io->transmit(*endpoint_->socket, {context.items.data(), count});
+    const size_t finished = transmitItems(*context.io, *endpoint_->socket, {context.items.data(), count}, mdc);
     int64_t bytes = 0;
     int64_t packets = 0;
     int64_t lost = 0;
@@ -184,6 +184,7 @@ int32_t NetworkPublication::sendData(SenderContext& context, int64_t nowNs) {
         packets += datagrams(item.length, item.segmentLength);
       } else {
         lost += datagrams(item.length, item.segmentLength);  // a repair brings them; no other destination waits for this one
+        if (item.status == io::TxStatus::kTooLong) reportTooLong(context, item);
       }
     }
     next += finished;
@@ -449,6 +450,20 @@ void NetworkPublication::onError(SenderContext& context, const uint8_t* frame, s
   const auto textLength = std::min<size_t>(static_cast<size_t>(error.errorLength), sizeof(event.text) - 1);
   std::memcpy(event.text, frame + sizeof(wire::ErrorFrame), textLength);
   event.text[textLength] = '\0';
+  if (!context.events.offer(event)) driverCounters_.add(SystemCounter::kConductorProxyFails, 1);
+}
+
+// No repair helps: the stream's MTU stands in its log.
+void NetworkPublication::reportTooLong(SenderContext& context, const io::TxItem& item) {
+  if (std::exchange(state_->tooLongReported, true)) return;
+  const uint32_t length = item.segmentLength == 0 ? item.length : std::min(item.segmentLength, item.length);
+  AgentEvent event;
+  event.type = AgentEvent::Type::kError;
+  event.errorCode = static_cast<int32_t>(ErrorCode::kGeneric);
+  std::snprintf(event.text, sizeof(event.text),
+                "publication session=%d stream=%d: a datagram of %u bytes is too long for the path to %s, which takes %u now; add the "
+                "publication again with mtu= that fits",
+                params_.sessionId, params_.streamId, length, item.nextHop->address().toString().c_str(), item.nextHop->longestDatagram());
   if (!context.events.offer(event)) driverCounters_.add(SystemCounter::kConductorProxyFails, 1);
 }
 

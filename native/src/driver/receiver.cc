@@ -235,7 +235,8 @@ void Receiver::State::onSetup(ReceiverContext& context, ReceiverEndpoint& endpoi
     }
   }
   AgentEvent event;
-  if (refuseSetup(setup, endpoint.channel().socket->receiveBufferBytes(), event.text, sizeof(event.text))[0] != '\0') {
+  const io::Endpoint& socket = *endpoint.channel().socket;
+  if (refuseSetup(setup, socket.receiveBufferBytes(), socket.longestReceivable(), event.text, sizeof(event.text))[0] != '\0') {
     context.counters.add(OutriggerCounter::kSetupRefused, 1);
     session->state = SessionState::kCoolDown;
     session->refused = true;

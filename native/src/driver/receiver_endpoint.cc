@@ -100,7 +100,8 @@ void ReceiverEndpoint::expire(int64_t nowNs) {
   });
 }
 
-const char* refuseSetup(const wire::SetupFrame& setup, int32_t receiveBufferBytes, char* text, size_t capacity) {
+const char* refuseSetup(const wire::SetupFrame& setup, int32_t receiveBufferBytes, uint32_t longestReceivable, char* text,
+                        size_t capacity) {
   text[0] = '\0';
   const auto stream = [&](const char* what) {
     const int written = std::snprintf(text, capacity, "SETUP session=%d stream=%d refused: %s", setup.sessionId, setup.streamId, what);
@@ -119,6 +120,11 @@ const char* refuseSetup(const wire::SetupFrame& setup, int32_t receiveBufferByte
   } else if (receiveBufferBytes > 0 && setup.mtu > receiveBufferBytes) {
     at = stream("mtu ");
     add("%d is larger than the receive buffer of %d bytes; raise so-rcvbuf= or lower the publisher's mtu", setup.mtu, receiveBufferBytes);
+  } else if (longestReceivable > 0 && static_cast<uint32_t>(setup.mtu) > longestReceivable) {
+    at = stream("mtu ");
+    add("%d is longer than the %u bytes of a datagram that can arrive here: the device takes no longer frame, and nobody puts fragments "
+        "together; raise the interface's MTU or lower the publisher's mtu",
+        setup.mtu, longestReceivable);
   } else if (logbuffer::termDelta(setup.activeTermId, setup.initialTermId) < 0) {
     at = stream("active term id ");
     add("%d lies before initial term id %d", setup.activeTermId, setup.initialTermId);

@@ -68,7 +68,8 @@ class ReceiverEndpoint {
   int32_t cachedSessionId_ = 0;
 };
 
-// Writes why the image of this SETUP can't be made, for the error log; an empty text when it can. receiveBufferBytes: of the socket, 0 unknown.
-const char* refuseSetup(const wire::SetupFrame& setup, int32_t receiveBufferBytes, char* text, size_t capacity);
+// Writes why the image of this SETUP can't be made, for the error log; an empty text when it can. receiveBufferBytes: of the socket,
+// longestReceivable: datagram that the path in can bring; 0 unknown.
+const char* refuseSetup(const wire::SetupFrame& setup, int32_t receiveBufferBytes, uint32_t longestReceivable, char* text, size_t capacity);
 
 }  // namespace outrigger::driver

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <span>
 #include <vector>
 
 #include "base/random.h"
@@ -27,6 +28,17 @@ struct SenderContext {
   Random random;
   std::vector<io::TxItem> items;  // scratch, sized once
 };
+
+// io.transmit, but in a group (`group`) a destination whose neighbour is not known holds up nobody else: its items end as lost, with the status
+// kNeighbour. Returns how many leading items are finished.
+inline size_t transmitItems(io::DatagramIo& io, io::Endpoint& endpoint, std::span<io::TxItem> items, bool group) {
+  size_t finished = io.transmit(endpoint, items);
+  while (group && finished < items.size() && items[finished].status == io::TxStatus::kNeighbour) {
+    ++finished;
+    if (finished < items.size()) finished += io.transmit(endpoint, items.subspan(finished));
+  }
+  return finished;
+}
 
 class Sender {
  public:

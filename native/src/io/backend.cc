@@ -111,6 +111,11 @@ const std::vector<std::string>& backendNames() {
   return names;
 }
 
+bool isRawBackend(const std::string& name) {
+  static const std::vector<std::string> raw{"dpdk", "xdp", "packet", "tap"};
+  return std::find(raw.begin(), raw.end(), name) != raw.end();
+}
+
 Result<void> applyEnvironment(BackendOptions& options) {
   if (auto r = readSwitch("OUTRIGGER_UDP_SEGMENT", options.segmentation); !r) return r;
   if (auto r = readSwitch("OUTRIGGER_UDP_GRO", options.coalescing); !r) return r;

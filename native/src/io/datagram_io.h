@@ -18,6 +18,7 @@
 #include <vector>
 
 #include "base/result.h"
+#include "io/network_counters.h"
 
 namespace outrigger::io {
 
@@ -88,6 +89,8 @@ class Endpoint {
   virtual int32_t sendBufferBytes() const = 0;
   // The kernel socket that holds address and port, -1 where there is none. Borrowed, the same for the endpoint's life: any thread.
   virtual int socketFd() const { return -1; }
+  // The longest datagram that can arrive here, 0: no limit of the path in is known (IP fragments are put together). Any thread.
+  virtual uint32_t longestReceivable() const { return 0; }
   void* user = nullptr;  // the channel endpoint that owns it: set before attach, read in poll
   EndpointStats stats;
 };
@@ -97,6 +100,8 @@ class NextHop {
  public:
   virtual ~NextHop() = default;
   const SockAddr& address() const { return address_; }
+  // The longest datagram that the path takes now without IP fragments, 0: not known. Any thread.
+  virtual uint32_t longestDatagram() const { return 0; }
   bool segmentationRefused = false;  // set by the owner when this path rejected a train: datagrams go one by one
 
  protected:
@@ -159,6 +164,7 @@ struct IoTotals {
   int64_t segmentationFallbacks = 0;
   int64_t droppedDatagrams = 0;  // truncated or empty
   int64_t impairedDrops = 0;
+  NetworkCounts network{};  // raw backends, by NetworkCounter
 
   void add(const EndpointStats& stats) {
     receiveQueueDrops += stats.receiveQueueDrops.load(std::memory_order_relaxed);

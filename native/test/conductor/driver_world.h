@@ -175,12 +175,18 @@ class DriverHost {
  public:
   DriverHost(io::SimNetwork& network, Clock& clock, const std::string& host, DriverConfig config, FileAllocator allocator,
              net::HostResolver resolver)
+      : DriverHost([&network, host] { return network.createIo(host); }, clock, host, std::move(config), std::move(allocator),
+                   std::move(resolver)) {}
+
+  // Over whatever `makeIo` makes, which is asked for the sender's instance first.
+  DriverHost(std::function<Result<std::unique_ptr<io::DatagramIo>>()> makeIo, Clock& clock, const std::string& host, DriverConfig config,
+             FileAllocator allocator = {}, net::HostResolver resolver = {})
       : directory_(temp_.path() + "/aeron") {
     config.directory = directory_;
     config.threadingMode = ThreadingMode::kInvoker;
     if (config.randomSeed == 0) config.randomSeed = std::hash<std::string>{}(host) | 1;  // ids differ from host to host
     MediaDriverParts parts;
-    parts.makeIo = [&network, host] { return network.createIo(host); };
+    parts.makeIo = std::move(makeIo);
     parts.clock = &clock;
     parts.allocator = std::move(allocator);
     parts.resolver = std::move(resolver);
@@ -248,6 +254,7 @@ class DriverWorld : public ::testing::Test {
     }
     clock_.advance(deltaNs);
     network_.setNow(clock_.nanoTime());
+    if (onClock_) onClock_(clock_.nanoTime());
   }
   // Steps until the condition holds; false when it does not within the (virtual) time.
   bool until(const std::function<bool()>& condition, int64_t withinNs = 5 * kSecondNs, int64_t deltaNs = kStepNs) {
@@ -336,6 +343,7 @@ class DriverWorld : public ::testing::Test {
 
   ManualClock clock_;
   io::SimNetwork network_;
+  std::function<void(int64_t nowNs)> onClock_;  // another network, which goes by the same clock
   std::vector<std::unique_ptr<DriverHost>> hosts_;
   std::vector<ClientPtr> clients_;
   std::vector<client::MediaClient*> silenced_;

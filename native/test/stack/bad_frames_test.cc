@@ -20,7 +20,7 @@ class BadFrames : public StackWorld {
     const int64_t before = hostB->count(counter);
     wire.deliver(1, frame, checksum);
     EXPECT_TRUE(hostB->poll(wire.nowNs()).empty());
-    EXPECT_EQ(hostB->count(counter), before + 1) << stackCounterName(counter);
+    EXPECT_EQ(hostB->count(counter), before + 1) << networkCounterName(networkIndex(counter));
     EXPECT_EQ(wire.outstanding(1), 0U);
   }
   void expectDelivered(const Bytes& frame, RxChecksum checksum = RxChecksum::kUnknown) {
@@ -205,7 +205,7 @@ class BadV6Frames : public StackWorld {
     const int64_t before = hostB->count(counter);
     wire.deliver(1, frame);
     EXPECT_TRUE(hostB->poll(wire.nowNs()).empty());
-    EXPECT_EQ(hostB->count(counter), before + 1) << stackCounterName(counter);
+    EXPECT_EQ(hostB->count(counter), before + 1) << networkCounterName(networkIndex(counter));
     EXPECT_EQ(wire.outstanding(1), 0U);
   }
   std::unique_ptr<Endpoint> endpoint_;

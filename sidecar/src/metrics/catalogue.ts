@@ -171,6 +171,13 @@ export const kCatalogue = {
     'Stream bytes consumed by subscriptions of the driver, frames included: of all its clients on the stream id of a topic.',
     topic,
   ),
+  network: entry(
+    'outrigger_network_events_total',
+    'counter',
+    'events',
+    'What a raw network backend (packet, xdp, dpdk) delivered, dropped or sent another way; each reason is explained in docs/netstack.md.',
+    ['reason'],
+  ),
 } as const satisfies Record<string, MetricEntry>;
 
 /** Aeron system counters by id (AERON type 0), as metrics. Ids that are no quantity (versions, idle control) are left out. */
@@ -209,6 +216,9 @@ export const kSystemCounters: ReadonlyMap<number, MetricEntry> = new Map(
 
 /** Counters of our own (type 40000), by the int32 that begins their key. */
 export const kOwnCounterType = 40_000;
+/** What raw backends count: one a reason, which the label names. */
+export const kNetworkCounterType = 40_002;
+export const kNetworkCounterLabel = 'outrigger network: ';
 export const kOwnCounters: ReadonlyMap<number, MetricEntry> = new Map(
   (
     [

@@ -7,7 +7,15 @@ import type { DriverLink } from '../driver/driver_link';
 import type { MessagingService } from '../messaging/messaging_service';
 import type { CounterSnapshot } from '../native/types';
 import type { TopicStore } from '../topics/topic_store';
-import { kCatalogue, kOwnCounters, kOwnCounterType, kSystemCounters, type MetricEntry } from './catalogue';
+import {
+  kCatalogue,
+  kNetworkCounterLabel,
+  kNetworkCounterType,
+  kOwnCounters,
+  kOwnCounterType,
+  kSystemCounters,
+  type MetricEntry,
+} from './catalogue';
 import { MonotonicSums } from './monotonic';
 import { kChannelLabel, type TopicTotals } from './topic_totals';
 
@@ -54,6 +62,7 @@ export class Metrics {
   private readonly driverSums = new MonotonicSums();
   private readonly sentSums = new MonotonicSums();
   private readonly consumedSums = new MonotonicSums();
+  private readonly networkSums = new MonotonicSums();
   private readonly written = new Map<string, number>();
   private driverEpoch = '';
 
@@ -159,12 +168,15 @@ export class Metrics {
     const system: [string, string, number][] = [];
     const sent: [string, string, number][] = [];
     const consumed: [string, string, number][] = [];
+    const network: [string, string, number][] = [];
     for (const counter of counters) {
       const source = `${this.driverEpoch} ${counter.typeId} ${counter.id} ${counter.registrationId}`;
       const value = Number(counter.value);
       const entry = this.driverEntry(counter);
       if (entry !== undefined) {
         system.push([source, entry.name, value]);
+      } else if (counter.typeId === kNetworkCounterType && counter.label.startsWith(kNetworkCounterLabel)) {
+        network.push([source, counter.label.slice(kNetworkCounterLabel.length), value]);
       } else if (counter.typeId === kSenderPositionType) {
         sent.push([source, topicOf(counter, topics), value]);
       } else if (counter.typeId === kSubscriberPositionType) {
@@ -179,6 +191,9 @@ export class Metrics {
     }
     for (const [topic, value] of this.sentSums.update(sent)) {
       this.set(kCatalogue.sentBytes, value, { topic });
+    }
+    for (const [reason, value] of this.networkSums.update(network)) {
+      this.set(kCatalogue.network, value, { reason });
     }
     for (const [topic, value] of this.consumedSums.update(consumed)) {
       this.set(kCatalogue.consumedBytes, value, { topic });

@@ -18,6 +18,7 @@ struct ConductorState::NetworkPublicationJob {
   io::EndpointConfig socketConfig;
   PortRange ports;
   std::optional<io::SockAddr> destination;  // unicast
+  std::optional<io::SockAddr> known;        // the same of an endpoint that is there
   SendEndpointEntry* existing = nullptr;
   LogSpec spec;
   PublicationStreamParams stream;
@@ -47,6 +48,10 @@ struct ConductorState::NetworkPublicationJob {
         nextHop = resolved.take();
       }
     }
+    if (auto fits = fitPath(*used); !fits) {
+      result = fits.error();
+      return;
+    }
     if (used->sendBufferBytes() > 0 && used->sendBufferBytes() < spec.mtu) {
       result = makeError(ErrorCode::kInvalidChannel, "mtu=" + std::to_string(spec.mtu) + " is more than the socket's send buffer of " +
                                                          std::to_string(used->sendBufferBytes()) + " bytes: raise so-sndbuf");
@@ -60,6 +65,27 @@ struct ConductorState::NetworkPublicationJob {
       return;
     }
     log = created.take();
+  }
+
+  // The MTU of the moment: it stands in the log from here on. One that the channel asks for is taken or refused, the default gives way.
+  Result<void> fitPath(const io::Endpoint& used) {
+    uint32_t longest = nextHop ? nextHop->longestDatagram() : 0;
+    if (!nextHop && known) {
+      // The endpoint's own next hop belongs to the sender.
+      auto resolved = io->resolve(*existing->endpoint.socket, *known);
+      if (resolved) longest = (*resolved)->longestDatagram();
+    }
+    if (longest == 0 || stream.mtu <= static_cast<int32_t>(longest)) return {};
+    const auto fitting = static_cast<int32_t>(longest) & ~(wire::kFrameAlignment - 1);
+    if (stream.mtuGiven || !logbuffer::isValidMtu(fitting)) {
+      return makeError(ErrorCode::kInvalidChannel, "mtu=" + std::to_string(stream.mtu) + " is more than the path from " +
+                                                       used.localAddress().toString() + " takes, " + std::to_string(longest) +
+                                                       " bytes in a datagram: use mtu=" + std::to_string(fitting) +
+                                                       " or less, or raise the MTU of the interface and of the route");
+    }
+    stream.mtu = fitting;
+    spec.mtu = fitting;
+    return {};
   }
 };
 
@@ -250,6 +276,7 @@ ConductorState::LaneStep ConductorState::addNetworkPublication(const std::shared
   job->spec.group = udp.isMdcSender();
   if (existing != nullptr) {
     ++existing->endpoint.references;
+    if (!udp.isMdcSender()) job->known = existing->current;
   } else {
     const bool hasControl = udp.control && udp.isMdcSender();
     job->socketConfig.bindAddress = hasControl ? *udp.control : udp.localBind;

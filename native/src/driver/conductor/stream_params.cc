@@ -100,6 +100,7 @@ Result<void> parseLengths(const net::ChannelUri& uri, const DriverConfig& config
                             std::to_string(wire::kDataHeaderLength) + " and at most " + std::to_string(wire::kMaxUdpPayloadLength));
   }
   params.mtu = static_cast<int32_t>(*mtu);
+  params.mtuGiven = uri.has("mtu");
   if (params.mtu > logbuffer::maxMessageLength(params.termLength)) {
     return invalid(uri, "mtu=" + std::to_string(params.mtu) + " is more than the longest message of term-length=" +
                             std::to_string(params.termLength) + ", " + std::to_string(logbuffer::maxMessageLength(params.termLength)));

@@ -21,6 +21,7 @@ struct UntetheredTimeouts {
 struct PublicationStreamParams {
   int32_t termLength = 0;
   int32_t mtu = 0;
+  bool mtuGiven = false;  // by the channel, not the driver's default
   int32_t windowLength = 0;
   int32_t maxResend = 0;
   int32_t initialTermId = 0;  // these three: only when hasPosition

@@ -2,6 +2,7 @@
 // SimWire: what happens to a frame between two stations; see the header.
 #include "io/sim/sim_wire.h"
 
+#include <algorithm>
 #include <limits>
 
 #include "io/sim/sim_station.h"
@@ -28,9 +29,12 @@ void SimWire::launch(uint32_t to, const Frame& frame) {
                         (options_.jitterNs > 0 ? static_cast<int64_t>(random_.below(static_cast<uint64_t>(options_.jitterNs))) : 0);
     if (random_.chance(options_.reorder)) flight->arrivalNs += options_.reorderDelayNs;
     if (random_.chance(options_.corrupt) && flight->frame.bytes.size() > 12) {
-      const uint64_t flips = 1 + random_.below(3);
-      for (uint64_t flip = 0; flip < flips; ++flip) {
-        flight->frame.bytes[12 + random_.below(flight->frame.bytes.size() - 12)] ^= static_cast<uint8_t>(1U << random_.below(8));
+      constexpr size_t kBurstBits = 15;
+      constexpr size_t kBehindAddresses = 12 * 8;
+      const size_t bits = flight->frame.bytes.size() * 8;
+      const size_t first = kBehindAddresses + random_.below(bits - kBehindAddresses);
+      for (size_t bit = first; bit < std::min(first + kBurstBits, bits); ++bit) {
+        if (bit == first || random_.chance(0.5)) flight->frame.bytes[bit / 8] ^= static_cast<uint8_t>(0x80U >> (bit % 8));
       }
       flight->frame.checksum = RxChecksum::kUnknown;
     }

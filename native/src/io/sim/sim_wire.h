@@ -18,7 +18,7 @@ struct SimWireOptions {
   // Chances are per frame and receiver, 0 to 1.
   double loss = 0;
   double duplicate = 0;
-  double corrupt = 0;  // one to three bits flipped behind the MAC addresses, delivered
+  double corrupt = 0;  // a burst of up to 15 bits flipped behind the MAC addresses: what the Internet checksum always detects; delivered
   double reorder = 0;  // delayed by another reorderDelayNs, so that later ones overtake
   int64_t reorderDelayNs = 50'000;
   int64_t delayNs = 1'000;
@@ -54,7 +54,10 @@ class SimWire {
   // The wire must outlive its stations. `station` below is an index in the order of creation.
   std::unique_ptr<FrameIo> createStation(const SimStationOptions& options);
 
-  void setOptions(const SimWireOptions& options) { options_ = options; }
+  void setOptions(const SimWireOptions& options) {
+    if (options.seed != options_.seed) random_ = Random(options.seed);
+    options_ = options;
+  }
   // Moves the clock forward and delivers what is due.
   void setNow(int64_t nowNs);
   int64_t nowNs() const { return nowNs_; }

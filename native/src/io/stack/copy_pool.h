@@ -29,6 +29,7 @@ class CopyPool {
   CopyPool& operator=(const CopyPool&) = delete;
 
   bool valid() const { return memory_ != nullptr; }
+  uint32_t count() const { return count_; }
   uint32_t freeCount() const { return freeCount_; }
   int32_t take() { return freeCount_ == 0 ? kNone : free_[--freeCount_]; }
   void give(int32_t block) { free_[freeCount_++] = block; }

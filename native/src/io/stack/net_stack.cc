@@ -3,10 +3,14 @@
 // net_stack_paths.cc.
 #include "io/stack/net_stack.h"
 
+#include <linux/sock_diag.h>
+#include <netinet/udp.h>
+#include <sched.h>
 #include <sys/epoll.h>
 
 #include <algorithm>
 
+#include "io/stack/packet.h"
 #include "io/stack/socket_filter.h"
 
 namespace outrigger::io {
@@ -19,6 +23,12 @@ constexpr uint32_t kMaxTrainBytes = 65507;  // what one IPv4 packet can carry as
 constexpr int64_t kUpkeepIntervalNs = 1'000'000'000;
 
 std::atomic<uint64_t> nextEndpointId{1};
+
+// Bytes of a UDP datagram in an IP packet.
+uint32_t payloadOf(uint32_t mtu, bool v6) {
+  const uint32_t headers = (v6 ? packet::kIpv6Length : packet::kIpv4Length) + packet::kUdpLength;
+  return mtu > headers ? mtu - headers : 0;
+}
 
 bool isUnspecified(const SockAddr& address) { return net::IpAddress::of(address).unspecified(); }
 
@@ -57,6 +67,10 @@ StackNextHop::StackNextHop(std::shared_ptr<NetStack> stack, StackEndpoint& endpo
   stack_->ask(path, endpoint, destination);
   stack_->tables().watch(path.cell);
 }
+
+uint32_t StackNextHop::longestDatagram() const { return stack_->longestDatagram(path.cell.answer.load()); }
+
+uint32_t StackEndpoint::longestReceivable() const { return stack_->longestReceivable(ip_.isV6()); }
 
 StackNextHop::~StackNextHop() { stack_->tables().forget(path.cell); }
 
@@ -116,6 +130,12 @@ Result<void> NetStack::open() {
 }
 
 Result<std::unique_ptr<Endpoint>> NetStack::openEndpoint(uint32_t face, const EndpointConfig& config) {
+  if (!device_->caps().kernelOwnsDevice && !isUnspecified(config.bindAddress) && !hasAddress(config.bindAddress)) {
+    return makeError(ErrorCode::kChannelEndpointError,
+                     "UDP endpoint " + config.bindAddress.toString() + ": cannot bind: the device of backend " + caps_.name +
+                         " does not have this address",
+                     EADDRNOTAVAIL);
+  }
   UdpSocketOptions socketOptions;
   socketOptions.receiveErrors = true;
   // Where the kernel does not own the device it does not have the address either, and the port is reserved all the same.
@@ -125,6 +145,9 @@ Result<std::unique_ptr<Endpoint>> NetStack::openEndpoint(uint32_t face, const En
   socketOptions.countDrops = !device.kernelSeesFrames;
   auto reserved = UdpEndpoint::open(config, socketOptions);
   if (!reserved) return reserved.error();
+  // Fragments and local traffic come as trains where the kernel can do that; one by one where not.
+  const int coalesce = 1;
+  ::setsockopt((*reserved)->fd(), SOL_UDP, UDP_GRO, &coalesce, sizeof(coalesce));
   const SockAddr local = (*reserved)->localAddress();
   if (device.kernelSeesFrames) {
     if (auto r = dropDeviceCopies((*reserved)->fd(), local.isV6(), device.interfaceIndex); !r) {
@@ -138,6 +161,14 @@ Result<std::unique_ptr<Endpoint>> NetStack::openEndpoint(uint32_t face, const En
     return error;
   }
   return std::unique_ptr<Endpoint>(std::make_unique<StackEndpoint>(shared_from_this(), face, reserved.take(), config));
+}
+
+bool NetStack::hasAddress(const SockAddr& address) const {
+  std::vector<net::LocalAddress> known;
+  known.reserve(net::KernelTables::kMaxLocalAddresses);
+  while (!tables_->copyAddresses(known)) ::sched_yield();
+  const net::IpAddress wanted = net::IpAddress::of(address);
+  return std::any_of(known.begin(), known.end(), [&](const net::LocalAddress& each) { return each.address == wanted; });
 }
 
 Result<std::unique_ptr<NextHop>> NetStack::resolve(Endpoint& endpoint, const SockAddr& destination) {
@@ -157,6 +188,7 @@ void NetStack::attach(Endpoint& base) {
   Face& face = faces_[endpoint.face()];
   endpoint.attachIndex = face.attached.size();
   face.attached.push_back(&endpoint);
+  ++attached_;
   StackEndpoint*& bucket = ports_[endpoint.port() % kPortBuckets];
   endpoint.nextOfBucket = bucket;
   bucket = &endpoint;
@@ -179,6 +211,7 @@ void NetStack::detach(Endpoint& base) {
   face.attached[endpoint.attachIndex] = last;
   last->attachIndex = endpoint.attachIndex;
   face.attached.pop_back();
+  --attached_;
   endpoint.attachIndex = StackEndpoint::kNotAttached;
   while (endpoint.hasWaiting()) {
     const Held held = endpoint.front().held;
@@ -197,6 +230,21 @@ IoTotals NetStack::totals(uint32_t index) const {
   const Face& face = faces_[index];
   IoTotals totals = face.detachedTotals;
   for (const StackEndpoint* endpoint : face.attached) totals.add(endpoint->stats);
+  if (index != 0) return totals;  // what the stack counts it counts once
+  for (size_t i = 0; i < static_cast<size_t>(StackCounter::kCount); ++i) totals.network[i] = stats_[static_cast<StackCounter>(i)];
+  const FrameStats& device = device_->stats;
+  const auto take = [&](DeviceCounter counter, const std::atomic<int64_t>& value) {
+    totals.network[networkIndex(counter)] = value.load(std::memory_order_relaxed);
+  };
+  take(DeviceCounter::kFramesReceived, device.receivedFrames);
+  take(DeviceCounter::kFramesSent, device.transmittedFrames);
+  take(DeviceCounter::kRingFullDrops, device.ringFullDrops);
+  take(DeviceCounter::kNoBuffer, device.noBuffer);
+  take(DeviceCounter::kFillRingEmpty, device.fillRingEmpty);
+  take(DeviceCounter::kInvalidDescriptors, device.invalidDescriptors);
+  take(DeviceCounter::kTransmitErrors, device.transmitErrors);
+  take(DeviceCounter::kOversizedFrames, device.oversizedFrames);
+  take(DeviceCounter::kLeftToKernel, device.leftToKernel);
   return totals;
 }
 
@@ -209,6 +257,17 @@ bool NetStack::arm(uint32_t index) {
     return false;
   }
   return device_->arm();
+}
+
+// Of one that leaves by our device: what else the kernel sends it cuts itself.
+uint32_t NetStack::longestDatagram(const net::RouteAnswer& answer) const {
+  if (answer.route != net::RouteState::kForward || answer.interfaceIndex != device_->caps().interfaceIndex) return 0;
+  const uint32_t linkMtu = publishedLink_.load().mtu;
+  return payloadOf(answer.mtu == 0 ? linkMtu : std::min(answer.mtu, linkMtu), answer.source.isV6());
+}
+
+uint32_t NetStack::longestReceivable(bool v6) const {
+  return device_->caps().kernelOwnsDevice ? 0 : payloadOf(publishedLink_.load().mtu, v6);
 }
 
 Health NetStack::health() {
@@ -244,6 +303,22 @@ void NetStack::upkeep(int64_t nowNs) {
   if (lastUpkeepNs_ != 0 && nowNs - lastUpkeepNs_ < kUpkeepIntervalNs) return;
   lastUpkeepNs_ = nowNs;
   device_->refreshStats();
+  if (device_->caps().kernelSeesFrames) countReservedDrops();
+}
+
+// The kernel counts what a socket's filter drops with what its buffer has no room for, so it says more than was lost: what is above the datagrams
+// that the device delivered found no room.
+void NetStack::countReservedDrops() {
+  for (Face& face : faces_) {
+    for (StackEndpoint* endpoint : face.attached) {
+      std::array<uint32_t, SK_MEMINFO_VARS> memory{};
+      socklen_t length = sizeof(memory);
+      if (::getsockopt(endpoint->reserved().fd(), SOL_SOCKET, SO_MEMINFO, memory.data(), &length) != 0) continue;
+      const uint32_t fresh = memory[SK_MEMINFO_DROPS] - endpoint->lastReservedDrops;
+      endpoint->lastReservedDrops = memory[SK_MEMINFO_DROPS];
+      stats_.add(StackCounter::kReservedSocketDrops, fresh);
+    }
+  }
 }
 
 }  // namespace outrigger::io

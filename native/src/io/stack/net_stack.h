@@ -51,6 +51,9 @@ class NetStack : public std::enable_shared_from_this<NetStack> {
   Result<std::unique_ptr<NextHop>> resolve(Endpoint& endpoint, const SockAddr& destination);
   // Looks at the device's link, and lets the owner know what changed.
   Health health();
+  // Any thread.
+  uint32_t longestDatagram(const net::RouteAnswer& answer) const;
+  uint32_t longestReceivable(bool v6) const;
   std::vector<std::pair<std::string, std::string>> facts() const;
   const std::shared_ptr<CaptureTap>& captureTap() const { return tap_; }
 
@@ -124,11 +127,14 @@ class NetStack : public std::enable_shared_from_this<NetStack> {
 
   // net_stack_receive.cc
   uint32_t readDevice(Face& face, uint32_t faceIndex, RxBurst& burst);
+  bool readBatch(Face& face, uint32_t faceIndex, RxBurst& burst, uint32_t& datagrams);
+  bool ringOverflows();
+  void deliverLocally(const StackEndpoint& from, const Path& path, const uint8_t* data, uint32_t length, uint32_t segmentLength);
   void onFrame(Face& face, uint32_t faceIndex, RxBurst& burst, const Held& held, const RxFrame& frame, uint32_t& datagrams);
   void onDatagram(Face& face, uint32_t faceIndex, RxBurst& burst, const Held& held, const ParsedFrame& parsed, uint32_t segmentLength,
                   uint32_t& datagrams);
   bool linearise(std::span<const RxFrame> pieces, int32_t& block, RxFrame& whole);
-  StackEndpoint* findEndpoint(const ParsedFrame& parsed);
+  StackEndpoint* findEndpoint(const net::IpAddress& destination, uint16_t port);
   bool isLocal(const net::IpAddress& address);
   void refreshAddresses();
   void wait(StackEndpoint& endpoint, const Waiting& entry);
@@ -173,6 +179,8 @@ class NetStack : public std::enable_shared_from_this<NetStack> {
   void refreshRoutesTo(const net::IpAddress& destination);
 
   void upkeep(int64_t nowNs);
+  void countReservedDrops();
+  bool hasAddress(const SockAddr& address) const;
 
   // To the device, and past whoever captures.
   void commit(std::span<const TxFrame> frames) {
@@ -197,6 +205,10 @@ class NetStack : public std::enable_shared_from_this<NetStack> {
   std::vector<Face> faces_;
   CopyPool copies_;
   uint32_t heldFrames_ = 0;  // device buffers in waiting queues
+  uint32_t attached_ = 0;    // endpoints, over all faces
+  int64_t lastOverflowLookNs_ = 0;
+  int64_t isolateUntilNs_ = 0;
+  int64_t lastRingDrops_ = 0;
   std::array<StackEndpoint*, kPortBuckets> ports_{};
   std::vector<net::LocalAddress> addresses_;
   uint64_t addressVersion_ = 0;

@@ -66,7 +66,7 @@ void NetStack::rebuildPath(Path& path, const StackEndpoint& endpoint, const net:
   if (answer.question != path.question || answer.route == net::RouteState::kUnknown) return;
   if (answer.route != net::RouteState::kForward || answer.interfaceIndex != device.interfaceIndex ||
       answer.source.family != path.destinationIp.family || answer.source.unspecified()) {
-    if (!device.kernelOwnsDevice) path.state = PathState::kNowhere;
+    if (!device.kernelOwnsDevice) path.state = answer.route == net::RouteState::kLocal ? PathState::kOurselves : PathState::kNowhere;
     return;
   }
   FlowAddresses flow;

@@ -17,6 +17,13 @@ constexpr uint32_t kPollsPerKernelLook = 16;
 // Buffers of the device that waiting datagrams may keep: a quarter of a small ring. More are copied out.
 constexpr uint32_t kMaxHeldFrames = 64;
 constexpr int kMaxEvents = 16;
+// While the device's ring overflows this many more batches are taken in a poll: what a flooded endpoint has too much of is dropped here, at the
+// price of a look at its headers, instead of everybody's frames in the ring.
+constexpr int kIsolationBatches = 8;
+constexpr int64_t kOverflowLookNs = 1'000'000;  // reading the device's counters may be a system call
+constexpr int64_t kIsolationNs = 1'000'000'000;
+// An endpoint's share when copies run short: every one still has its turn.
+constexpr uint32_t kScarceWaiting = 16;
 constexpr int kMaxErrorsPerLook = 64;
 
 void writeAddress(SockAddr& to, const net::IpAddress& ip, uint16_t port, uint32_t interfaceIndex) {
@@ -70,7 +77,8 @@ uint32_t NetStack::poll(uint32_t index, RxBurst& burst, int64_t nowNs) {
   nowNs_ = nowNs;
   upkeep(nowNs);
   uint32_t datagrams = serveWaiting(face, burst);
-  if (burst.count < RxBurst::kMaxPackets) datagrams += readDevice(face, index, burst);
+  // Where the ring overflows it is emptied also while what waits fills the burst.
+  if (burst.count < RxBurst::kMaxPackets || nowNs < isolateUntilNs_) datagrams += readDevice(face, index, burst);
   giveBackDropped();
   ++face.pollsSinceKernel;
   if (burst.count < RxBurst::kMaxPackets && (burst.count == 0 || face.kernelReady || face.pollsSinceKernel >= kPollsPerKernelLook)) {
@@ -118,17 +126,20 @@ uint32_t NetStack::serveWaiting(Face& face, RxBurst& burst) {
 // Holds the device's buffer while few are held, copies when more are, drops when the endpoint has more than its receive buffer waiting.
 void NetStack::wait(StackEndpoint& endpoint, const Waiting& entry) {
   const auto full = [&] {
-    endpoint.stats.receiveQueueDrops.fetch_add(datagramCount(entry.length, entry.segmentLength), std::memory_order_relaxed);
-    stats_.add(StackCounter::kQueueFullDrops);
+    const uint32_t lost = datagramCount(entry.length, entry.segmentLength);
+    endpoint.stats.receiveQueueDrops.fetch_add(lost, std::memory_order_relaxed);
+    stats_.add(StackCounter::kQueueFullDrops, lost);
     drop(entry.held);
   };
-  if (endpoint.waitingCount() == StackEndpoint::kMaxWaiting ||
+  const uint32_t limit = copies_.freeCount() < copies_.count() / 4 ? kScarceWaiting : StackEndpoint::kMaxWaiting;
+  if (endpoint.waitingCount() >= limit ||
       (endpoint.hasWaiting() && endpoint.waitingBytes() + entry.length > endpoint.receiveBufferBytes())) {
     return full();
   }
   Waiting kept = entry;
   if (entry.held.block == CopyPool::kNone) {
-    if (heldFrames_ < kMaxHeldFrames) {
+    // Not while the ring overflows, which has too few buffers as it is.
+    if (heldFrames_ < kMaxHeldFrames && nowNs_ >= isolateUntilNs_) {
       ++heldFrames_;
     } else {
       const int32_t block = copies_.take();
@@ -163,10 +174,32 @@ bool NetStack::linearise(std::span<const RxFrame> pieces, int32_t& block, RxFram
 }
 
 uint32_t NetStack::readDevice(Face& face, uint32_t index, RxBurst& burst) {
-  const auto room = static_cast<uint32_t>(RxBurst::kMaxPackets - burst.count);
-  const uint32_t count = device_->receive({received_.data(), std::clamp(room, kMinBatch, kMaxBatch)});
-  if (tap_->active()) tap_->received({received_.data(), count});
   uint32_t datagrams = 0;
+  bool more = readBatch(face, index, burst, datagrams);
+  if (!more || attached_ < 2 || !ringOverflows()) return datagrams;
+  stats_.add(StackCounter::kIsolationPolls);
+  for (int i = 0; i < kIsolationBatches && more; ++i) more = readBatch(face, index, burst, datagrams);
+  return datagrams;
+}
+
+// Whether the device has dropped frames for want of room in its ring a moment ago.
+bool NetStack::ringOverflows() {
+  if (lastOverflowLookNs_ == 0 || nowNs_ - lastOverflowLookNs_ >= kOverflowLookNs) {
+    lastOverflowLookNs_ = std::max<int64_t>(nowNs_, 1);
+    device_->refreshStats();
+    const int64_t drops = device_->stats.ringFullDrops.load(std::memory_order_relaxed);
+    if (drops > lastRingDrops_) isolateUntilNs_ = nowNs_ + kIsolationNs;
+    lastRingDrops_ = drops;
+  }
+  return nowNs_ < isolateUntilNs_;
+}
+
+// Takes what the burst has room for; true when the device may have more.
+bool NetStack::readBatch(Face& face, uint32_t index, RxBurst& burst, uint32_t& datagrams) {
+  const auto room = static_cast<uint32_t>(RxBurst::kMaxPackets - burst.count);
+  const uint32_t wanted = std::clamp(room, kMinBatch, kMaxBatch);
+  const uint32_t count = device_->receive({received_.data(), wanted});
+  if (tap_->active()) tap_->received({received_.data(), count});
   for (uint32_t i = 0; i < count;) {
     uint32_t pieces = 1;
     while (received_[i + pieces - 1].more && i + pieces < count) ++pieces;
@@ -185,7 +218,7 @@ uint32_t NetStack::readDevice(Face& face, uint32_t index, RxBurst& burst) {
     }
     i += pieces;
   }
-  return datagrams;
+  return count == wanted;
 }
 
 void NetStack::onFrame(Face& face, uint32_t index, RxBurst& burst, const Held& held, const RxFrame& frame, uint32_t& datagrams) {
@@ -210,26 +243,26 @@ bool NetStack::isLocal(const net::IpAddress& address) {
   return std::any_of(addresses_.begin(), addresses_.end(), [&](const net::LocalAddress& each) { return each.address == address; });
 }
 
-StackEndpoint* NetStack::findEndpoint(const ParsedFrame& parsed) {
+StackEndpoint* NetStack::findEndpoint(const net::IpAddress& destination, uint16_t port) {
   StackEndpoint* any = nullptr;
   bool otherAddress = false;
-  for (StackEndpoint* endpoint = ports_[parsed.destinationPort % kPortBuckets]; endpoint != nullptr; endpoint = endpoint->nextOfBucket) {
-    if (endpoint->port() != parsed.destinationPort || endpoint->ip().family != parsed.destination.family) continue;
-    if (endpoint->ip() == parsed.destination) return endpoint;
+  for (StackEndpoint* endpoint = ports_[port % kPortBuckets]; endpoint != nullptr; endpoint = endpoint->nextOfBucket) {
+    if (endpoint->port() != port || endpoint->ip().family != destination.family) continue;
+    if (endpoint->ip() == destination) return endpoint;
     if (endpoint->wildcard()) {
       any = endpoint;
     } else {
       otherAddress = true;
     }
   }
-  if (any != nullptr && isLocal(parsed.destination)) return any;
+  if (any != nullptr && isLocal(destination)) return any;
   stats_.add(any != nullptr || otherAddress ? StackCounter::kOtherAddressDatagrams : StackCounter::kOtherPortDatagrams);
   return nullptr;
 }
 
 void NetStack::onDatagram(Face& face, uint32_t index, RxBurst& burst, const Held& held, const ParsedFrame& parsed, uint32_t segmentLength,
                           uint32_t& datagrams) {
-  StackEndpoint* endpoint = findEndpoint(parsed);
+  StackEndpoint* endpoint = findEndpoint(parsed.destination, parsed.destinationPort);
   if (endpoint == nullptr) return drop(held);
   if (parsed.length == 0) {
     endpoint->stats.emptyDatagrams.fetch_add(1, std::memory_order_relaxed);
@@ -251,6 +284,33 @@ void NetStack::onDatagram(Face& face, uint32_t index, RxBurst& burst, const Held
   } else {
     wait(*endpoint, entry);
   }
+}
+
+// From one of our endpoints to another, without a wire: what the kernel's loopback does elsewhere.
+void NetStack::deliverLocally(const StackEndpoint& from, const Path& path, const uint8_t* data, uint32_t length, uint32_t segmentLength) {
+  StackEndpoint* endpoint = findEndpoint(path.destinationIp, path.destination.port());
+  if (endpoint == nullptr) return;
+  if (length == 0) {
+    endpoint->stats.emptyDatagrams.fetch_add(1, std::memory_order_relaxed);
+    return;
+  }
+  const int32_t block = copies_.take();
+  Waiting entry;
+  entry.length = length;
+  entry.segmentLength = segmentLength == 0 ? length : std::min(segmentLength, length);
+  const uint32_t count = datagramCount(entry.length, entry.segmentLength);
+  if (block == CopyPool::kNone) {
+    endpoint->stats.receiveQueueDrops.fetch_add(count, std::memory_order_relaxed);
+    return stats_.add(StackCounter::kQueueFullDrops, count);
+  }
+  std::memcpy(copies_.data(block), data, length);
+  entry.held = Held::copy(block);
+  entry.data = copies_.data(block);
+  entry.source = from.wildcard() ? path.destinationIp : from.ip();
+  entry.destination = path.destinationIp;
+  entry.sourcePort = from.port();
+  stats_.add(StackCounter::kDatagramsReceived, count);
+  wait(*endpoint, entry);
 }
 
 // Whether the stack had the datagram as a frame already: what the socket's filter can't tell (socket_filter.h).

@@ -203,6 +203,16 @@ TxStatus NetStack::sendItem(StackEndpoint& endpoint, TxItem& item) {
       }
       stats_.add(StackCounter::kNeighbourWaits);
       return TxStatus::kNeighbour;
+    case PathState::kOurselves: {
+      if (segment > kMaxIpPayload) return refuseTooLong(endpoint, item);
+      const uint32_t step = segment == 0 ? item.length : segment * (kMaxIpPayload / segment);
+      do {
+        const uint32_t length = std::min(step, item.length - item.sentBytes);
+        deliverLocally(endpoint, path, item.data + item.sentBytes, length, segment);
+        item.sentBytes += length;
+      } while (item.sentBytes < item.length);
+      return TxStatus::kSent;
+    }
     case PathState::kKernel:
       return sendByKernel(endpoint, path.destination, item);
     case PathState::kNowhere:
@@ -258,7 +268,10 @@ TxStatus NetStack::reserve(Endpoint& base, const SockAddr& destination, uint32_t
       stats_.add(StackCounter::kNeighbourWaits);
       return TxStatus::kNeighbour;
     }
-    if (path->state != PathState::kDevice || length > path->maxPayload || (path->confirm && mayAskKernel(*path, kConfirmIntervalNs))) {
+    if (path->state == PathState::kOurselves) {
+      // In scratch memory, as for the kernel.
+    } else if (path->state != PathState::kDevice || length > path->maxPayload ||
+               (path->confirm && mayAskKernel(*path, kConfirmIntervalNs))) {
       path = nullptr;
     }
   }
@@ -267,7 +280,8 @@ TxStatus NetStack::reserve(Endpoint& base, const SockAddr& destination, uint32_t
   slot.data = free->bytes.data();
   slot.capacity = kControlSlotLength;
   slot.cookie = static_cast<uint64_t>(free - controlSlots_.begin());
-  if (path != nullptr && !controlInPlace_ && path->header.length() + length <= device_->caps().transmitBufferLength) {
+  if (path != nullptr && path->state == PathState::kDevice && !controlInPlace_ &&
+      path->header.length() + length <= device_->caps().transmitBufferLength) {
     // In place, in the device's buffer. One at a time: what is reserved behind it may be committed before it.
     if (device_->reserve({&free->frame, 1}) == 0) {
       device_->flush();
@@ -315,6 +329,8 @@ TxStatus NetStack::commit(Endpoint& base, const SockAddr& destination, TxSlot& s
     stats_.add(StackCounter::kFramesSent);
     control.viaDevice = false;
     controlInPlace_ = false;
+  } else if (control.path != nullptr && control.path->state == PathState::kOurselves) {
+    deliverLocally(endpoint, *control.path, slot.data, length, 0);
   } else if (control.path != nullptr && control.path->state == PathState::kDevice && length <= control.path->maxPayload) {
     bank_.wanted = 1;
     if (const uint32_t pieces = piecesOf(control.path->header.length() + length); reserveFrames(pieces)) {

@@ -16,6 +16,7 @@ class StackEndpoint;
 enum class PathState : uint8_t {
   kDevice,     // out of our device, with `header`
   kNeighbour,  // out of our device, once the MAC address is known
+  kOurselves,  // to an endpoint of this stack, where the kernel has no loopback for it
   kKernel,     // another interface, a local address, or not known yet: through the reserved socket
   kNowhere,    // no route
 };
@@ -44,6 +45,8 @@ class StackNextHop final : public NextHop {
  public:
   StackNextHop(std::shared_ptr<NetStack> stack, StackEndpoint& endpoint, const SockAddr& destination);
   ~StackNextHop() override;
+
+  uint32_t longestDatagram() const override;
 
   Path path;
 

@@ -48,6 +48,7 @@ class StackEndpoint final : public Endpoint {
   int32_t receiveBufferBytes() const override { return reserved_->receiveBufferBytes(); }
   int32_t sendBufferBytes() const override { return reserved_->sendBufferBytes(); }
   int socketFd() const override { return reserved_->fd(); }
+  uint32_t longestReceivable() const override;
 
   UdpEndpoint& reserved() { return *reserved_; }
   const net::IpAddress& ip() const { return ip_; }
@@ -73,6 +74,7 @@ class StackEndpoint final : public Endpoint {
   // Owner thread.
   size_t attachIndex = kNotAttached;
   StackEndpoint* nextOfBucket = nullptr;
+  uint32_t lastReservedDrops = 0;  // what the kernel last said of the reserved socket (32 bits, wraps)
 
   bool hasWaiting() const { return waitingCount_ > 0; }
   uint32_t waitingCount() const { return waitingCount_; }

@@ -38,7 +38,9 @@ enum class StackCounter : uint8_t {
   kOtherAddressDatagrams,
   kDuplicateKernelCopies,  // the kernel's copy of a datagram that the device delivered
   // Received and dropped: no room.
-  kQueueFullDrops,  // the endpoint has too much waiting
+  kQueueFullDrops,       // the endpoint has too much waiting
+  kReservedSocketDrops,  // what the kernel counts for the reserved sockets: the copies that their filter keeps away, and what found no room
+  kIsolationPolls,       // polls that read ahead since the device's ring overflowed, so that one flooded endpoint can't starve others
   // Own ARP, NDP, ICMP.
   kNeighbourPackets,
   kNeighbourPacketsLimited,  // more than the rate limit: not looked at
@@ -62,9 +64,6 @@ enum class StackCounter : uint8_t {
   kPathTableFull,     // a destination of control frames found no room and went through the kernel
   kCount,
 };
-
-// Snake-case names, for metrics and `outrigger stat`.
-const char* stackCounterName(StackCounter counter);
 
 class StackStats {
  public:

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Names of the counters, in the order of the enumeration.
-#include "io/stack/stack_stats.h"
+// Names of the counters, in the order of the enumerations.
+#include "io/network_counters.h"
 
 namespace outrigger::io {
 namespace {
@@ -31,6 +31,8 @@ constexpr const char* kNames[] = {
     "other_address_datagrams",
     "duplicate_kernel_copies",
     "queue_full_drops",
+    "reserved_socket_drops",
+    "isolation_polls",
     "neighbour_packets",
     "neighbour_packets_limited",
     "neighbour_requests_sent",
@@ -50,11 +52,20 @@ constexpr const char* kNames[] = {
     "unreachable_sends",
     "path_changes",
     "path_table_full",
+    "device_frames_received",
+    "device_frames_sent",
+    "device_ring_full_drops",
+    "device_no_buffer",
+    "device_fill_ring_empty",
+    "device_invalid_descriptors",
+    "device_transmit_errors",
+    "device_oversized_frames",
+    "device_left_to_kernel",
 };
-static_assert(sizeof(kNames) / sizeof(kNames[0]) == static_cast<size_t>(StackCounter::kCount));
+static_assert(sizeof(kNames) / sizeof(kNames[0]) == kNetworkCounters);
 
 }  // namespace
 
-const char* stackCounterName(StackCounter counter) { return kNames[static_cast<size_t>(counter)]; }
+const char* networkCounterName(size_t index) { return kNames[index]; }
 
 }  // namespace outrigger::io
