@@ -41,6 +41,8 @@ class World {
   virtual bool isSimulated() const { return false; }
   // Whether each endpoint has a receive buffer of its own, of the size that it asks for.
   virtual bool hasSocketBuffers() const { return true; }
+  // Whether a datagram of 65507 bytes gets there: in IP fragments that a kernel makes and puts together.
+  virtual bool takesLongDatagrams() const { return true; }
 };
 
 class RealWorld final : public World {
