@@ -371,7 +371,7 @@ int32_t Receiver::doWork(int64_t nowNs) {
     s.onCommand(context_, command, nowNs);
     ++work;
   }
-  if (!s.endpoints.empty()) work += s.poll(context_, nowNs);
+  if (!s.endpoints.empty() || context_.io->caps().alwaysPolled) work += s.poll(context_, nowNs);
   bool advanced = false;
   const auto ring = [&] {
     if (!std::exchange(advanced, false)) return;

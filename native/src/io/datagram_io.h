@@ -53,6 +53,8 @@ struct Caps {
   uint32_t maxTrainLengthBytes = 0;  // longest slice of one TxItem; a multiple of nothing, at least one datagram
   uint32_t maxTrainSegments = 1;
   std::string reason;  // why something better is off ("UDP_GRO: Protocol not available"), empty when nothing is
+  // What is not ours passes through the instance too (an exception interface), so it is polled also while it has no endpoint.
+  bool alwaysPolled = false;
 };
 
 class Endpoint;

@@ -53,6 +53,7 @@ DpdkIo::DpdkIo(std::unique_ptr<Port> port, std::optional<ExceptionTap> tap)
   rte_eth_stats_get(port_->id(), &base_);
   if (tap_) {
     caps_.kernelOwnsDevice = true;
+    caps_.exceptionPath = true;
     caps_.interface = tap_->name();
     caps_.interfaceIndex = tap_->index();
     caps_.mode += ", exception interface " + tap_->name();

@@ -287,13 +287,25 @@ Result<void> Port::start(const EalPlan& plan, bool interrupts) {
     }
   }
   if (const int result = rte_eth_dev_start(id_); result != 0) return failed("start", result);
-  // NDP asks through multicast groups. A device that knows no filter takes them anyway.
-  if (!traits_.kernelOwnsDevice) rte_eth_allmulticast_enable(id_);
   rte_ether_addr address{};
   if (rte_eth_macaddr_get(id_, &address) == 0) std::copy(std::begin(address.addr_bytes), std::end(address.addr_bytes), mac_.begin());
   if (isZero(mac_)) mac_ = madeUp(name_);
+  if (!traits_.kernelOwnsDevice) joinGroups(plan);
   caps_.transmitBufferLength = bufferLength;
   return {};
+}
+
+// Neighbour discovery asks through multicast: the group of each address and of the link-local one, which the kernel makes of the MAC address
+// (RFC 4291, 2.7.1), and that of all nodes. All multicast only where there is no list: igb's physical function, for one, forgets the list
+// of a function that then asks for all.
+void Port::joinGroups(const EalPlan& plan) {
+  std::vector<rte_ether_addr> groups{{{0x33, 0x33, 0, 0, 0, 1}}, {{0x33, 0x33, 0xff, mac_[3], mac_[4], mac_[5]}}};
+  for (const InterfaceAddress& entry : plan.addresses) {
+    if (!entry.address.isV6()) continue;
+    const uint8_t* bytes = reinterpret_cast<const sockaddr_in6*>(&entry.address.storage)->sin6_addr.s6_addr;
+    groups.push_back({{0x33, 0x33, 0xff, bytes[13], bytes[14], bytes[15]}});
+  }
+  if (rte_eth_dev_set_mc_addr_list(id_, groups.data(), static_cast<uint32_t>(groups.size())) != 0) rte_eth_allmulticast_enable(id_);
 }
 
 Result<void> Port::makePools(const EalPlan& plan, uint32_t bufferLength) {

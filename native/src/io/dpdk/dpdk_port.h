@@ -58,6 +58,7 @@ class Port {
   Result<void> configure(const EalPlan& plan);
   Result<void> start(const EalPlan& plan, bool interrupts);
   Result<void> makePools(const EalPlan& plan, uint32_t bufferLength);
+  void joinGroups(const EalPlan& plan);
   void addInterrupts();
   void describe(const EalPlan& plan);
   Error failed(const std::string& what, int result) const;

@@ -44,6 +44,7 @@ struct FrameCaps {
   bool receiveTrains = false;         // RxFrame::segmentLength may be set
   bool kernelSeesFrames = false;      // the kernel's stack gets a copy of each received frame (packet)
   bool kernelOwnsDevice = true;       // ARP, NDP and ICMP are the kernel's; false under vfio: the stack answers them
+  bool exceptionPath = false;         // what is not ours reaches the kernel through this instance, so it is polled at all times
   bool singleOwner = false;           // sender and receiver have to share this instance, so one thread (one queue)
   std::vector<std::string> offloads;  // device features in use, for `explain`
 };

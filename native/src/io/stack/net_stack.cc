@@ -41,6 +41,7 @@ Caps capsOf(const FrameCaps& device) {
   caps.maxTrainLengthBytes = kMaxTrainBytes;
   caps.maxTrainSegments = kMaxTrainSegments;
   caps.reason = device.reason;
+  caps.alwaysPolled = device.exceptionPath;
   return caps;
 }
 
