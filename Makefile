@@ -70,6 +70,10 @@ bench: setup-bench build ## ours against Aeron and NATS: build/bench/results.jso
 	@ninja -C build/native
 	@scripts/bench $(BENCH)
 
+.PHONY: test-lab
+test-lab: setup-test build ## NICs that behave like hardware, in an emulated VM: SR-IOV, vfio-pci, zero-copy, netem
+	@scripts/test lab
+
 .PHONY: test-cluster
 test-cluster: setup-test build ## a real two-node Kubernetes cluster on this machine, and the product in it
 	@scripts/test cluster

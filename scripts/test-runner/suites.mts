@@ -46,6 +46,7 @@ export const suites: readonly Suite[] = [
     exclude: kSingleThreaded,
   }),
   { name: 'fuzz', build: buildFuzzers, test: fuzz },
+  { name: 'lab', build: buildLab, test: lab },
   { name: 'cluster', build: buildCluster, test: cluster },
 ];
 
@@ -228,6 +229,49 @@ async function runJest(
   if (outcomes === undefined) return [failed('jest', `wrote no results: ${complaint(result) ?? 'no tests'}`)];
   const blamed = outcomes.some((each) => each.status === 'failed');
   return result.ok || blamed ? outcomes : [...outcomes, failed('jest', complaint(result) ?? '')];
+}
+
+/** Emulated, and on whatever cores there are: a time-out for what hangs. */
+const kLabSeconds = 1800;
+
+async function buildLab(context: Context): Promise<string | undefined> {
+  const setup = await step(context, 'setup', ['scripts/setup', 'build', 'test', 'lab'], kBuildTimeoutSeconds);
+  if (!setup.ok) return complaint(setup);
+  const image = await step(context, 'image', ['test/lab/image/prepare'], kBuildTimeoutSeconds);
+  if (!image.ok) return complaint(image);
+  // The peer of the exchanges, and real Aeron.
+  const built = await buildNative(context, 'build/native', ['product', 'bench_interop_peer'], []);
+  return built ?? complaint(await step(context, 'aeron', ['test/lab/aeron'], kBuildTimeoutSeconds));
+}
+
+/** All checks in one boot. One that the VM did not get to has failed. */
+async function lab(context: Context): Promise<Outcome[]> {
+  const main = join(context.root, 'test/lab/checks/main.py');
+  const listed = await step(context, 'list', ['python3', '-B', main, '--list'], kTestTimeoutSeconds);
+  if (!listed.ok) return [failed('lab', complaint(listed) ?? '')];
+  const command = [
+    'test/lab/boot',
+    '-t',
+    String(kLabSeconds),
+    '-o',
+    join(context.results, 'guest'),
+    'python3',
+    '-B',
+    main,
+  ];
+  const result = await step(context, 'boot', command, kLabSeconds + 120);
+  const lines = result.output().split('\n');
+  return listed
+    .output()
+    .trim()
+    .split('\n')
+    .map((name) => {
+      if (lines.includes(`ok ${name}`)) return passed(name);
+      const prefix = `not ok ${name}: `;
+      const said = lines.find((line) => line.startsWith(prefix));
+      if (said !== undefined) return failed(name, said.slice(prefix.length).replaceAll(' | ', '\n'));
+      return failed(name, `the VM did not get to it: ${complaint(result) ?? 'it ended early'}`);
+    });
 }
 
 /** Cold, it compiles Kubernetes: about 11 minutes on two idle cores, kept outside the tree. */

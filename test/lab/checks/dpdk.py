@@ -1,0 +1,180 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`dpdk` on virtual functions of an SR-IOV NIC, under vfio-pci with the IOMMU and hugepages; a third host has a function that stays the
+kernel's, for real Aeron."""
+import os
+import subprocess
+
+from world import End, Failure, Host, both, exchange, functions, interface, kBuild, kPci, load, run, until, write
+
+kHugepages = "/sys/kernel/mm/hugepages/hugepages-2048kB"
+# Two drivers of 16 MiB of buffers and 32 MiB of DPDK's own, and some to spare.
+kHugepageCount = 72
+
+
+def number(path: str) -> int:
+    with open(path, encoding="ascii") as file:
+        return int(file.read())
+
+
+class World:
+    def __init__(self) -> None:
+        self.hosts: list[Host] = []
+        self.ends: list[End] = []
+        self.trouble: Failure | None = None
+
+    def open(self) -> None:
+        load("igb")
+        self.physical = functions("igb")
+        if len(self.physical) != 2:
+            raise Failure(f"igb is bound to {self.physical}, not to two functions")
+        self.names = [interface(address) for address in self.physical]
+        self.virtual: list[list[str]] = []
+        for i, (address, name) in enumerate(zip(self.physical, self.names)):
+            run("ip", "link", "set", name, "up")
+            write(kPci / "devices" / address / "sriov_numvfs", "2")
+            for vf in range(2):
+                run("ip", "link", "set", name, "vf", str(vf), "mac", f"02:1{i + 1}:00:00:00:0{vf}")
+            self.virtual.append([os.path.basename(os.readlink(kPci / "devices" / address / f"virtfn{vf}")) for vf in range(2)])
+        write(f"{kHugepages}/nr_hugepages", str(kHugepageCount))
+        load("vfio_iommu_type1", "vfio-pci", "tun")
+
+    def bind(self, address: str, driver: str) -> None:
+        write(kPci / "devices" / address / "driver_override", driver)
+        write(kPci / "drivers_probe", address)
+
+    def host(self, name: str) -> Host:
+        host = Host(name)
+        self.hosts.append(host)
+        return host
+
+    def pair(self) -> tuple[End, End]:
+        """The two drivers on functions under vfio-pci; started once, and when that failed, with its reason ever after."""
+        if self.trouble is not None:
+            raise self.trouble
+        try:
+            for i in range(len(self.ends), 2):
+                host = self.host(f"dpdk{i}")
+                host.ipv6 = f"fd09::{i + 1}"
+                self.ends.append(
+                    End(
+                        host,
+                        f"10.9.0.{i + 1}",
+                        OUTRIGGER_BACKENDS="dpdk",
+                        OUTRIGGER_DPDK_DEVICE=self.virtual[i][0],
+                        OUTRIGGER_DPDK_ADDRESSES=f"10.9.0.{i + 1}/24,fd09::{i + 1}/64",
+                    )
+                )
+        except Failure as failure:
+            self.trouble = failure
+            raise
+        return self.ends[0], self.ends[1]
+
+    def close(self) -> None:
+        for end in self.ends:
+            end.close(quiet=True)
+        for host in self.hosts:
+            host.close()
+        write(f"{kHugepages}/nr_hugepages", "0")
+        for address in self.physical:
+            write(kPci / "devices" / address / "sriov_numvfs", "0")
+
+
+def explain(device: str) -> str:
+    variables = {**os.environ, "OUTRIGGER_BACKENDS": "dpdk", "OUTRIGGER_DPDK_DEVICE": device}
+    done = subprocess.run(
+        [kBuild / "outrigger-driver", "--explain"], env=variables, capture_output=True, text=True, timeout=60, stdin=subprocess.DEVNULL
+    )
+    return done.stdout + done.stderr
+
+
+def ownGroups(world: World) -> None:
+    groups = [os.path.basename(os.readlink(kPci / "devices" / each / "iommu_group")) for pair in world.virtual for each in pair]
+    if len(set(groups)) != 4:
+        raise Failure(f"the four functions are in groups {groups}")
+
+
+def refusesUnbound(world: World) -> None:
+    text = explain(world.virtual[0][0])
+    if "is bound to no driver" not in text or "driver_override" not in text:
+        raise Failure(f"explain does not say that the function is bound to no driver: {text}")
+
+
+def binds(world: World) -> None:
+    for pair in world.virtual:
+        world.bind(pair[0], "vfio-pci")
+        until("vfio-pci has the function", lambda: pair[0] in functions("vfio-pci"), 10)
+    text = explain(world.virtual[0][0]).splitlines()[0]
+    if "available" not in text:
+        raise Failure(f"explain does not call dpdk available: {text}")
+
+
+def small(world: World) -> None:
+    both(*world.pair(), 2000, 100)
+
+
+def full(world: World) -> None:
+    both(*world.pair(), 500, "payload", family=6)
+
+
+def mixed(world: World) -> None:
+    both(*world.pair(), 300, "mix")
+
+
+def onHugepages(world: World) -> None:
+    world.pair()
+    if number(f"{kHugepages}/free_hugepages") >= number(f"{kHugepages}/nr_hugepages"):
+        raise Failure("all hugepages are free while two drivers run")
+
+
+def exceptionPath(world: World) -> None:
+    a, b = world.pair()
+    a.host.ping("10.9.0.2")
+    b.host.ping("10.9.0.1")
+    neighbours = a.host.ip("neighbour", "show", "dev", "outrigger0")
+    if "02:12:00:00:00:00" not in neighbours:
+        raise Failure(f"the kernel did not learn the far function's MAC address: {neighbours}")
+
+
+def withJava(world: World) -> None:
+    a, _ = world.pair()
+    load("igbvf")
+    address = world.virtual[1][1]
+    # The module takes the functions that have no driver; under vfio-pci the others stay.
+    if address not in functions("igbvf"):
+        world.bind(address, "igbvf")
+    host = world.host("java")
+    host.take(interface(address), "10.9.0.3/24", "fd09::3/64")
+    host.ipv6 = "fd09::3"
+    java = End(host, "10.9.0.3", java=True)
+    try:
+        both(a, java, 500, "mix")
+        exchange(java, a, 200, "payload", "[fd09::1]")
+    finally:
+        java.close(quiet=True)
+
+
+def givesBack(world: World) -> None:
+    for end in world.pair():
+        end.close()
+    world.ends = []
+    total, free = (number(f"{kHugepages}/{name}_hugepages") for name in ("nr", "free"))
+    if free != total:
+        raise Failure(f"{free} of {total} hugepages are free after the drivers have ended")
+    for host in world.hosts[:2]:
+        if "outrigger0" in host.ip("link"):
+            raise Failure("the exception interface is still there")
+
+
+def checks():
+    return [
+        ("dpdk: SR-IOV functions have IOMMU groups of their own", ownGroups),
+        ("dpdk: explain names a function that is not bound to vfio-pci, and the commands", refusesUnbound),
+        ("dpdk: explain calls a function under vfio-pci available", binds),
+        ("dpdk: small messages from function to function, both ways over IPv4", small),
+        ("dpdk: full datagrams from function to function, both ways over IPv6", full),
+        ("dpdk: fragmented messages from function to function, both ways", mixed),
+        ("dpdk: buffers lie on hugepages", onHugepages),
+        ("dpdk: the exception interface answers ARP and echo for the function", exceptionPath),
+        ("dpdk: real Aeron on a function of the kernel's, both ways, over IPv4 and IPv6", withJava),
+        ("dpdk: hugepages and exception interface are gone with the drivers", givesBack),
+    ]
