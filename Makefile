@@ -34,7 +34,7 @@ build: native ts bpf ## driver, init, addon, sidecar and command
 .PHONY: native
 native: setup-build build/native/build.ninja
 	@ninja -C build/native product
-	@for program in outrigger-driver outrigger-init outrigger-probe; do ln -sfn native/$$program build/$$program; done
+	@for program in outrigger-driver outrigger-init outrigger-probe outrigger-nicd; do ln -sfn native/$$program build/$$program; done
 
 build/native/build.ninja:
 	@$(CMAKE) -B build/native

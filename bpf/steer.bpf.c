@@ -6,7 +6,9 @@
 //
 // Program: `steer`. It can be loaded with BPF_F_XDP_HAS_FRAGS: all that it reads lies in the first buffer of a frame.
 // Maps (host byte order unless said otherwise):
-//   steer_rules     HASH, key struct steer_key, value u32 1. An address of zeros: any address of that family
+//   steer_rules     HASH, key struct steer_key, value u32 owner. An address of zeros: any address of that family
+//   steer_owners    ARRAY by receive queue, u32 owner of its socket. A rule counts only on queues of its owner, STEER_ANYONE's on all: drivers
+//                   that share a NIC must not get each other's datagrams, whatever queue the NIC chooses
 //   steer_sockets   XSKMAP by receive queue. A queue without a socket: the kernel gets the frame
 //   steer_config    ARRAY, one entry: struct steer_config
 //   steer_counters  PERCPU_ARRAY, u64 frames by enum steer_reason (sum over CPUs)
@@ -28,6 +30,13 @@ struct {
   __type(key, struct steer_key);
   __type(value, __u32);
 } steer_rules SEC(".maps");
+
+struct {
+  __uint(type, BPF_MAP_TYPE_ARRAY);
+  __uint(max_entries, STEER_MAX_QUEUES);
+  __type(key, __u32);
+  __type(value, __u32);
+} steer_owners SEC(".maps");
 
 struct {
   __uint(type, BPF_MAP_TYPE_XSKMAP);
@@ -83,13 +92,20 @@ static __always_inline int steer_udp(struct xdp_md *context, struct steer_config
                                      void *end, __be32 *addresses, int words, __u32 packet_length) {
   if ((void *)(udp + 1) > end) return pass(STEER_TRUNCATED);
   key->port = udp->dest;
-  if (!bpf_map_lookup_elem(&steer_rules, key)) {
+  __u32 *owner = bpf_map_lookup_elem(&steer_rules, key);
+  if (!owner) {
     __builtin_memset(key->address, 0, sizeof(key->address));
-    if (!bpf_map_lookup_elem(&steer_rules, key)) return pass(STEER_NO_RULE);
+    owner = bpf_map_lookup_elem(&steer_rules, key);
+    if (!owner) return pass(STEER_NO_RULE);
+  }
+  __u32 queue = context->rx_queue_index;
+  if (*owner != STEER_ANYONE) {
+    __u32 *holder = bpf_map_lookup_elem(&steer_owners, &queue);
+    if (!holder || *holder != *owner) return pass(STEER_NO_SOCKET);
   }
   if (config->mtu && packet_length > config->mtu) return pass(STEER_TOO_LONG);
   if (config->pass_partial && is_partial(udp, addresses, words)) return pass(STEER_PARTIAL);
-  int action = bpf_redirect_map(&steer_sockets, context->rx_queue_index, XDP_PASS);
+  int action = bpf_redirect_map(&steer_sockets, queue, XDP_PASS);
   return count(action == XDP_REDIRECT ? STEER_STEERED : STEER_NO_SOCKET, action);
 }
 

@@ -5,6 +5,7 @@
 #include <linux/types.h>
 
 #define STEER_MAX_RULES 1024  // ports of one driver on one interface; a sidecar has a handful
+#define STEER_ANYONE 1        // owner of rules that count on every queue
 #define STEER_MAX_QUEUES 256  // more receive queues than current NICs have; the loader lowers it to what the device has
 
 struct steer_key {
@@ -25,7 +26,7 @@ struct steer_config {
 enum steer_reason {
   STEER_STEERED = 0,
   STEER_NO_RULE = 1,    // UDP to other addresses and ports
-  STEER_NO_SOCKET = 2,  // ours, but its receive queue has no socket
+  STEER_NO_SOCKET = 2,  // ours, but its receive queue has no socket, or another owner's
   STEER_FRAGMENT = 3,
   STEER_OPTIONS = 4,  // IPv4 options or IPv6 extension headers
   STEER_TOO_LONG = 5,

@@ -66,6 +66,7 @@ const kPages: Record<string, Record<string, () => string>> = {
     driver: driverTable,
     'driver-ignored': driverIgnored,
     init: () => block(helpOf('build/outrigger-init')),
+    nicd: () => block(helpOf('build/outrigger-nicd')),
   },
   'docs/metrics.md': {
     sidecar: () => compiled('operator/src/observability/metrics_docs', 'renderSidecarMetrics'),

@@ -25,9 +25,9 @@ std::string listOf(const std::vector<BackendRefusal>& refusals) {
 // Options that decide what a backend can be: `explain` probes with those of the driver.
 bool isBackendOption(const ConfigOption& option) {
   static const std::vector<std::string> names = {
-      "OUTRIGGER_BACKENDS",    "OUTRIGGER_INTERFACE", "OUTRIGGER_INTERFACE_ADDRESS", "OUTRIGGER_QUEUES",      "OUTRIGGER_XDP_MODE",
-      "OUTRIGGER_UMEM_SIZE",   "OUTRIGGER_HUGEPAGES", "OUTRIGGER_PACKET_MODE",       "OUTRIGGER_NICD_SOCKET", "OUTRIGGER_DPDK_ARGS",
-      "OUTRIGGER_DPDK_DEVICE", "OUTRIGGER_UDP_GRO",   "OUTRIGGER_UDP_SEGMENT",       "OUTRIGGER_BUSY_POLL_US"};
+      "OUTRIGGER_BACKENDS",  "OUTRIGGER_INTERFACE",   "OUTRIGGER_INTERFACE_ADDRESS", "OUTRIGGER_QUEUES",      "OUTRIGGER_XDP_MODE",
+      "OUTRIGGER_UMEM_SIZE", "OUTRIGGER_HUGEPAGES",   "OUTRIGGER_PACKET_MODE",       "OUTRIGGER_NICD_SOCKET", "OUTRIGGER_NICD_CLAIM",
+      "OUTRIGGER_DPDK_ARGS", "OUTRIGGER_DPDK_DEVICE", "OUTRIGGER_UDP_GRO",           "OUTRIGGER_UDP_SEGMENT", "OUTRIGGER_BUSY_POLL_US"};
   return std::find(names.begin(), names.end(), option.name) != names.end();
 }
 
@@ -35,7 +35,7 @@ bool isBackendOption(const ConfigOption& option) {
 std::vector<std::pair<std::string, std::string>> factsOf(const io::IoPair& pair) {
   auto facts = pair.receiver->facts();
   for (auto& [key, value] : pair.sender->facts()) {
-    const auto same = std::find_if(facts.begin(), facts.end(), [&](const auto& each) { return each.first == key; });
+    const auto same = std::find_if(facts.begin(), facts.end(), [&wanted = key](const auto& each) { return each.first == wanted; });
     if (same == facts.end()) {
       facts.emplace_back(key, value);
     } else if (same->second != value) {

@@ -563,6 +563,8 @@ void rawOptions(Table& t) {
           "Socket of outrigger-nicd, which opens the device in the driver's stead; empty for opening it ourselves",
           "an absolute path of at most 107 bytes, or empty", &io::BackendOptions::nicdSocket,
           [](std::string_view value) { return value.starts_with('/') && value.size() < sizeof(sockaddr_un::sun_path); });
+  rawText(t, "OUTRIGGER_NICD_CLAIM", "File with the claim to show to outrigger-nicd, named as the claim; empty for none",
+          "an absolute path, or empty", &io::BackendOptions::nicdClaim, [](std::string_view value) { return value.starts_with('/'); });
   t.add(
       "OUTRIGGER_DPDK_ARGS", "Further arguments of DPDK's EAL, separated by blanks",
       "arguments as in --vdev=net_af_packet0,iface=eth0, or empty",

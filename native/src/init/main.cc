@@ -4,12 +4,13 @@
 
 #include <cstdio>
 
-#include "init/log.h"
+#include "base/json_log.h"
 #include "init/options.h"
 #include "init/supervisor.h"
 
 int main(int argc, char** argv) {
   using namespace outrigger::init;
+  outrigger::LogLine::setProgram("init");
   auto options = parseOptions(argc, argv, environ);
   if (!options) {
     std::fprintf(stderr, "outrigger-init: %s\n", options.error().message.c_str());
@@ -21,7 +22,7 @@ int main(int argc, char** argv) {
   }
   auto status = Supervisor(*options).run();
   if (!status) {
-    LogLine(Level::kError).write(status.error().message);
+    outrigger::LogLine(outrigger::LogLevel::kError).write(status.error().message);
     return kExitSystem;
   }
   return *status;

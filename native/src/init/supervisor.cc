@@ -10,7 +10,7 @@
 #include <csignal>
 #include <ctime>
 
-#include "init/log.h"
+#include "base/json_log.h"
 
 namespace outrigger::init {
 namespace {
@@ -50,7 +50,7 @@ Result<int> Supervisor::run() {
     reap(nowMs);
     startDue(nowMs);
   }
-  LogLine(Level::kInfo).add("exitStatus", exitStatus_).write("all ended");
+  LogLine(LogLevel::kInfo).add("exitStatus", exitStatus_).write("all ended");
   return exitStatus_;
 }
 
@@ -73,7 +73,7 @@ void Supervisor::start(Supervised& each, int64_t nowMs) {
     onNotConfigurable(each, started.error().message, nowMs);
     return;
   }
-  LogLine(Level::kInfo)
+  LogLine(LogLevel::kInfo)
       .add("child", each.child.name())
       .add("childPid", static_cast<int64_t>(each.child.pid()))
       .add("program", each.child.program())
@@ -120,7 +120,7 @@ void Supervisor::forward(int number) {
     if (!each.child.running()) continue;
     const bool handled = each.child.handles(number);
     if (handled) each.child.signal(number);
-    LogLine(Level::kInfo)
+    LogLine(LogLevel::kInfo)
         .add("child", each.child.name())
         .add("signal", signalName(number))
         .write(handled ? "forwarded a signal" : "kept a signal from a child that does not handle it: it would have ended");
@@ -145,7 +145,7 @@ void Supervisor::reap(int64_t nowMs) {
 
 void Supervisor::onEnded(Supervised& each, const Ending& ending, int64_t nowMs) {
   if (phase_ != Phase::kRunning) {
-    LogLine(Level::kInfo).add("child", each.child.name()).add("how", ending.text()).write(each.child.name() + " ended");
+    LogLine(LogLevel::kInfo).add("child", each.child.name()).add("how", ending.text()).write(each.child.name() + " ended");
     return;
   }
   if (ending.exitStatus == kExitConfig) return onNotConfigurable(each, ending.text(), nowMs);
@@ -158,7 +158,7 @@ void Supervisor::onEnded(Supervised& each, const Ending& ending, int64_t nowMs) 
 void Supervisor::onNotConfigurable(Supervised& each, const std::string& how, int64_t nowMs) {
   if (phase_ != Phase::kRunning) return;
   if (++each.configFailures < options_.configAttempts) return restartLater(each, how, nowMs);
-  LogLine(Level::kError)
+  LogLine(LogLevel::kError)
       .add("child", each.child.name())
       .add("how", how)
       .add("attempts", each.configFailures)
@@ -172,7 +172,7 @@ void Supervisor::restartLater(Supervised& each, const std::string& how, int64_t 
   if (ranMs >= options_.stableAfterMs) each.backoffMs = 0;
   each.backoffMs = each.backoffMs == 0 ? options_.backoffMinMs : std::min(each.backoffMs * 2, options_.backoffMaxMs);
   each.restartAtMs = nowMs + each.backoffMs;
-  LogLine(Level::kWarn)
+  LogLine(LogLevel::kWarn)
       .add("child", each.child.name())
       .add("how", how)
       .add("ranMs", ranMs)
@@ -184,7 +184,7 @@ void Supervisor::drain(const std::string& why, int64_t nowMs) {
   if (phase_ != Phase::kRunning) return;
   phase_ = Phase::kDrainingSidecar;
   drainStartMs_ = nowMs;
-  LogLine(Level::kInfo).add("why", why).add("timeoutMs", options_.drainTimeoutMs).write("draining");
+  LogLine(LogLevel::kInfo).add("why", why).add("timeoutMs", options_.drainTimeoutMs).write("draining");
   sidecar_.child.signal(SIGTERM);
 }
 
@@ -192,7 +192,7 @@ void Supervisor::advanceDrain(int64_t nowMs) {
   const int64_t spentMs = nowMs - drainStartMs_;
   if (phase_ == Phase::kDrainingSidecar) {
     if (sidecar_.child.running() && spentMs >= options_.drainTimeoutMs - options_.driverDrainMs) {
-      LogLine(Level::kWarn)
+      LogLine(LogLevel::kWarn)
           .add("child", "sidecar")
           .add("afterMs", spentMs)
           .write("the sidecar did not drain in time: killed, what it had not sent is lost");
@@ -214,7 +214,7 @@ void Supervisor::killAll(const std::string& why) {
   for (Supervised& each : children_) {
     if (!each.child.running()) continue;
     exitStatus_ = exitStatus_ == kExitOk ? kExitKilled : exitStatus_;
-    LogLine(Level::kWarn).add("child", each.child.name()).add("why", why).write("killed the " + each.child.name());
+    LogLine(LogLevel::kWarn).add("child", each.child.name()).add("why", why).write("killed the " + each.child.name());
     each.child.killGroup();
   }
 }

@@ -29,6 +29,7 @@ struct BackendOptions {
   uint32_t umemBytes = 16u << 20;          // xdp, dpdk: receive and transmit buffers, bytes
   bool hugepages = true;                   // use them where there are any
   std::string nicdSocket;                  // path of outrigger-nicd's socket; empty: open the device ourselves
+  std::string nicdClaim;                   // file with the claim to show to it; empty: none
   std::vector<std::string> dpdkArguments;  // further EAL arguments ("--vdev=net_af_packet0,iface=eth0")
   std::string dpdkDevice;                  // ethdev name or PCI address; empty: the only one that dpdkArguments name
   uint32_t dpdkMtu = 0;                    // to set on the device; 0: as it is

@@ -23,8 +23,9 @@ Result<std::shared_ptr<NetlinkTables>> NetlinkTables::create() {
   auto queries = NetlinkSocket::open({});
   if (!queries) return queries.error();
   UniqueFd wake(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
-  if (!wake.valid()) return makeError(ErrorCode::kGeneric, "cannot create an eventfd", errno);
-  std::shared_ptr<NetlinkTables> tables(new NetlinkTables(events.take(), queries.take(), std::move(wake)));
+  UniqueFd changed(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+  if (!wake.valid() || !changed.valid()) return makeError(ErrorCode::kGeneric, "cannot create an eventfd", errno);
+  std::shared_ptr<NetlinkTables> tables(new NetlinkTables(events.take(), queries.take(), std::move(wake), std::move(changed)));
   {
     // Notifications are subscribed to already, so nothing that changes from here on is missed.
     const std::lock_guard lock(tables->mutex_);
@@ -230,6 +231,7 @@ void NetlinkTables::run() {
     } else if (ready == 0) {
       answerAll(true);
     }
+    ::eventfd_write(changed_.get(), 1);
     used = std::any_of(cells_.begin(), cells_.end(), [](const RouteCell* cell) { return cell->used.load(std::memory_order_relaxed); });
   }
 }

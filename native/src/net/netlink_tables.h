@@ -29,6 +29,9 @@ class NetlinkTables final : public KernelTables {
   uint64_t addressVersion() const override { return addressVersion_.load(std::memory_order_acquire); }
   bool copyAddresses(std::vector<LocalAddress>& out) const override;
 
+  // Readable (an eventfd; whoever reads it takes that away) after anything may have changed: links, addresses, an answer.
+  int changeHandle() const { return changed_.get(); }
+
   // Times that all was read again since notifications were lost, and notifications taken: for tests and diagnosis.
   int64_t resyncs() const { return resyncs_.load(std::memory_order_relaxed); }
   int64_t notifications() const { return notifications_.load(std::memory_order_relaxed); }
@@ -48,8 +51,8 @@ class NetlinkTables final : public KernelTables {
     NeighbourState state = NeighbourState::kMissing;
   };
 
-  NetlinkTables(NetlinkSocket events, NetlinkSocket queries, UniqueFd wake)
-      : events_(std::move(events)), queries_(std::move(queries)), wake_(std::move(wake)) {}
+  NetlinkTables(NetlinkSocket events, NetlinkSocket queries, UniqueFd wake, UniqueFd changed)
+      : events_(std::move(events)), queries_(std::move(queries)), wake_(std::move(wake)), changed_(std::move(changed)) {}
 
   // All with mutex_ held.
   Result<void> resync();
@@ -66,6 +69,7 @@ class NetlinkTables final : public KernelTables {
   NetlinkSocket events_;   // notifications: the thread's
   NetlinkSocket queries_;  // mutex_
   UniqueFd wake_;
+  UniqueFd changed_;
   mutable std::mutex mutex_;
   std::map<uint32_t, NetlinkLink> links_;
   std::map<NeighbourKey, Neighbour> neighbours_;

@@ -19,6 +19,7 @@
 #include <string>
 #include <vector>
 
+#include "base/fd.h"
 #include "base/result.h"
 #include "io/datagram_io.h"
 
@@ -113,6 +114,7 @@ struct FrameStats {
 // What a device should hand to this instance: UDP to `address` (any when unspecified) and `port`, host order.
 struct SteerRule {
   SockAddr address;
+  int reservedFd = -1;  // the kernel socket that reserves the port, where there is one; borrowed for the call
 };
 
 class FrameIo {
@@ -126,6 +128,13 @@ class FrameIo {
   // Fails naming the rule and the cause (map full, another program, permission).
   virtual Result<void> steer(const SteerRule& rule) = 0;
   virtual Result<void> unsteer(const SteerRule& rule) = 0;
+  // A device of another network namespace: a UDP socket bound there to `address` (port 0: a free one), which is steered already. Invalid: the
+  // device is of the caller's own namespace, who binds one itself.
+  virtual Result<UniqueFd> openPort(const SockAddr& address, int32_t receiveBufferBytes) {
+    static_cast<void>(address);
+    static_cast<void>(receiveBufferBytes);
+    return UniqueFd();
+  }
   // The link as it is now; cheap enough for once a second and after each netlink event.
   virtual LinkState link() = 0;
 

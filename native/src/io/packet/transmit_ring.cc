@@ -26,6 +26,11 @@ uint32_t statusOf(uint8_t* slot) {
 }
 void setStatus(uint8_t* slot, uint32_t status) { __atomic_store_n(&headerOf(slot).tp_status, status, __ATOMIC_RELEASE); }
 
+SlotLayout layoutOf(const TransmitRingOptions& options) {
+  const uint32_t header = kSlotHeaderLength + (options.vnetHeader ? static_cast<uint32_t>(sizeof(VnetHeader)) : 0U);
+  return layOut(options.trains ? kTrainSlotLength : header + ETH_HLEN + 4 + options.mtu, options.bytes);
+}
+
 }  // namespace
 
 TransmitRing::TransmitRing(UniqueFd fd, const Netdev& netdev, const TransmitRingOptions& options, LinkReader& link)
@@ -34,12 +39,12 @@ TransmitRing::TransmitRing(UniqueFd fd, const Netdev& netdev, const TransmitRing
       link_(link),
       vnetHeader_(options.vnetHeader),
       trains_(options.trains),
-      dataOffset_(kSlotHeaderLength + (options.vnetHeader ? static_cast<uint32_t>(sizeof(VnetHeader)) : 0U)) {
-  layout_ = layOut(options.trains ? kTrainSlotLength : dataOffset_ + ETH_HLEN + 4 + options.mtu, options.bytes);
+      dataOffset_(kSlotHeaderLength + (options.vnetHeader ? static_cast<uint32_t>(sizeof(VnetHeader)) : 0U)),
+      layout_(layoutOf(options)) {
   states_.assign(layout_.slots(), State::kFree);
 }
 
-Result<std::unique_ptr<TransmitRing>> TransmitRing::open(const Netdev& netdev, const TransmitRingOptions& options, LinkReader& link) {
+Result<UniqueFd> openTransmitSocket(const Netdev& netdev, const TransmitRingOptions& options) {
   auto fd = openPacketSocket(netdev);
   if (!fd) return fd.error();
   if (auto r = setPacketOption(fd->get(), PACKET_VERSION, TPACKET_V2, "PACKET_VERSION", netdev); !r) return r.error();
@@ -49,25 +54,37 @@ Result<std::unique_ptr<TransmitRing>> TransmitRing::open(const Netdev& netdev, c
   if (options.bypassQdisc) {
     if (auto r = setPacketOption(fd->get(), PACKET_QDISC_BYPASS, 1, "PACKET_QDISC_BYPASS", netdev); !r) return r.error();
   }
-  std::unique_ptr<TransmitRing> ring(new TransmitRing(fd.take(), netdev, options, link));
+  const SlotLayout layout = layoutOf(options);
   // The kernel charges frames under way against it: as much as the ring holds. Less only makes `flush` take more calls.
-  raiseBuffer(ring->fd_.get(), SO_SNDBUFFORCE, SO_SNDBUF, static_cast<int32_t>(ring->layout_.lengthBytes()));
+  raiseBuffer(fd->get(), SO_SNDBUFFORCE, SO_SNDBUF, static_cast<int32_t>(layout.lengthBytes()));
   tpacket_req request{};
-  request.tp_block_size = ring->layout_.blockLength;
-  request.tp_block_nr = ring->layout_.blocks;
-  request.tp_frame_size = ring->layout_.slotLength;
-  request.tp_frame_nr = ring->layout_.slots();
-  if (::setsockopt(ring->fd_.get(), SOL_PACKET, PACKET_TX_RING, &request, sizeof(request)) != 0) {
+  request.tp_block_size = layout.blockLength;
+  request.tp_block_nr = layout.blocks;
+  request.tp_frame_size = layout.slotLength;
+  request.tp_frame_nr = layout.slots();
+  if (::setsockopt(fd->get(), SOL_PACKET, PACKET_TX_RING, &request, sizeof(request)) != 0) {
     return makeError(ErrorCode::kGeneric,
                      "backend packet on " + netdev.name + ": cannot make a transmit ring of " + std::to_string(request.tp_frame_nr) +
                          " slots of " + std::to_string(request.tp_frame_size) + " bytes",
                      errno);
   }
+  if (auto r = bindPacketSocket(fd->get(), netdev, 0); !r) return r.error();
+  return fd;
+}
+
+Result<std::unique_ptr<TransmitRing>> TransmitRing::map(UniqueFd fd, const Netdev& netdev, const TransmitRingOptions& options,
+                                                        LinkReader& link) {
+  std::unique_ptr<TransmitRing> ring(new TransmitRing(std::move(fd), netdev, options, link));
   auto memory = PacketRing::map(ring->fd_.get(), ring->layout_.lengthBytes(), "transmit");
   if (!memory) return memory.error();
   ring->ring_ = memory.take();
-  if (auto r = bindPacketSocket(ring->fd_.get(), netdev, 0); !r) return r.error();
   return ring;
+}
+
+Result<std::unique_ptr<TransmitRing>> TransmitRing::open(const Netdev& netdev, const TransmitRingOptions& options, LinkReader& link) {
+  auto fd = openTransmitSocket(netdev, options);
+  if (!fd) return fd.error();
+  return map(fd.take(), netdev, options, link);
 }
 
 void TransmitRing::reclaim() {

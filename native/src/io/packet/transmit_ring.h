@@ -24,8 +24,13 @@ struct TransmitRingOptions {
   bool bypassQdisc = true;
 };
 
+// Bound, with its ring: needs CAP_NET_RAW, the rest does not. outrigger-nicd does this for a driver in another process.
+Result<UniqueFd> openTransmitSocket(const Netdev& netdev, const TransmitRingOptions& options);
+
 class TransmitRing {
  public:
+  // Over a socket that openTransmitSocket made with the same options, here or in another process.
+  static Result<std::unique_ptr<TransmitRing>> map(UniqueFd fd, const Netdev& netdev, const TransmitRingOptions& options, LinkReader& link);
   static Result<std::unique_ptr<TransmitRing>> open(const Netdev& netdev, const TransmitRingOptions& options, LinkReader& link);
 
   uint32_t capacity() const { return layout_.slotLength - dataOffset_; }

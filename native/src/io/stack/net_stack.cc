@@ -32,6 +32,34 @@ uint32_t payloadOf(uint32_t mtu, bool v6) {
 
 bool isUnspecified(const SockAddr& address) { return net::IpAddress::of(address).unspecified(); }
 
+Error unreceivable(const SockAddr& local, const std::string& backend, Error error) {
+  error.code = ErrorCode::kChannelEndpointError;
+  error.message = "UDP endpoint " + local.toString() + ": backend " + backend + " can't receive for it: " + error.message;
+  return error;
+}
+
+// A socket of the device's own network namespace, bound there already, for UdpEndpoint to take over.
+class HandedSocket final : public Endpoint {
+ public:
+  // The configuration to open with: what the socket has, and what this process could only make worse, is left out.
+  EndpointConfig take(UniqueFd socket, const EndpointConfig& wanted) {
+    socket_ = std::move(socket);
+    EndpointConfig config = wanted;
+    config.predecessor = this;
+    config.receiveBufferBytes = 0;
+    config.interfaceName.clear();
+    return config;
+  }
+  const SockAddr& localAddress() const override { return none_; }
+  int32_t receiveBufferBytes() const override { return 0; }
+  int32_t sendBufferBytes() const override { return 0; }
+  int socketFd() const override { return socket_.get(); }
+
+ private:
+  UniqueFd socket_;
+  SockAddr none_;
+};
+
 Caps capsOf(const FrameCaps& device) {
   Caps caps;
   caps.name = device.name;
@@ -144,7 +172,14 @@ Result<std::unique_ptr<Endpoint>> NetStack::openEndpoint(uint32_t face, const En
   const FrameCaps& device = device_->caps();
   socketOptions.arrival = device.kernelSeesFrames;
   socketOptions.countDrops = !device.kernelSeesFrames;
-  auto reserved = UdpEndpoint::open(config, socketOptions);
+  HandedSocket handed;
+  EndpointConfig own = config;
+  if (config.predecessor == nullptr) {
+    auto socket = device_->openPort(config.bindAddress, config.receiveBufferBytes);
+    if (!socket) return unreceivable(config.bindAddress, caps_.name, socket.error());
+    if (socket->valid()) own = handed.take(socket.take(), config);
+  }
+  auto reserved = UdpEndpoint::open(own, socketOptions);
   if (!reserved) return reserved.error();
   // Fragments and local traffic come as trains where the kernel can do that; one by one where not.
   const int coalesce = 1;
@@ -155,12 +190,7 @@ Result<std::unique_ptr<Endpoint>> NetStack::openEndpoint(uint32_t face, const En
       return makeError(r.error().code, "UDP endpoint " + local.toString() + ": " + r.error().message);
     }
   }
-  if (auto steered = device_->steer({local}); !steered) {
-    Error error = steered.error();
-    error.code = ErrorCode::kChannelEndpointError;
-    error.message = "UDP endpoint " + local.toString() + ": backend " + caps_.name + " can't receive for it: " + error.message;
-    return error;
-  }
+  if (auto steered = device_->steer({local, (*reserved)->fd()}); !steered) return unreceivable(local, caps_.name, steered.error());
   return std::unique_ptr<Endpoint>(std::make_unique<StackEndpoint>(shared_from_this(), face, reserved.take(), config));
 }
 

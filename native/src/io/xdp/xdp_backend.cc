@@ -2,6 +2,7 @@
 // See the header.
 #include "io/xdp/xdp_backend.h"
 
+#include "io/nicd_client/nicd_xdp.h"
 #include "io/stack/raw_backend.h"
 #include "io/xdp/xdp_frame_io.h"
 #include "io/xdp/xdp_open.h"
@@ -10,6 +11,7 @@
 namespace outrigger::io {
 
 Result<IoPair> openXdpPair(const BackendOptions& options) {
+  if (!options.nicdSocket.empty()) return nicd::openNicdXdpPair(options);
   xdp::XdpAttempt attempt;
   auto parts = xdp::openXdp(options, attempt);
   if (!parts) return parts.error();

@@ -27,6 +27,12 @@ class XdpDevice {
   virtual ~XdpDevice() = default;
   virtual Result<void> steer(const SteerRule& rule) = 0;
   virtual Result<void> unsteer(const SteerRule& rule) = 0;
+  // As FrameIo::openPort.
+  virtual Result<UniqueFd> openPort(const SockAddr& address, int32_t receiveBufferBytes) {
+    static_cast<void>(address);
+    static_cast<void>(receiveBufferBytes);
+    return UniqueFd();
+  }
   virtual LinkState link() = 0;
   // Frames for a rule that went to the kernel's socket instead, since only the kernel can take them apart; monotonic. The one call for the
   // thread that polls, about once a second.
@@ -60,6 +66,9 @@ class XdpFrameIo final : public FrameIo {
   const FrameCaps& caps() const override { return parts_.caps; }
   Result<void> steer(const SteerRule& rule) override { return parts_.device->steer(rule); }
   Result<void> unsteer(const SteerRule& rule) override { return parts_.device->unsteer(rule); }
+  Result<UniqueFd> openPort(const SockAddr& address, int32_t receiveBufferBytes) override {
+    return parts_.device->openPort(address, receiveBufferBytes);
+  }
   LinkState link() override;
 
   uint32_t receive(std::span<RxFrame> frames) override;

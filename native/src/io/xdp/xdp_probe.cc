@@ -2,6 +2,7 @@
 // What `outrigger explain` prints about xdp.
 #include <cerrno>
 
+#include "io/nicd_client/nicd_xdp.h"
 #include "io/xdp/xdp_open.h"
 #include "io/xdp/xdp_plan.h"
 
@@ -93,6 +94,8 @@ void probeRungs(const Plan& plan, const std::vector<Rung>& rungs, BackendReport&
 BackendReport probeXdp(const BackendOptions& options) {
   BackendReport report;
   report.name = "xdp";
+  // With nicd neither clang nor libbpf is needed here: the program is nicd's.
+  if (!options.nicdSocket.empty()) return nicd::probeNicdXdp(options);
   if (!programsAreBuilt()) {
     report.availability = Availability::kNotBuilt;
     report.causes.push_back({"build", "clang or libbpf was missing when this was built", "install clang and libbpf-dev, then build again"});

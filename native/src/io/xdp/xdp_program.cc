@@ -140,6 +140,23 @@ steer_key keyOf(const SockAddr& address) {
   return key;
 }
 
+SockAddr addressOf(const steer_key& key) {
+  SockAddr address;
+  if (key.family == 6) {
+    auto* v6 = reinterpret_cast<sockaddr_in6*>(&address.storage);
+    v6->sin6_family = AF_INET6;
+    std::memcpy(&v6->sin6_addr, key.address, 16);
+    address.length = sizeof(*v6);
+  } else {
+    auto* v4 = reinterpret_cast<sockaddr_in*>(&address.storage);
+    v4->sin_family = AF_INET;
+    std::memcpy(&v4->sin_addr, key.address, 4);
+    address.length = sizeof(*v4);
+  }
+  address.setPort(ntohs(key.port));
+  return address;
+}
+
 }  // namespace
 
 bool programsAreBuilt() { return true; }
@@ -179,7 +196,9 @@ namespace {
 Result<ObjectPtr> loadSteer(uint32_t queues, bool multiBuffer) {
   auto object = openObject(kSteerObject, kSteerObjectLength, "steer");
   if (!object) return object;
-  bpf_map__set_max_entries(bpf_object__find_map_by_name(object->get(), "steer_sockets"), std::max(queues, 1U));
+  for (const char* map : {"steer_sockets", "steer_owners"}) {
+    bpf_map__set_max_entries(bpf_object__find_map_by_name(object->get(), map), std::max(queues, 1U));
+  }
   if (multiBuffer) bpf_program__set_flags(bpf_object__find_program_by_name(object->get(), "steer"), kHasFrags);
   if (const int error = bpf_object__load(object->get()); error != 0) return loadError("steer", -error);
   return object;
@@ -201,8 +220,9 @@ Result<XdpProgram> XdpProgram::attach(const Options& options) {
     const char* name;
     UniqueFd XdpProgram::*descriptor;
   };
-  for (const Map& map : {Map{"steer_rules", &XdpProgram::rules_}, Map{"steer_sockets", &XdpProgram::sockets_},
-                         Map{"steer_config", &XdpProgram::config_}, Map{"steer_counters", &XdpProgram::counters_}}) {
+  for (const Map& map :
+       {Map{"steer_rules", &XdpProgram::rules_}, Map{"steer_owners", &XdpProgram::owners_}, Map{"steer_sockets", &XdpProgram::sockets_},
+        Map{"steer_config", &XdpProgram::config_}, Map{"steer_counters", &XdpProgram::counters_}}) {
     auto descriptor = mapOf(object->get(), map.name);
     if (!descriptor) return descriptor.error();
     attached.*map.descriptor = descriptor.take();
@@ -215,10 +235,10 @@ Result<XdpProgram> XdpProgram::attach(const Options& options) {
 }
 
 // The link comes last: who finds it finds the maps.
-constexpr std::array<const char*, 5> kPinNames{"rules", "sockets", "config", "counters", "link"};
+constexpr std::array<const char*, 6> kPinNames{"rules", "owners", "sockets", "config", "counters", "link"};
 
 Result<void> XdpProgram::pin(const std::string& directory) const {
-  const std::array<const UniqueFd*, 5> descriptors{&rules_, &sockets_, &config_, &counters_, &link_};
+  const std::array<const UniqueFd*, 6> descriptors{&rules_, &owners_, &sockets_, &config_, &counters_, &link_};
   for (size_t i = 0; i < kPinNames.size(); ++i) {
     const std::string path = directory + "/" + kPinNames[i];
     if (bpf_obj_pin(descriptors[i]->get(), path.c_str()) != 0) {
@@ -232,7 +252,8 @@ Result<void> XdpProgram::pin(const std::string& directory) const {
 
 Result<XdpProgram> XdpProgram::adopt(const std::string& directory) {
   XdpProgram adopted;
-  const std::array<UniqueFd*, 5> descriptors{&adopted.rules_, &adopted.sockets_, &adopted.config_, &adopted.counters_, &adopted.link_};
+  const std::array<UniqueFd*, 6> descriptors{&adopted.rules_,  &adopted.owners_,   &adopted.sockets_,
+                                             &adopted.config_, &adopted.counters_, &adopted.link_};
   for (size_t i = 0; i < kPinNames.size(); ++i) {
     const std::string path = directory + "/" + kPinNames[i];
     *descriptors[i] = UniqueFd(bpf_obj_get(path.c_str()));
@@ -245,15 +266,33 @@ void XdpProgram::unpin(const std::string& directory) {
   for (const char* name : kPinNames) ::unlink((directory + "/" + name).c_str());
 }
 
-Result<void> XdpProgram::setSocket(uint32_t queue, int socket) {
-  if (bpf_map_update_elem(sockets_.get(), &queue, &socket, BPF_ANY) == 0) return {};
+Result<void> XdpProgram::setSocket(uint32_t queue, int socket, uint32_t owner) {
+  // The owner first: in between, a rule of an earlier one can't reach the new socket.
+  if (bpf_map_update_elem(owners_.get(), &queue, &owner, BPF_ANY) == 0 &&
+      bpf_map_update_elem(sockets_.get(), &queue, &socket, BPF_ANY) == 0) {
+    return {};
+  }
   return makeError(ErrorCode::kGeneric, "XDP program: cannot enter the socket of queue " + std::to_string(queue), errno);
 }
 
-Result<void> XdpProgram::addRule(const SockAddr& address) {
+Result<void> XdpProgram::removeSocket(uint32_t queue) {
+  if (bpf_map_delete_elem(sockets_.get(), &queue) == 0 || errno == ENOENT) return {};
+  return makeError(ErrorCode::kGeneric, "XDP program: cannot remove the socket of queue " + std::to_string(queue), errno);
+}
+
+std::vector<SockAddr> XdpProgram::rules() const {
+  std::vector<SockAddr> all;
+  steer_key key{};
+  // Without a key the first one; the last has no next.
+  for (int error = bpf_map_get_next_key(rules_.get(), nullptr, &key); error == 0; error = bpf_map_get_next_key(rules_.get(), &key, &key)) {
+    all.push_back(addressOf(key));
+  }
+  return all;
+}
+
+Result<void> XdpProgram::addRule(const SockAddr& address, uint32_t owner) {
   const steer_key key = keyOf(address);
-  const uint32_t value = 1;
-  if (bpf_map_update_elem(rules_.get(), &key, &value, BPF_ANY) == 0) return {};
+  if (bpf_map_update_elem(rules_.get(), &key, &owner, BPF_ANY) == 0) return {};
   const int error = errno;
   return makeError(ErrorCode::kGeneric,
                    "XDP program: cannot steer " + address.toString() +
@@ -301,6 +340,11 @@ int64_t XdpProgram::framesLeftToKernel() const {
 
 bool XdpProgram::attached() const { return linkAttached(link_); }
 
+void XdpProgram::detach() {
+  if (link_.valid()) bpf_link_detach(link_.get());
+  link_.reset();
+}
+
 Result<EchoProgram> EchoProgram::attach(uint32_t interfaceIndex, AttachMode mode, bool echo, uint16_t port) {
   auto object = openObject(kEchoObject, kEchoObjectLength, "echo");
   if (!object) return object.error();
@@ -341,8 +385,10 @@ Result<void> XdpProgram::tryLoad(bool) { return notBuilt(); }
 Result<void> XdpProgram::pin(const std::string&) const { return notBuilt(); }
 Result<XdpProgram> XdpProgram::adopt(const std::string&) { return notBuilt(); }
 void XdpProgram::unpin(const std::string&) {}
-Result<void> XdpProgram::setSocket(uint32_t, int) { return notBuilt(); }
-Result<void> XdpProgram::addRule(const SockAddr&) { return notBuilt(); }
+Result<void> XdpProgram::setSocket(uint32_t, int, uint32_t) { return notBuilt(); }
+Result<void> XdpProgram::removeSocket(uint32_t) { return notBuilt(); }
+Result<void> XdpProgram::addRule(const SockAddr&, uint32_t) { return notBuilt(); }
+std::vector<SockAddr> XdpProgram::rules() const { return {}; }
 Result<void> XdpProgram::removeRule(const SockAddr&) { return notBuilt(); }
 Result<void> XdpProgram::setMtu(uint32_t) { return notBuilt(); }
 std::array<SteerCounter, kSteerReasons> XdpProgram::counters() const {
@@ -352,6 +398,7 @@ std::array<SteerCounter, kSteerReasons> XdpProgram::counters() const {
 }
 int64_t XdpProgram::framesLeftToKernel() const { return 0; }
 bool XdpProgram::attached() const { return false; }
+void XdpProgram::detach() {}
 Result<EchoProgram> EchoProgram::attach(uint32_t, AttachMode, bool, uint16_t) { return notBuilt(); }
 bool EchoProgram::attached() const { return false; }
 std::array<SteerCounter, EchoProgram::kReasons> EchoProgram::counters() const {

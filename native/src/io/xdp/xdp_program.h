@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "base/fd.h"
 #include "base/result.h"
@@ -58,9 +59,13 @@ class XdpProgram {
   // Removes the files; the program stays attached as long as this object lives.
   static void unpin(const std::string& directory);
 
-  Result<void> setSocket(uint32_t queue, int socket);
-  Result<void> addRule(const SockAddr& address);     // idempotent
-  Result<void> removeRule(const SockAddr& address);  // idempotent
+  // Sockets of several owners may share the interface: a rule then steers only to queues of its owner, kAnyone's to all.
+  static constexpr uint32_t kAnyone = 1;
+  Result<void> setSocket(uint32_t queue, int socket, uint32_t owner = kAnyone);
+  Result<void> removeSocket(uint32_t queue);                                // idempotent
+  Result<void> addRule(const SockAddr& address, uint32_t owner = kAnyone);  // idempotent
+  Result<void> removeRule(const SockAddr& address);                         // idempotent
+  std::vector<SockAddr> rules() const;
   Result<void> setMtu(uint32_t mtu);
   std::array<SteerCounter, kSteerReasons> counters() const;
   // Frames that a rule would have steered and that only the kernel can take: too long, or perhaps a train. No allocation.
@@ -68,12 +73,15 @@ class XdpProgram {
 
   // False once the interface is gone or someone detached the link.
   bool attached() const;
+  // Takes the program off now: what is pinned would keep it, and a removed pin lets go only some time later.
+  void detach();
 
  private:
   Result<void> configure(const Options& options);
 
   UniqueFd link_;
   UniqueFd rules_;
+  UniqueFd owners_;
   UniqueFd sockets_;
   UniqueFd config_;
   UniqueFd counters_;

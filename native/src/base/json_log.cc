@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "init/log.h"
+#include "base/json_log.h"
 
 #include <ctime>
 
@@ -7,8 +7,10 @@
 
 #include <cstdio>
 
-namespace outrigger::init {
+namespace outrigger {
 namespace {
+
+const char* programName = "outrigger";
 
 std::string utcNow() {
   timespec now{};
@@ -23,10 +25,12 @@ std::string utcNow() {
 
 }  // namespace
 
-LogLine::LogLine(Level level) {
+LogLine::LogLine(LogLevel level) {
   line_ = "{\"level\":" + std::to_string(static_cast<int>(level));
-  add("time", utcNow()).add("pid", static_cast<int64_t>(::getpid())).add("name", "init");
+  add("time", utcNow()).add("pid", static_cast<int64_t>(::getpid())).add("name", programName);
 }
+
+void LogLine::setProgram(const char* name) { programName = name; }
 
 LogLine& LogLine::add(std::string_view key, std::string_view value) {
   addKey(key);
@@ -70,4 +74,4 @@ void LogLine::addText(std::string_view text) {
   line_ += '"';
 }
 
-}  // namespace outrigger::init
+}  // namespace outrigger

@@ -6,14 +6,17 @@
 #include <string>
 #include <string_view>
 
-namespace outrigger::init {
+namespace outrigger {
 
-enum class Level { kInfo = 30, kWarn = 40, kError = 50 };
+enum class LogLevel { kInfo = 30, kWarn = 40, kError = 50 };
 
-// One line: `LogLine(Level::kWarn).add("child", "driver").add("status", 1).write("the driver ended")`.
+// One line: `LogLine(LogLevel::kWarn).add("child", "driver").add("status", 1).write("the driver ended")`.
 class LogLine {
  public:
-  explicit LogLine(Level level);
+  explicit LogLine(LogLevel level);
+
+  // The program's name in each line. Before the first line, from one thread.
+  static void setProgram(const char* name);
 
   LogLine& add(std::string_view key, std::string_view value);
   LogLine& add(std::string_view key, int64_t value);
@@ -27,4 +30,4 @@ class LogLine {
   std::string line_;
 };
 
-}  // namespace outrigger::init
+}  // namespace outrigger

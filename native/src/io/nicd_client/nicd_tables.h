@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: Apache-2.0
+// KernelTables of the NIC's network namespace, seen from another one: questions go to outrigger-nicd, answers come by its feed. Also the link
+// of the session's interface. While nicd is away the answers stay what they were.
+#pragma once
+
+#include <condition_variable>
+#include <functional>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <vector>
+
+#include "io/nicd_client/connection.h"
+#include "net/kernel_tables.h"
+
+namespace outrigger::nicd {
+
+class NicdTables final : public net::KernelTables, public SessionListener {
+ public:
+  // Of a session that the connection keeps.
+  static std::shared_ptr<NicdTables> create(std::shared_ptr<Connection> connection, const Opened& opened, const std::string& interface);
+  ~NicdTables() override;
+
+  net::RouteAnswer lookup(const net::RouteQuestion& question) override;
+  void watch(net::RouteCell& cell) override;
+  void forget(net::RouteCell& cell) override;
+  void refresh(net::RouteCell& cell) override;
+  uint64_t addressVersion() const override { return addressVersion_.load(std::memory_order_acquire); }
+  bool copyAddresses(std::vector<net::LocalAddress>& out) const override;
+
+  // The link as nicd last told; gone, with the reason, when the session is lost. Any thread, never waits for nicd.
+  io::LinkState link();
+  // Called on the connection's thread when nicd is back, until the session is dropped.
+  void setResumed(std::function<void()> resumed) { resumed_ = std::move(resumed); }
+
+  void onFeed(const FeedEntry& entry) override;
+  void onResumed() override;
+  void onWake() override { askQueued(); }
+
+ private:
+  NicdTables(std::shared_ptr<Connection> connection, const Opened& opened, std::string interface);
+  bool ask(uint32_t number, const net::RouteQuestion& question);
+  void askQueued();
+  uint32_t numberOf(const net::RouteCell& cell) const;
+
+  std::shared_ptr<Connection> connection_;
+  uint64_t session_;
+  std::string interface_;
+  uint32_t interfaceIndex_;
+  mutable std::mutex mutex_;
+  std::condition_variable answered_;
+  std::map<uint32_t, net::RouteCell*> cells_;
+  std::map<const net::RouteCell*, uint32_t> numbers_;
+  uint32_t nextNumber_ = 0;
+  std::vector<uint32_t> freeNumbers_;
+  std::function<void()> resumed_;
+  io::LinkState link_;
+  Connection::Standing standing_;
+  bool lost_ = false;
+  std::vector<net::LocalAddress> addresses_;
+  std::vector<net::LocalAddress> arriving_;  // addresses of a list that is not complete yet
+  std::atomic<uint64_t> addressVersion_{1};
+  std::atomic<net::RouteCell*> queue_{nullptr};  // a stack of cells that refresh() was asked for
+};
+
+}  // namespace outrigger::nicd
