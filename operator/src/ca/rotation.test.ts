@@ -196,13 +196,13 @@ describe('rotation', () => {
       expect(run.authorities).toBeGreaterThanOrEqual(2);
       expect(run.certificates).toBeGreaterThanOrEqual(4);
     },
-    60_000,
+    180_000,
   );
 
   test('the simulation would notice: an order that does not wait for the API servers fails', async () => {
     const run = await simulate(1, { ...kPolicy, settleMs: 0 }, 10);
     expect(run.failures.length).toBeGreaterThan(0);
-  }, 60_000);
+  }, 180_000);
 });
 
 describe('a decision', () => {
