@@ -20,15 +20,43 @@ export const kUnregisterPermissions: readonly Permission[] = kObjects.map(([reso
   names: [name],
 }));
 
-/** Idempotent. */
-export async function unregister(api: Pick<ApiClient, 'request'>): Promise<void> {
-  for (const [resource, name] of kObjects) {
-    try {
-      await api.request({ method: 'DELETE', path: `/apis/${kGroup}/v1/${resource}/${name}` });
-    } catch (error) {
-      if (!isNotFound(error)) {
-        throw error;
-      }
+/** The operator that is ending may put it back once more: gone is what stays gone for so long. */
+const kQuietChecks = 8;
+const kMostChecks = 60;
+const kPauseMs = 1000;
+
+export interface UnregisterOptions {
+  readonly pause?: (ms: number) => Promise<void>;
+}
+
+/** Deletes all of it until it stays away. Idempotent. Rejects when something keeps putting it back. */
+export async function unregister(
+  api: Pick<ApiClient, 'request'>,
+  { pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms)) }: UnregisterOptions = {},
+): Promise<void> {
+  let quiet = 0;
+  for (let check = 0; check < kMostChecks; check++) {
+    const found = await Promise.all(kObjects.map(([resource, name]) => remove(api, resource, name)));
+    quiet = found.includes(true) ? 0 : quiet + 1;
+    if (quiet === kQuietChecks) {
+      return;
     }
+    await pause(kPauseMs);
+  }
+  throw new Error(
+    'the injector is put back again and again: an operator still runs; scale its Deployment to 0, then try again',
+  );
+}
+
+/** True when it was there. */
+async function remove(api: Pick<ApiClient, 'request'>, resource: string, name: string): Promise<boolean> {
+  try {
+    await api.request({ method: 'DELETE', path: `/apis/${kGroup}/v1/${resource}/${name}` });
+    return true;
+  } catch (error) {
+    if (isNotFound(error)) {
+      return false;
+    }
+    throw error;
   }
 }
