@@ -77,9 +77,10 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   for (size_t i = 0; i < burst.count; ++i) {
     const io::RxPacket& packet = burst.packets[i];
     require(packet.length > 0 && packet.length <= size && packet.segmentLength > 0 && packet.segmentLength <= packet.length);
-    uint8_t sum = 0;
-    for (uint32_t at = 0; at < packet.length; ++at) sum ^= packet.data[at];
-    require(packet.source->family() == packet.destination->family() && (sum == 0 || sum != 0));
+    // Each byte is read: the sanitizer sees what lies outside.
+    volatile uint8_t sum = 0;
+    for (uint32_t at = 0; at < packet.length; ++at) sum = static_cast<uint8_t>(sum ^ packet.data[at]);
+    require(packet.source->family() == packet.destination->family());
   }
   world.face->release(burst);
   require(world.wire.outstanding(0) == 0);
