@@ -374,6 +374,8 @@ void ConductorState::afterMove(SendEndpointEntry& entry, bool displaced) {
 void ConductorState::afterMove(ReceiveEndpointEntry& entry, bool displaced) {
   if (entry.removing) return;
   entry.displaced = displaced;
+  entry.receiveBufferBytes = entry.endpoint.socket->receiveBufferBytes();
+  entry.sendBufferBytes = entry.endpoint.socket->sendBufferBytes();
   const int64_t status = displaced ? cnc::kChannelStatusErrored : cnc::kChannelStatusActive;
   if (entry.endpoint.status.valid()) entry.endpoint.status.set(status);
   if (entry.endpoint.localAddress.valid()) entry.endpoint.localAddress.set(status);

@@ -111,8 +111,8 @@ void ConductorState::onCreateImage(const AgentEvent& event) {
   spec.mtu = params.mtu;
   spec.pageSize = config_.filePageSize;
   spec.receiverWindow = params.windowLength;
-  spec.socketReceiveBuffer = endpoint.endpoint.socket->receiveBufferBytes();
-  spec.socketSendBuffer = endpoint.endpoint.socket->sendBufferBytes();
+  spec.socketReceiveBuffer = endpoint.receiveBufferBytes;
+  spec.socketSendBuffer = endpoint.sendBufferBytes;
   spec.untetheredWindowLimitNs = job->untethered.windowLimitNs;
   spec.untetheredLingerNs = job->untethered.lingerNs;
   spec.untetheredRestingNs = job->untethered.restingNs;

@@ -93,8 +93,10 @@ struct SendEndpointEntry {
 struct ReceiveEndpointEntry {
   ReceiveChannelEndpoint endpoint;
   io::EndpointConfig socketConfig;  // with the port that it got
-  bool displaced = false;           // the backend of now does not have its address: nothing arrives
-  int32_t pendingTasks = 0;         // of a move, which looks at the socket
+  int32_t receiveBufferBytes = 0;   // granted; read here, since the receiver may be changing the socket itself
+  int32_t sendBufferBytes = 0;
+  bool displaced = false;    // the backend of now does not have its address: nothing arrives
+  int32_t pendingTasks = 0;  // of a move, which looks at the socket
   bool removing = false;
   bool released = false;
   struct Interest {

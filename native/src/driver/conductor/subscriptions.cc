@@ -134,6 +134,8 @@ ConductorState::LaneStep ConductorState::addSubscription(const std::shared_ptr<P
     endpoint.socket = job->socket->take();
     entry->socketConfig = job->config;
     entry->socketConfig.bindAddress = endpoint.socket->localAddress();
+    entry->receiveBufferBytes = endpoint.socket->receiveBufferBytes();
+    entry->sendBufferBytes = endpoint.socket->sendBufferBytes();
     endpoint.receiverId = static_cast<int64_t>(random_.next());
     endpoint.hasGroupTag = add->udp->groupTag.has_value() || config_.hasReceiverGroupTag;
     endpoint.groupTag = add->udp->groupTag.value_or(config_.receiverGroupTag);
