@@ -159,7 +159,9 @@ export const kDriverDashboard: Dashboard = {
     },
     {
       title: 'Network and memory (counters of Outrigger)',
-      panels: [...kOwnCounters.values()].map((entry) => panel(entry, titleOf(entry), kTopicPanels)),
+      panels: [...kOwnCounters.values(), m.network].map((entry) =>
+        panel(entry, titleOf(entry), kTopicPanels),
+      ),
     },
   ],
 };
