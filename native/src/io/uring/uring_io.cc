@@ -65,7 +65,7 @@ class UringIo final : public UdpIoBase {
   BufferRing buffers_;  // before the ring that it is registered with, so unmapped after it is closed
   Uring receive_;
   Uring send_;
-  msghdr layout_{};     // of every receive
+  msghdr layout_{};  // of every receive
   std::vector<Receiver> receivers_;
   uint32_t idleReceivers_ = 0;                         // to be started
   std::array<uint16_t, RxBurst::kMaxPackets> used_{};  // buffers of the last burst
