@@ -12,6 +12,8 @@ import { suites, tail, type Context, type Suite } from './suites.mts';
 
 const kRoot = process.cwd();
 const kDetailLines = 60;
+/** A run of all suites is over by then (TEST_MINUTES), so that who waits for it gets an answer. */
+const kMinutes = 70;
 
 interface Report {
   readonly name: string;
@@ -104,7 +106,15 @@ async function main(names: readonly string[]): Promise<number> {
 
   console.log(line(['suite', 'passed', 'failed', 'skipped', 'build s', 'test s']));
   const reports: Report[] = [];
+  const left: string[] = [];
   for (const suite of chosen) {
+    const minutes = Number(process.env.TEST_MINUTES ?? kMinutes) - performance.now() / 60_000;
+    if (names.length === 0 && suite.minutes !== undefined && suite.minutes > minutes) {
+      left.push(
+        `not run: ${suite.name}, which may take ${String(suite.minutes)} minutes of the ${minutes.toFixed(0)} that are left; run it alone with \`scripts/test ${suite.name}\``,
+      );
+      continue;
+    }
     const report = await runSuite(suite, temporary);
     console.log(row(report));
     reports.push(report);
@@ -116,6 +126,7 @@ async function main(names: readonly string[]): Promise<number> {
     reports.reduce((total, report) => total + count(report, status), 0);
   console.log('');
   explainSkipped(reports);
+  for (const each of left) console.log(each);
   console.log(`${String(sum('passed'))} passed, ${String(sum('failed'))} failed`);
   return sum('failed') === 0 ? 0 : 1;
 }
