@@ -65,7 +65,10 @@ using ObjectPtr = std::unique_ptr<bpf_object, CloseObject>;
 Result<ObjectPtr> openObject(const unsigned char* bytes, size_t length, const char* name) {
   libbpf_set_print(keepComplaint);
   lastComplaint.clear();
-  LIBBPF_OPTS(bpf_object_open_opts, options, .object_name = name);
+  // libbpf's own macro for this is C, which clang does not take in C++.
+  bpf_object_open_opts options{};
+  options.sz = sizeof(options);
+  options.object_name = name;
   ObjectPtr object(bpf_object__open_mem(bytes, length, &options));
   if (object == nullptr) return makeError(ErrorCode::kGeneric, std::string("XDP program ") + name + ": " + lastComplaint, errno);
   return object;
@@ -88,7 +91,9 @@ Result<UniqueFd> attachLink(const bpf_object* object, const char* programName, u
   const std::string what = std::string("XDP program ") + programName + ": cannot attach to interface " + interfaceName(interfaceIndex) +
                            (mode == AttachMode::kNative ? " natively" : " generically");
   if (program == nullptr) return makeError(ErrorCode::kGeneric, what + ", it is not in the object", ENOENT);
-  LIBBPF_OPTS(bpf_link_create_opts, options, .flags = mode == AttachMode::kNative ? XDP_FLAGS_DRV_MODE : XDP_FLAGS_SKB_MODE);
+  bpf_link_create_opts options{};
+  options.sz = sizeof(options);
+  options.flags = mode == AttachMode::kNative ? XDP_FLAGS_DRV_MODE : XDP_FLAGS_SKB_MODE;
   UniqueFd link(bpf_link_create(bpf_program__fd(program), static_cast<int>(interfaceIndex), BPF_XDP, &options));
   if (link.valid()) return link;
   const int error = errno;
@@ -163,7 +168,8 @@ bool programsAreBuilt() { return true; }
 
 Result<std::optional<std::string>> describeAttachedProgram(uint32_t interfaceIndex) {
   libbpf_set_print(keepComplaint);
-  LIBBPF_OPTS(bpf_xdp_query_opts, query);
+  bpf_xdp_query_opts query{};
+  query.sz = sizeof(query);
   if (const int error = bpf_xdp_query(static_cast<int>(interfaceIndex), 0, &query); error != 0) {
     return makeError(ErrorCode::kGeneric, "cannot ask for the XDP program of interface " + interfaceName(interfaceIndex), -error);
   }
