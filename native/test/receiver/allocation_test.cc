@@ -23,6 +23,9 @@ void* countedAllocate(size_t length) {
 
 void* operator new(size_t length) { return countedAllocate(length); }
 void* operator new[](size_t length) { return countedAllocate(length); }
+// std::stable_sort asks this way.
+void* operator new(size_t length, const std::nothrow_t&) noexcept { return countedAllocate(length); }
+void* operator new[](size_t length, const std::nothrow_t&) noexcept { return countedAllocate(length); }
 void operator delete(void* memory) noexcept { std::free(memory); }
 void operator delete[](void* memory) noexcept { std::free(memory); }
 void operator delete(void* memory, size_t) noexcept { std::free(memory); }
