@@ -179,7 +179,7 @@ class StackWorld : public ::testing::Test {
     HeaderTemplate header;
     header.build(flow);
     Bytes frame(header.length() + payload.size());
-    std::memcpy(frame.data() + header.length(), payload.data(), payload.size());
+    std::copy(payload.begin(), payload.end(), frame.begin() + header.length());
     header.write(frame.data(), static_cast<uint32_t>(payload.size()), sumBytes(payload.data(), payload.size()));
     return frame;
   }
