@@ -114,7 +114,7 @@ describe('an installation by helm', () => {
         '--set',
         'image.pullPolicy=Never',
       ],
-      ...['--wait', '--timeout', '150s'],
+      ...['--wait', '--timeout', '150s', '--take-ownership'],
     );
     await kubectl(['create', 'namespace', kNamespace]);
   });

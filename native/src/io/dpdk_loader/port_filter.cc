@@ -47,7 +47,10 @@ UdpPlace findUdp(std::span<const uint8_t> frame) {
   return place;
 }
 
-PortFilter::PortFilter() { publish({}); }
+PortFilter::PortFilter() {
+  publish({});
+  current_ = newest_.get();
+}
 
 PortFilter::Rule PortFilter::ruleOf(const SockAddr& address) {
   Rule rule;
@@ -89,7 +92,6 @@ void PortFilter::publish(std::vector<Rule> sorted) {
   newest_ = std::move(rules);
   // The owner may have loaded the old rules just before the store; once it has come again, and that call is counted, it has others.
   std::erase_if(retired_, [&](const Retired& old) { return seen > old.seen + 1; });
-  if (current_ == nullptr) current_ = newest_.get();
 }
 
 bool PortFilter::wants(std::span<const uint8_t> frame, const UdpPlace& place, const MacAddress& mac) const {
