@@ -92,7 +92,10 @@ async function main(names: readonly string[]): Promise<number> {
     );
     return 2;
   }
-  const chosen = names.length === 0 ? suites : suites.filter((suite) => names.includes(suite.name));
+  const chosen =
+    names.length === 0
+      ? suites.filter((suite) => suite.onDemand !== true)
+      : suites.filter((suite) => names.includes(suite.name));
   const temporary = mkdtempSync(join(tmpdir(), 'outrigger-test-'));
   chmodSync(temporary, 0o1777); // as /tmp: some tests run programs as other users
   for (const signal of ['SIGINT', 'SIGTERM'] as const) {
