@@ -14,6 +14,7 @@ import type { JoinResponse } from './messages';
 
 export const kDirectoryProto = 'outrigger/v1/directory.proto';
 const kMethod = 'Join';
+const kGoodbyeMs = 1000;
 
 export interface DirectoryStream {
   send(request: object): void;
@@ -79,11 +80,22 @@ export function directoryTransport(target: DirectoryTarget): OpenDirectoryStream
           call.write(request);
         }
       },
+      // What was sent last is still on its way: the call is ended, and cut only when the other side does not answer that.
       close: () => {
+        if (over) {
+          return;
+        }
         over = true;
+        const cut = setTimeout(() => {
+          call.cancel();
+          client.close();
+        }, kGoodbyeMs);
+        cut.unref();
+        call.on('status', () => {
+          clearTimeout(cut);
+          client.close();
+        });
         call.end();
-        call.cancel();
-        client.close();
       },
     };
   };
