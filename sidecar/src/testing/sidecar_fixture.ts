@@ -6,6 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import pino from 'pino';
 import { configSchema, type Config } from '../config/schema';
+import type { OpenDirectoryStream } from '../directory/transport';
 import { startSidecar, type Sidecar } from '../server';
 import { FakeDriver } from './fake_native';
 import { connectTo, type TestClient } from './grpc_client';
@@ -29,6 +30,7 @@ export interface Fixture {
 export async function startFixture(
   settings: Partial<Record<keyof Config, unknown>> = {},
   driver = new FakeDriver(),
+  openDirectory?: OpenDirectoryStream,
 ): Promise<Fixture> {
   const folder = mkdtempSync(join(tmpdir(), 'outrigger-sidecar-'));
   const topicsFile = join(folder, 'topics.json');
@@ -44,12 +46,14 @@ export async function startFixture(
     flushTimeout: '1s',
     ...settings,
   });
-  const sidecar = await startSidecar(config, { native: driver, log: pino({ level: 'silent' }) }).catch(
-    (error: unknown) => {
-      rmSync(folder, { recursive: true, force: true });
-      throw error;
-    },
-  );
+  const sidecar = await startSidecar(config, {
+    native: driver,
+    log: pino({ level: 'silent' }),
+    ...(openDirectory === undefined ? {} : { openDirectory }),
+  }).catch((error: unknown) => {
+    rmSync(folder, { recursive: true, force: true });
+    throw error;
+  });
   if (driver.alive && sidecar.link.state !== 'up') {
     await once(sidecar.link, 'up');
   }

@@ -1,0 +1,97 @@
+// SPDX-License-Identifier: Apache-2.0
+// Apps on real sidecars that a real directory joins: what a gRPC client sees of topics that no file names. The network is in memory.
+import { status, type ServiceError } from '@grpc/grpc-js';
+import pino from 'pino';
+import { FakeDriver } from '../../../sidecar/src/testing/fake_native';
+import { statusDetails } from '../../../sidecar/src/testing/grpc_client';
+import { get, startFixture, type Fixture } from '../../../sidecar/src/testing/sidecar_fixture';
+import { Directory, kDirectoryDefaults } from './directory';
+import { FakeCluster, inProcess, tokenOf, topicResource } from './testing';
+
+let cluster: FakeCluster;
+let directory: Directory;
+/** One for both sidecars: endpoints of either lead to the other. */
+let driver: FakeDriver;
+let fixtures: Fixture[];
+
+async function sidecar(pod: string, address: string): Promise<Fixture> {
+  cluster.addresses.set(pod, [address]);
+  const open = inProcess(
+    () => directory,
+    () => tokenOf(pod),
+  );
+  const made = await startFixture({ endpoints: [`${address}:40123`], openTimeout: '2s' }, driver, open);
+  fixtures.push(made);
+  return made;
+}
+
+const open = (topic: string) => ({ open: { target: { topic } } });
+const credit = { initialCredit: { messages: 1e6, bytes: 1e9 } };
+
+describe('apps on sidecars of a cluster', () => {
+  beforeEach(() => {
+    cluster = new FakeCluster();
+    directory = new Directory(cluster, { ...kDirectoryDefaults, replica: 'a' }, pino({ level: 'silent' }));
+    directory.start();
+    directory.namespaceSet('shop', {});
+    directory.topicSet(topicResource('orders'));
+    driver = new FakeDriver();
+    fixtures = [];
+  });
+  afterEach(async () => {
+    await Promise.all(fixtures.map((each) => each.close()));
+    await directory.close();
+  });
+
+  it('publish to whoever subscribes, by the name of the topic alone', async () => {
+    const [from, to] = [await sidecar('p', '10.0.0.1'), await sidecar('s', '10.0.0.2')];
+    const receiver = to.client.subscribe().write({ open: { target: { topic: 'orders' }, ...credit } });
+    await receiver.next((answer) => answer['opened'] as object);
+    const stream = from.client.publish().write(open('orders'));
+    expect(await stream.next((answer) => answer['opened'] as object)).toMatchObject({ streamId: 1001 });
+    await stream.next((answer) => (answer['event'] as { connected?: boolean } | undefined)?.connected);
+    stream.write({ batch: { sequence: 1, messages: [Buffer.from('hello')] } });
+    const [message] = await receiver.next(
+      (answer) => (answer['batch'] as { messages: Buffer[] } | undefined)?.messages,
+    );
+    expect(String(message)).toBe('hello');
+    expect((await get(from, '/metrics')).body).toMatch(/^outrigger_directory_up 1$/m);
+  });
+
+  it('are told the nearest topic where there is none of that name', async () => {
+    const { client } = await sidecar('p', '10.0.0.1');
+    const error = await client.publish().write(open('ordres')).ended();
+    expect(error?.code).toBe(status.NOT_FOUND);
+    expect(error?.details).toContain('did you mean "orders"?');
+    expect(statusDetails(error as ServiceError).details[0]?.fields).toEqual(
+      expect.arrayContaining(['UNKNOWN_TOPIC', 'nearest', 'orders']),
+    );
+  });
+
+  it('lose their stream with the reason when the topic stops allowing it, publisher and subscriber each for itself', async () => {
+    const { client } = await sidecar('both', '10.0.0.1');
+    const receiver = client.subscribe().write({ open: { target: { topic: 'orders' }, ...credit } });
+    await receiver.next((answer) => answer['opened'] as object);
+    const stream = client.publish().write(open('orders'));
+    await stream.next((answer) => answer['opened'] as object);
+    directory.topicSet(topicResource('orders', 'shop', { allow: [{ publish: false, subscribe: true }] }));
+    expect((await stream.ended())?.code).toBe(status.PERMISSION_DENIED);
+    expect(receiver.over).toBe(false);
+  });
+
+  it('end as members when the last stream on a topic ends', async () => {
+    const { client } = await sidecar('p', '10.0.0.1');
+    const first = client.publish().write(open('orders'));
+    const second = client.publish().write(open('orders'));
+    await first.next((answer) => answer['opened'] as object);
+    await second.next((answer) => answer['opened'] as object);
+    first.stream.end();
+    await first.ended();
+    expect(directory.stats.registrations).toBe(1);
+    second.stream.end();
+    await second.ended();
+    while (directory.stats.registrations > 0) {
+      await new Promise((resolve) => setTimeout(resolve, 5));
+    }
+  });
+});
