@@ -1,34 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // The data path allocates nothing once endpoints are attached. Counts every operator new of this test program.
-#include <atomic>
-#include <cstdlib>
-#include <new>
-
 #include "conformance_world.h"
+#include "counted_allocation.h"
 #include "veth_world.h"
-
-namespace {
-
-std::atomic<int64_t> allocations{0};
-
-void* countedAllocate(size_t length) {
-  allocations.fetch_add(1, std::memory_order_relaxed);
-  void* memory = std::malloc(length == 0 ? 1 : length);
-  if (memory == nullptr) std::abort();
-  return memory;
-}
-
-}  // namespace
-
-void* operator new(size_t length) { return countedAllocate(length); }
-void* operator new[](size_t length) { return countedAllocate(length); }
-// std::stable_sort asks this way.
-void* operator new(size_t length, const std::nothrow_t&) noexcept { return countedAllocate(length); }
-void* operator new[](size_t length, const std::nothrow_t&) noexcept { return countedAllocate(length); }
-void operator delete(void* memory) noexcept { std::free(memory); }
-void operator delete[](void* memory) noexcept { std::free(memory); }
-void operator delete(void* memory, size_t) noexcept { std::free(memory); }
-void operator delete[](void* memory, size_t) noexcept { std::free(memory); }
 
 namespace outrigger::io::testing {
 namespace {
@@ -55,7 +29,7 @@ TEST_P(DataPath, allocatesNothing) {
   RxBurst burst;
   uint32_t received = 0;
 
-  const int64_t before = allocations.load();
+  const int64_t before = outrigger::testing::allocations.load();
   for (int round = 0; round < 50; ++round) {
     for (size_t i = 0; i < items.size(); ++i) items[i] = item(*hops[i % hops.size()], train, i % 2 == 0 ? 500 : 0);
     for (size_t done = 0; done < items.size();) done += io->transmit(*endpoints[0], std::span<TxItem>(items).subspan(done));
@@ -67,7 +41,7 @@ TEST_P(DataPath, allocatesNothing) {
     io->arm();
     while (const uint32_t count = io->poll(burst, 0)) received += count;
   }
-  EXPECT_EQ(allocations.load() - before, 0);
+  EXPECT_EQ(outrigger::testing::allocations.load() - before, 0);
   EXPECT_GT(received, 1000U);
 }
 
@@ -90,7 +64,7 @@ TEST(RawDataPath, allocatesNothing) {
   RxBurst burst;
   uint32_t received = 0;
 
-  const int64_t before = allocations.load();
+  const int64_t before = outrigger::testing::allocations.load();
   for (int round = 0; round < 50; ++round) {
     for (size_t i = 0; i < items.size(); ++i) items[i] = item(*next, train, 500);
     for (size_t done = 0; done < items.size();) done += sender->transmit(*from, std::span<TxItem>(items).subspan(done));
@@ -103,7 +77,7 @@ TEST(RawDataPath, allocatesNothing) {
     while (const uint32_t count = receiver->poll(burst, world.nowNs())) received += count;
     sender->poll(burst, world.nowNs());
   }
-  EXPECT_EQ(allocations.load() - before, 0);
+  EXPECT_EQ(outrigger::testing::allocations.load() - before, 0);
   EXPECT_GT(received, 1000U);
   receiver->detach(*to);
   sender->detach(*from);

@@ -2,34 +2,9 @@
 // The data path takes no memory once an image stands: runs, holes, repairs, status messages, NAKs, heartbeats. Counts every operator new of
 // this program.
 #include <array>
-#include <atomic>
-#include <cstdlib>
-#include <new>
 
+#include "counted_allocation.h"
 #include "receiver_world.h"
-
-namespace {
-
-std::atomic<int64_t> allocations{0};
-
-void* countedAllocate(size_t length) {
-  allocations.fetch_add(1, std::memory_order_relaxed);
-  void* memory = std::malloc(length == 0 ? 1 : length);
-  if (memory == nullptr) std::abort();
-  return memory;
-}
-
-}  // namespace
-
-void* operator new(size_t length) { return countedAllocate(length); }
-void* operator new[](size_t length) { return countedAllocate(length); }
-// std::stable_sort asks this way.
-void* operator new(size_t length, const std::nothrow_t&) noexcept { return countedAllocate(length); }
-void* operator new[](size_t length, const std::nothrow_t&) noexcept { return countedAllocate(length); }
-void operator delete(void* memory) noexcept { std::free(memory); }
-void operator delete[](void* memory) noexcept { std::free(memory); }
-void operator delete(void* memory, size_t) noexcept { std::free(memory); }
-void operator delete[](void* memory, size_t) noexcept { std::free(memory); }
 
 namespace outrigger::driver::testing {
 namespace {
@@ -98,7 +73,7 @@ TEST(ReceiverAllocation, AnImageThatStandsCostsNone) {
     trains.push_back(ReceiverWorld::heartbeat(at + 4096));
     trains.push_back(ReceiverWorld::frames(at + 512, 480, 1));
   }
-  const int64_t before = allocations.load();
+  const int64_t before = outrigger::testing::allocations.load();
   for (const Bytes& train : trains) {
     quiet.deliver(train, std::min<uint32_t>(512, static_cast<uint32_t>(train.size())));
     world.step(10 * kMicroNs);
@@ -109,7 +84,7 @@ TEST(ReceiverAllocation, AnImageThatStandsCostsNone) {
     }
   }
   world.step(200 * kMilliNs);
-  EXPECT_EQ(allocations.load() - before, 0);
+  EXPECT_EQ(outrigger::testing::allocations.load() - before, 0);
   EXPECT_EQ(world.position.get(), 6 * int64_t{kTermLength});
   EXPECT_GT(world.count(cnc::SystemCounter::kNaksSent), 0);
   EXPECT_GT(quiet.sent, 0);

@@ -1,34 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // A sender that carries a stream allocates nothing: data, status messages, NAKs and heartbeats. Counts every operator new of this program.
 #include <array>
-#include <atomic>
-#include <cstdlib>
-#include <new>
 
+#include "counted_allocation.h"
 #include "sender_world.h"
-
-namespace {
-
-std::atomic<int64_t> allocations{0};
-
-void* countedAllocate(size_t length) {
-  allocations.fetch_add(1, std::memory_order_relaxed);
-  void* memory = std::malloc(length == 0 ? 1 : length);
-  if (memory == nullptr) std::abort();
-  return memory;
-}
-
-}  // namespace
-
-void* operator new(size_t length) { return countedAllocate(length); }
-void* operator new[](size_t length) { return countedAllocate(length); }
-// std::stable_sort asks this way.
-void* operator new(size_t length, const std::nothrow_t&) noexcept { return countedAllocate(length); }
-void* operator new[](size_t length, const std::nothrow_t&) noexcept { return countedAllocate(length); }
-void operator delete(void* memory) noexcept { std::free(memory); }
-void operator delete[](void* memory) noexcept { std::free(memory); }
-void operator delete(void* memory, size_t) noexcept { std::free(memory); }
-void operator delete[](void* memory, size_t) noexcept { std::free(memory); }
 
 namespace outrigger::driver::testing {
 namespace {
@@ -100,7 +75,7 @@ TEST(SenderAllocation, AStreamThatIsOpenCostsNone) {
   for (int32_t i = 0; i < 3; ++i) sender.doWork(++now);
   ASSERT_TRUE(stream.publication->isConnected());
 
-  const int64_t before = allocations.load();
+  const int64_t before = outrigger::testing::allocations.load();
   while (stream.producer < 6 * int64_t{kTermLength}) {
     stream.append(288, 20);
     for (int32_t i = 0; i < 3; ++i) sender.doWork(now += kMilliNs);
@@ -118,7 +93,7 @@ TEST(SenderAllocation, AStreamThatIsOpenCostsNone) {
     sender.doWork(now += 200 * kMilliNs);
     sender.doWork(now += kMilliNs);
   }
-  EXPECT_EQ(allocations.load() - before, 0);
+  EXPECT_EQ(outrigger::testing::allocations.load() - before, 0);
   EXPECT_EQ(stream.publication->senderPosition(), stream.producer);
   EXPECT_GT(world.count(cnc::SystemCounter::kRetransmitsSent), 0);
   EXPECT_GT(world.count(cnc::SystemCounter::kHeartbeatsSent), 0);

@@ -1,34 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // The stack's data path allocates nothing once endpoints are attached: over AF_PACKET, which allocates nothing either. Counts every operator new
 // of this test program.
-#include <atomic>
-#include <cstdlib>
-#include <new>
-
+#include "counted_allocation.h"
 #include "veth_world.h"
-
-namespace {
-
-std::atomic<int64_t> allocations{0};
-
-void* countedAllocate(size_t length) {
-  allocations.fetch_add(1, std::memory_order_relaxed);
-  void* memory = std::malloc(length == 0 ? 1 : length);
-  if (memory == nullptr) std::abort();
-  return memory;
-}
-
-}  // namespace
-
-void* operator new(size_t length) { return countedAllocate(length); }
-void* operator new[](size_t length) { return countedAllocate(length); }
-// std::stable_sort asks this way.
-void* operator new(size_t length, const std::nothrow_t&) noexcept { return countedAllocate(length); }
-void* operator new[](size_t length, const std::nothrow_t&) noexcept { return countedAllocate(length); }
-void operator delete(void* memory) noexcept { std::free(memory); }
-void operator delete[](void* memory) noexcept { std::free(memory); }
-void operator delete(void* memory, size_t) noexcept { std::free(memory); }
-void operator delete[](void* memory, size_t) noexcept { std::free(memory); }
 
 namespace outrigger::io::testing {
 namespace {
@@ -50,7 +24,7 @@ TEST_F(StackDataPath, allocatesNothing) {
   int64_t allocated = 0;
   for (int round = 0; round < 50; ++round) {
     for (int i = 0; i < 10; ++i) peer.send(endpoint->localAddress(), datagram);
-    const int64_t before = allocations.load();
+    const int64_t before = outrigger::testing::allocations.load();
     items[0] = {next.get(), train.data(), static_cast<uint32_t>(train.size()), 500, TxStatus::kPending, 0};
     items[1] = {next.get(), datagram.data(), static_cast<uint32_t>(datagram.size()), 0, TxStatus::kPending, 0};
     items[2] = {toLocal.get(), datagram.data(), static_cast<uint32_t>(datagram.size()), 0, TxStatus::kPending, 0};
@@ -63,7 +37,7 @@ TEST_F(StackDataPath, allocatesNothing) {
     io_->arm();
     while (const uint32_t count = io_->poll(burst, monotonicNs())) received += count;
     // The tables' own thread may take a notification at any time: only what this thread did counts, and it did nothing that allocates.
-    allocated += allocations.load() - before;
+    allocated += outrigger::testing::allocations.load() - before;
   }
   EXPECT_EQ(allocated, 0);
   EXPECT_GT(received, 300U);

@@ -1,0 +1,32 @@
+// SPDX-License-Identifier: Apache-2.0
+// Counts what a program allocates, for tests that say a data path allocates nothing. Replaces the global operators: include it in exactly one
+// file of a test program.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <cstdlib>
+#include <new>
+
+namespace outrigger::testing {
+
+inline std::atomic<int64_t> allocations{0};
+
+inline void* countedAllocate(size_t length) {
+  allocations.fetch_add(1, std::memory_order_relaxed);
+  void* memory = std::malloc(length == 0 ? 1 : length);
+  if (memory == nullptr) std::abort();
+  return memory;
+}
+
+}  // namespace outrigger::testing
+
+void* operator new(size_t length) { return outrigger::testing::countedAllocate(length); }
+void* operator new[](size_t length) { return outrigger::testing::countedAllocate(length); }
+// std::stable_sort asks this way.
+void* operator new(size_t length, const std::nothrow_t&) noexcept { return outrigger::testing::countedAllocate(length); }
+void* operator new[](size_t length, const std::nothrow_t&) noexcept { return outrigger::testing::countedAllocate(length); }
+void operator delete(void* memory) noexcept { std::free(memory); }
+void operator delete[](void* memory) noexcept { std::free(memory); }
+void operator delete(void* memory, size_t) noexcept { std::free(memory); }
+void operator delete[](void* memory, size_t) noexcept { std::free(memory); }
