@@ -37,9 +37,16 @@ interface GoogleTestFile {
   }[];
 }
 
-/** The outcomes of one program; undefined when it wrote no complete file. */
-export function readGoogleTest(path: string, program: string): Outcome[] | undefined {
+/** Why tests were skipped, by name: GoogleTest 1.12 prints it and does not write it. */
+function skipReasons(output: string): ReadonlyMap<string, string> {
+  const found = output.matchAll(/: Skipped\n([\s\S]*?)\n+\[ {2}SKIPPED \] (\S+)/g);
+  return new Map([...found].map(([, reason = '', name = '']) => [name, reason.trim()]));
+}
+
+/** The outcomes of one program; undefined when it wrote no complete file. @param output what it printed. */
+export function readGoogleTest(path: string, program: string, output = ''): Outcome[] | undefined {
   const file = readJson<GoogleTestFile>(path);
+  const reasons = skipReasons(output);
   return file?.testsuites.flatMap((suite) =>
     suite.testsuite
       .filter((test) => test.status === 'RUN')
@@ -48,7 +55,10 @@ export function readGoogleTest(path: string, program: string): Outcome[] | undef
         if (test.failures !== undefined && test.failures.length > 0) {
           return failed(name, test.failures.map((each) => each.failure).join('\n'));
         }
-        if (test.result === 'SKIPPED') return skipped(name, test.skipped?.[0]?.message ?? 'no reason given');
+        if (test.result === 'SKIPPED') {
+          const reason = test.skipped?.[0]?.message ?? reasons.get(`${suite.name}.${test.name}`);
+          return skipped(name, reason ?? 'no reason given');
+        }
         return passed(name);
       }),
   );
