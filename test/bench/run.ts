@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // `make bench`: runs the plan of BENCH (smoke, quick, full) and writes build/bench/results.json and the table in docs/benchmarks.md.
 // Exit status 0 only when everything was measured and every payload was what it had to be.
-import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import { appSuite } from './app';
 import type { Build } from './contenders';
@@ -78,6 +78,10 @@ async function main(): Promise<number> {
   const finish = async (): Promise<void> => {
     await stopAll();
     hosts.close();
+    // Interrupted, nobody else removes what a stock driver leaves.
+    for (const name of readdirSync('/dev/shm').filter((each) => each.startsWith(`outrigger-bench-${tag}-`))) {
+      rmSync(join('/dev/shm', name), { recursive: true, force: true });
+    }
   };
   for (const signal of ['SIGINT', 'SIGTERM'] as const) {
     process.once(signal, () => {
