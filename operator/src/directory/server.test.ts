@@ -118,15 +118,17 @@ describe('the directory on the wire', () => {
     const members = async (): Promise<number> => {
       for (;;) {
         const answer = await publisher.next();
-        if ('topic' in answer && answer.topic !== undefined) return answer.topic.subscribers.length;
+        if ('topic' in answer) return answer.topic.subscribers.length;
       }
     };
-    let count = await members();
-    while (count !== 1) count = await members();
+    const untilThereAre = async (wanted: number): Promise<void> => {
+      while ((await members()) !== wanted) continue;
+    };
+    await untilThereAre(1);
     // A lease is longer than this test may take.
     subscriber.send({ unregister: { topic: 'orders', role: 'ROLE_SUBSCRIBER' } });
     subscriber.close();
-    while (count !== 0) count = await members();
+    await untilThereAre(0);
   });
 
   it.each([
