@@ -21,12 +21,15 @@ inline void* countedAllocate(size_t length) {
 
 }  // namespace outrigger::testing
 
-void* operator new(size_t length) { return outrigger::testing::countedAllocate(length); }
-void* operator new[](size_t length) { return outrigger::testing::countedAllocate(length); }
+// Not inlined: a compiler that sees malloc in one of a pair and the other one's call would call them mismatched (GCC under a sanitizer does).
+[[gnu::noinline]] void* operator new(size_t length) { return outrigger::testing::countedAllocate(length); }
+[[gnu::noinline]] void* operator new[](size_t length) { return outrigger::testing::countedAllocate(length); }
 // std::stable_sort asks this way.
-void* operator new(size_t length, const std::nothrow_t&) noexcept { return outrigger::testing::countedAllocate(length); }
-void* operator new[](size_t length, const std::nothrow_t&) noexcept { return outrigger::testing::countedAllocate(length); }
-void operator delete(void* memory) noexcept { std::free(memory); }
-void operator delete[](void* memory) noexcept { std::free(memory); }
-void operator delete(void* memory, size_t) noexcept { std::free(memory); }
-void operator delete[](void* memory, size_t) noexcept { std::free(memory); }
+[[gnu::noinline]] void* operator new(size_t length, const std::nothrow_t&) noexcept { return outrigger::testing::countedAllocate(length); }
+[[gnu::noinline]] void* operator new[](size_t length, const std::nothrow_t&) noexcept {
+  return outrigger::testing::countedAllocate(length);
+}
+[[gnu::noinline]] void operator delete(void* memory) noexcept { std::free(memory); }
+[[gnu::noinline]] void operator delete[](void* memory) noexcept { std::free(memory); }
+[[gnu::noinline]] void operator delete(void* memory, size_t) noexcept { std::free(memory); }
+[[gnu::noinline]] void operator delete[](void* memory, size_t) noexcept { std::free(memory); }
