@@ -60,10 +60,15 @@ describe('pub and sub', () => {
     const received = sub('local', subOptions({ count: 500, check: true, format: 'none', json: true }), sink);
     expect(await pub('local', pubOptions({ count: 500, size: 100 }), out)).toBe(0);
     expect(await received).toBe(0);
-    const summary = lines
-      .map((line) => JSON.parse(line) as Record<string, unknown>)
-      .find((each) => each['type'] === 'summary');
+    const objects = lines.map((line) => JSON.parse(line) as Record<string, unknown>);
+    const summary = objects.find((each) => each['type'] === 'summary');
     expect(summary).toMatchObject({ received: 500, lost: 0, duplicated: 0, outOfOrder: 0, corrupt: 0 });
+    // Both name the session, so that the numbers of several publishers can be told apart.
+    const { sessions } = objects.find((each) => 'accepted' in each) as { sessions: readonly number[] };
+    expect(sessions).toHaveLength(1);
+    expect(summary?.['sessions']).toEqual([
+      expect.objectContaining({ sessionId: sessions[0], first: 0, last: 499, received: 500, lost: 0 }),
+    ]);
   });
 
   it('say with their status that something was refused or missing', async () => {

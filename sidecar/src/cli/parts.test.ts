@@ -7,7 +7,7 @@ import { grouped, json, table } from './output';
 import { paced } from './pacer';
 import { blankPayload, intendedNsOf, isIntact, kStampBytes, monotonicNs, sequenceOf, stamp } from './payload';
 import { runCli } from './program';
-import { SequenceCheck } from './sequence_check';
+import { SequenceCheck, SessionChecks } from './sequence_check';
 
 describe('sequence check', () => {
   const check = (sequence: readonly number[], sent: number): object => {
@@ -27,6 +27,21 @@ describe('sequence check', () => {
     [[], 4, { received: 0, lost: 4, duplicated: 0, outOfOrder: 0 }],
   ])('of %j out of %d is %j', (sequence, sent, expected) => {
     expect(check(sequence, sent)).toEqual(expected);
+  });
+
+  it('begins anew for a session that is joined again: what was sent while the subscriber was away is no loss', () => {
+    const checks = new SessionChecks();
+    checks.joined(7);
+    [3, 4, 6].forEach((each) => checks.take(7, each));
+    checks.take(8, 0);
+    checks.joined(7);
+    [20, 21].forEach((each) => checks.take(7, each));
+    const whole = { lost: 0, duplicated: 0, outOfOrder: 0 };
+    expect(checks.reports).toEqual([
+      { ...whole, sessionId: 7, first: 3, last: 6, received: 3, lost: 1 },
+      { ...whole, sessionId: 8, first: 0, last: 0, received: 1 },
+      { ...whole, sessionId: 7, first: 20, last: 21, received: 2 },
+    ]);
   });
 });
 

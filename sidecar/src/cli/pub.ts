@@ -125,6 +125,9 @@ export async function pub(
       lingerMs: options.linger,
     });
     const refused = watchErrors(publisher);
+    const sessions: number[] = [];
+    const joined = ({ sessionId }: { readonly sessionId: number }): void => void sessions.push(sessionId);
+    publisher.on('opened', joined).on('reopened', joined);
     let failure: Error | undefined;
     publisher.on('failed', (error) => (failure = error));
     if (options.wait > 0 && !(await connected(publisher, options.wait, interrupt.signal))) {
@@ -155,6 +158,7 @@ export async function pub(
       seconds: Math.round(seconds * 1000) / 1000,
       msgsPerSecond: Math.round(stats.accepted / seconds),
       refusals: Object.fromEntries(refused),
+      sessions,
     };
     if (options.json === true) {
       out.line(json(summary));

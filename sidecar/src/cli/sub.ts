@@ -12,7 +12,7 @@ import { onInterrupt } from './interrupt';
 import { targetOf, type ConnectionOptions } from './options';
 import { grouped, json, short } from './output';
 import { isIntact, sequenceOf } from './payload';
-import { SequenceCheck } from './sequence_check';
+import { SessionChecks, type SessionReport } from './sequence_check';
 
 export const kFormats = ['text', 'hex', 'base64', 'none'] as const;
 export type Format = (typeof kFormats)[number];
@@ -76,11 +76,23 @@ function eventJson(event: SubscriptionEvent): string {
   });
 }
 
+interface Summary {
+  readonly received: number;
+  readonly bytes: number;
+  readonly seconds: number;
+  readonly msgsPerSecond: number;
+  readonly lost?: number;
+  readonly duplicated?: number;
+  readonly outOfOrder?: number;
+  readonly corrupt?: number;
+  readonly sessions?: readonly SessionReport[];
+}
+
 class Printer {
   messages = 0;
   bytes = 0;
   corrupt = 0;
-  readonly sessions = new Map<number, SequenceCheck>();
+  readonly checks = new SessionChecks();
 
   constructor(
     private readonly options: SubOptions,
@@ -96,7 +108,11 @@ class Printer {
       this.messages++;
       this.bytes += payload.length;
       if (this.options.check === true) {
-        this.checkOne(batch.sessionId, payload);
+        if (isIntact(payload)) {
+          this.checks.take(batch.sessionId, sequenceOf(payload));
+        } else {
+          this.corrupt++;
+        }
       }
       if (this.options.format !== 'none') {
         text +=
@@ -109,6 +125,9 @@ class Printer {
   }
 
   event(event: SubscriptionEvent): Promise<void> | undefined {
+    if (event.kind === 'imageAvailable') {
+      this.checks.joined(event.sessionId);
+    }
     if (this.options.json === true) {
       return this.sink.write(`${eventJson(event)}\n`);
     }
@@ -118,10 +137,10 @@ class Printer {
     return undefined;
   }
 
-  summary(seconds: number): Record<string, number> {
-    const checks = [...this.sessions.values()];
-    const sum = (of: (check: SequenceCheck) => number): number =>
-      checks.reduce((total, each) => total + of(each), 0);
+  summary(seconds: number): Summary {
+    const { reports } = this.checks;
+    const sum = (of: 'lost' | 'duplicated' | 'outOfOrder'): number =>
+      reports.reduce((total, each) => total + each[of], 0);
     return {
       received: this.messages,
       bytes: this.bytes,
@@ -129,27 +148,14 @@ class Printer {
       msgsPerSecond: seconds > 0 ? Math.round(this.messages / seconds) : 0,
       ...(this.options.check === true
         ? {
-            lost: sum((each) => each.lost()),
-            duplicated: sum((each) => each.duplicated),
-            outOfOrder: sum((each) => each.outOfOrder),
+            lost: sum('lost'),
+            duplicated: sum('duplicated'),
+            outOfOrder: sum('outOfOrder'),
             corrupt: this.corrupt,
+            sessions: reports,
           }
         : {}),
     };
-  }
-
-  private checkOne(sessionId: number, payload: Buffer): void {
-    if (!isIntact(payload)) {
-      this.corrupt++;
-      return;
-    }
-    const sequence = sequenceOf(payload);
-    let check = this.sessions.get(sessionId);
-    if (check === undefined) {
-      check = new SequenceCheck(sequence); // joining in the middle is no loss
-      this.sessions.set(sessionId, check);
-    }
-    check.take(sequence);
   }
 }
 
@@ -191,7 +197,7 @@ export async function sub(
       await sink.write(`${json({ type: 'summary', ...summary })}\n`);
     } else if (options.check === true || options.format === 'none') {
       process.stderr.write(
-        `${grouped(printer.messages)} received in ${short(summary['seconds'] ?? 0)} s${
+        `${grouped(printer.messages)} received in ${short(summary.seconds)} s${
           options.check === true
             ? `: ${summary['lost']} lost, ${summary['duplicated']} duplicated, ${summary['outOfOrder']} out of order, ${summary['corrupt']} corrupt`
             : ''
