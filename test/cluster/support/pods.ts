@@ -1,0 +1,266 @@
+// SPDX-License-Identifier: Apache-2.0
+// Apps in pods of the test cluster: `outrigger pub` and `outrigger sub` beside their sidecars, what came of them, and what they said.
+import { spawn, type ChildProcess } from 'node:child_process';
+import { apply, command, get, kubectl, until } from '../kubectl';
+import { kImage, type NodeName } from './product';
+
+export interface PodObject {
+  readonly apiVersion: 'v1';
+  readonly kind: 'Pod';
+  readonly metadata: {
+    readonly name: string;
+    readonly namespace: string;
+    readonly labels: Readonly<Record<string, string>>;
+    readonly annotations?: Readonly<Record<string, string>>;
+  };
+  readonly spec: object;
+}
+
+export interface AppOptions {
+  readonly annotations?: Readonly<Record<string, string>>;
+  readonly graceSeconds?: number;
+  /** Of the container `app`, over what it has otherwise: image, command, env, ... */
+  readonly container?: object;
+}
+
+interface PodStatus {
+  readonly status: {
+    readonly phase?: string;
+    readonly podIP?: string;
+    readonly containerStatuses?: readonly {
+      readonly name: string;
+      readonly state?: { readonly terminated?: { readonly exitCode: number; readonly reason?: string } };
+    }[];
+  };
+}
+
+/** What `outrigger sub --json` says at its end. */
+export interface Received {
+  readonly received: number;
+  readonly lost: number;
+  readonly duplicated: number;
+  readonly outOfOrder: number;
+  readonly corrupt: number;
+}
+
+/** What `outrigger pub --json` says at its end. */
+export interface Published {
+  readonly accepted: number;
+  readonly refused: number;
+  readonly dropped: number;
+  readonly unknown: number;
+}
+
+const kReadyMs = 120_000;
+const kEndMs = 120_000;
+
+/** A namespace for a test file, once pods may be made in it. Pods are refused until a controller made the service account. */
+export async function makeNamespace(
+  name: string,
+  labels: Readonly<Record<string, string>> = {},
+): Promise<void> {
+  await apply({ apiVersion: 'v1', kind: 'Namespace', metadata: { name, labels } });
+  await until(
+    `service account of ${name}`,
+    async () => (await command('kubectl', ['get', 'serviceaccount', 'default', '-n', name])).ok,
+  );
+}
+
+/** Makers of pods of one namespace, and what came of them. */
+export class Pods {
+  constructor(readonly namespace: string) {}
+
+  /** A pod that asks for a sidecar and runs `outrigger ARGS` beside it, once. */
+  app(name: string, node: NodeName, args: readonly string[], options: AppOptions = {}): PodObject {
+    const { annotations, graceSeconds = 5, container = {} } = options;
+    return {
+      apiVersion: 'v1',
+      kind: 'Pod',
+      metadata: {
+        name,
+        namespace: this.namespace,
+        labels: { 'outrigger.dev/inject': 'true', app: name },
+        ...(annotations === undefined ? {} : { annotations }),
+      },
+      spec: {
+        nodeSelector: { 'kubernetes.io/hostname': node },
+        restartPolicy: 'Never',
+        terminationGracePeriodSeconds: graceSeconds,
+        containers: [
+          {
+            name: 'app',
+            image: kImage,
+            imagePullPolicy: 'Never',
+            command: ['/usr/bin/outrigger', ...args],
+            securityContext: { runAsUser: 1000, runAsNonRoot: true },
+            ...container,
+          },
+        ],
+      },
+    };
+  }
+
+  /** Ends well once it has so many messages, none lost, twice, out of order or corrupt. Without a number it goes on until it is told to stop. */
+  subscriber(
+    name: string,
+    node: NodeName,
+    topic: string,
+    messages?: number,
+    options?: AppOptions,
+  ): PodObject {
+    const count = messages === undefined ? [] : ['--count', `${messages}`];
+    return this.app(name, node, ['sub', topic, '--check', ...count, '--format', 'none', '--json'], options);
+  }
+
+  /** Sends numbered messages once a subscriber is there; `more` are options of `outrigger pub`, such as --count or --rate. */
+  publisher(
+    name: string,
+    node: NodeName,
+    topic: string,
+    more: readonly string[],
+    options?: AppOptions,
+  ): PodObject {
+    return this.app(name, node, ['pub', topic, '--exclusive', '--wait', '60s', '--json', ...more], options);
+  }
+
+  /** Makes them; resolves when all are ready, sidecar and app. */
+  async start(...pods: readonly PodObject[]): Promise<void> {
+    await apply(...pods);
+    await this.ready(...pods.map(({ metadata }) => metadata.name));
+  }
+
+  async ready(...names: readonly string[]): Promise<void> {
+    const pods = names.map((name) => `pod/${name}`);
+    const args = ['wait', '-n', this.namespace, '--for=condition=Ready', `--timeout=${kReadyMs}ms`, ...pods];
+    const { ok, stderr } = await command('kubectl', args, { timeoutMs: kReadyMs + 10_000 });
+    if (!ok) {
+      const stories = await Promise.all(names.map((name) => this.storyOf(name)));
+      throw new Error(`${stderr}\n${stories.join('\n')}`);
+    }
+  }
+
+  async addressOf(name: string): Promise<string> {
+    const { status } = await this.status(name);
+    if (status.podIP === undefined) {
+      throw new Error(`pod ${name} has no address`);
+    }
+    return status.podIP;
+  }
+
+  /** Exit status of a container of a pod, once it has ended. */
+  async exitOf(name: string, container = 'app'): Promise<number> {
+    let code = -1;
+    await until(
+      `${container} of ${name} ends`,
+      async () => {
+        const { status } = await this.status(name);
+        const ended = status.containerStatuses?.find((each) => each.name === container)?.state?.terminated;
+        code = ended?.exitCode ?? -1;
+        return ended !== undefined;
+      },
+      kEndMs,
+    );
+    return code;
+  }
+
+  /** Rejects with the story of the first whose app did not end with 0. */
+  async expectToEndWell(...names: readonly string[]): Promise<void> {
+    for (const name of names) {
+      const code = await this.exitOf(name).catch(() => -1);
+      if (code !== 0) {
+        throw new Error(`app of ${name} ended with ${code}\n${await this.storyOf(name)}`);
+      }
+    }
+  }
+
+  logs(name: string, container = 'app'): Promise<string> {
+    return kubectl(['logs', '-n', this.namespace, name, '-c', container]);
+  }
+
+  /** The last line of an app that has ended: its figures. */
+  async summaryOf<T extends Published | Received>(name: string): Promise<T> {
+    return summaryIn<T>(await this.logs(name));
+  }
+
+  /**
+   * Deletes a pod with its grace period and answers all that a container said, to its last word. The API server forgets a log with its pod, so the log
+   * is followed from before; that it is shows in its first bytes, so the app must be one that says something early.
+   */
+  async lastWordsOf(name: string, container = 'app'): Promise<string> {
+    const log = new FollowedLog(['-n', this.namespace, name, '-c', container]);
+    try {
+      await until(`a first word of ${name}`, () => log.text !== '');
+      await kubectl(['delete', 'pod', name, '-n', this.namespace, '--wait=true'], { timeoutMs: kEndMs });
+      await until(`the end of the log of ${name}`, () => log.ended);
+      return log.text;
+    } finally {
+      log.stop();
+    }
+  }
+
+  /** What a pod's sidecar and app said and what happened to it, for a test that failed. */
+  async storyOf(name: string): Promise<string> {
+    const [logs, described] = await Promise.all([
+      command('kubectl', [
+        'logs',
+        '-n',
+        this.namespace,
+        name,
+        '--all-containers',
+        '--prefix',
+        '--tail',
+        '40',
+      ]),
+      command('kubectl', ['describe', 'pod', '-n', this.namespace, name]),
+    ]);
+    return `${name}:\n${logs.stdout}${logs.stderr}\n${described.stdout.split('\n').slice(-15).join('\n')}`;
+  }
+
+  private status(name: string): Promise<PodStatus> {
+    return get<PodStatus>('pod', name, '-n', this.namespace);
+  }
+}
+
+/** What a container says, as it says it. */
+export class FollowedLog {
+  text = '';
+  ended = false;
+  private readonly child: ChildProcess;
+
+  /** @param args of `kubectl logs`: namespace, pod, container. */
+  constructor(args: readonly string[]) {
+    this.child = spawn('kubectl', ['logs', '--follow', ...args], { stdio: ['ignore', 'pipe', 'inherit'] });
+    this.child.stdout?.setEncoding('utf8').on('data', (data: string) => (this.text += data));
+    this.child.once('close', () => (this.ended = true));
+  }
+
+  /** Lines of JSON so far that have this in `key`. */
+  has(key: string, value: unknown): boolean {
+    return this.text.split('\n').some((line) => line.startsWith('{') && fieldOf(line, key) === value);
+  }
+
+  stop(): void {
+    this.child.kill('SIGKILL');
+  }
+}
+
+/** The last line may not be whole yet. */
+function fieldOf(line: string, key: string): unknown {
+  try {
+    return (JSON.parse(line) as Record<string, unknown>)[key];
+  } catch {
+    return undefined;
+  }
+}
+
+/** Figures in the last line of JSON of a log. */
+export function summaryIn<T extends Published | Received>(log: string): T {
+  const line = log
+    .trimEnd()
+    .split('\n')
+    .findLast((each) => each.startsWith('{'));
+  if (line === undefined) {
+    throw new Error(`no line of JSON in:\n${log}`);
+  }
+  return JSON.parse(line) as T;
+}
