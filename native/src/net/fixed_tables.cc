@@ -57,7 +57,7 @@ Result<void> FixedTables::addAddress(const std::string& addressAndPrefix) {
   {
     const std::lock_guard lock(mutex_);
     addresses_.push_back({prefix->address, interfaceIndex_, prefix->length});
-    addressVersion_.fetch_add(1, std::memory_order_release);
+    published_.publish(addresses_);
   }
   return add(addressAndPrefix, "", 0, false);
 }
@@ -147,14 +147,6 @@ void FixedTables::refresh(RouteCell& cell) {
   const RouteQuestion question = cell.question.load();
   // The same question has the same answer until something is set.
   if (cell.answer.load().question != question.number) cell.answer.store(answer(question));
-}
-
-bool FixedTables::copyAddresses(std::vector<LocalAddress>& out) const {
-  const std::unique_lock lock(mutex_, std::try_to_lock);
-  if (!lock.owns_lock()) return false;
-  const size_t count = std::min(out.capacity(), addresses_.size());
-  out.assign(addresses_.begin(), addresses_.begin() + static_cast<ptrdiff_t>(count));
-  return true;
 }
 
 }  // namespace outrigger::net

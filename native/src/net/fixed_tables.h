@@ -9,7 +9,7 @@
 #include <unordered_set>
 #include <vector>
 
-#include "net/kernel_tables.h"
+#include "net/local_addresses.h"
 
 namespace outrigger::net {
 
@@ -38,8 +38,8 @@ class FixedTables final : public KernelTables {
   void watch(RouteCell& cell) override;
   void forget(RouteCell& cell) override;
   void refresh(RouteCell& cell) override;
-  uint64_t addressVersion() const override { return addressVersion_.load(std::memory_order_acquire); }
-  bool copyAddresses(std::vector<LocalAddress>& out) const override;
+  uint64_t addressVersion() const override { return published_.version(); }
+  bool copyAddresses(std::vector<LocalAddress>& out) const override { return published_.copy(out); }
 
  private:
   struct Neighbour {
@@ -55,10 +55,10 @@ class FixedTables final : public KernelTables {
   mutable std::mutex mutex_;
   uint32_t mtu_;
   std::vector<LocalAddress> addresses_;
+  LocalAddresses published_;
   std::vector<FixedRoute> routes_;
   std::map<std::string, Neighbour> neighbours_;
   std::unordered_set<RouteCell*> cells_;
-  std::atomic<uint64_t> addressVersion_{1};
 };
 
 }  // namespace outrigger::net

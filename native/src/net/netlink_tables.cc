@@ -55,7 +55,7 @@ Result<void> NetlinkTables::resync() {
           RTM_GETNEIGH, AF_UNSPEC, [this] { neighbours_.clear(); }, visit);
       !r)
     return r;
-  addressVersion_.fetch_add(1, std::memory_order_release);
+  published_.publish(addresses_);
   return {};
 }
 
@@ -73,7 +73,7 @@ void NetlinkTables::apply(const nlmsghdr* message) {
     };
     std::erase_if(addresses_, same);
     if (!address.deleted) addresses_.push_back(address.local);
-    addressVersion_.fetch_add(1, std::memory_order_release);
+    addressesChanged_ = true;
     routesChanged_ = true;
   } else if (NetlinkNeighbour neighbour; parseNeighbour(message, neighbour)) {
     const NeighbourKey key{neighbour.interfaceIndex, neighbour.address};
@@ -184,14 +184,6 @@ void NetlinkTables::refresh(RouteCell& cell) {
   ::eventfd_write(wake_.get(), 1);
 }
 
-bool NetlinkTables::copyAddresses(std::vector<LocalAddress>& out) const {
-  const std::unique_lock lock(mutex_, std::try_to_lock);
-  if (!lock.owns_lock()) return false;
-  const size_t count = std::min(out.capacity(), addresses_.size());
-  out.assign(addresses_.begin(), addresses_.begin() + static_cast<ptrdiff_t>(count));
-  return true;
-}
-
 void NetlinkTables::answerQueued() {
   RouteCell* cell = queue_.exchange(nullptr, std::memory_order_acquire);
   while (cell != nullptr) {
@@ -215,6 +207,7 @@ void NetlinkTables::run() {
     ::eventfd_read(wake_.get(), &ignored);
     const std::lock_guard lock(mutex_);
     routesChanged_ = false;
+    addressesChanged_ = false;
     const bool complete = events_.drain([this](const nlmsghdr* message) {
       notifications_.fetch_add(1, std::memory_order_relaxed);
       apply(message);
@@ -225,6 +218,7 @@ void NetlinkTables::run() {
       static_cast<void>(resync());
       routesChanged_ = true;
     }
+    if (addressesChanged_) published_.publish(addresses_);
     answerQueued();
     if (routesChanged_) {
       answerAll(false);

@@ -12,6 +12,7 @@
 #include <unordered_set>
 #include <utility>
 
+#include "net/local_addresses.h"
 #include "net/netlink_socket.h"
 
 namespace outrigger::net {
@@ -26,8 +27,8 @@ class NetlinkTables final : public KernelTables {
   void watch(RouteCell& cell) override;
   void forget(RouteCell& cell) override;
   void refresh(RouteCell& cell) override;
-  uint64_t addressVersion() const override { return addressVersion_.load(std::memory_order_acquire); }
-  bool copyAddresses(std::vector<LocalAddress>& out) const override;
+  uint64_t addressVersion() const override { return published_.version(); }
+  bool copyAddresses(std::vector<LocalAddress>& out) const override { return published_.copy(out); }
 
   // Readable (an eventfd; whoever reads it takes that away) after anything may have changed: links, addresses, an answer.
   int changeHandle() const { return changed_.get(); }
@@ -74,9 +75,10 @@ class NetlinkTables final : public KernelTables {
   std::map<uint32_t, NetlinkLink> links_;
   std::map<NeighbourKey, Neighbour> neighbours_;
   std::vector<LocalAddress> addresses_;
+  LocalAddresses published_;  // addresses_ between two changes
   std::unordered_set<RouteCell*> cells_;
   bool routesChanged_ = false;
-  std::atomic<uint64_t> addressVersion_{1};
+  bool addressesChanged_ = false;
   std::atomic<RouteCell*> queue_{nullptr};  // a stack of cells that refresh() was asked for
   std::atomic<int64_t> resyncs_{0};
   std::atomic<int64_t> notifications_{0};

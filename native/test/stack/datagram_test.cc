@@ -191,6 +191,47 @@ TEST_F(StackDatagrams, forAFaceThatIsNotPolledAreBoundedAndTheLossIsCounted) {
   EXPECT_EQ(wire.outstanding(1), 0U);
 }
 
+// Tables whose addresses can't be read for the moment: somebody is changing them.
+class BusyTables final : public net::KernelTables {
+ public:
+  explicit BusyTables(std::shared_ptr<net::FixedTables> tables) : tables_(std::move(tables)) {}
+  net::RouteAnswer lookup(const net::RouteQuestion& question) override { return tables_->lookup(question); }
+  void watch(net::RouteCell& cell) override { tables_->watch(cell); }
+  void forget(net::RouteCell& cell) override { tables_->forget(cell); }
+  void refresh(net::RouteCell& cell) override { tables_->refresh(cell); }
+  uint64_t addressVersion() const override { return tables_->addressVersion() + (busy ? 1 : 0); }
+  bool copyAddresses(std::vector<net::LocalAddress>& out) const override { return !busy && tables_->copyAddresses(out); }
+
+  bool busy = false;
+
+ private:
+  std::shared_ptr<net::FixedTables> tables_;
+};
+
+TEST_F(StackDatagrams, toAWildcardPortArriveAlsoWhileTheAddressesAreBeingChanged) {
+  auto fixed = std::make_shared<net::FixedTables>(kInterface, 1500);
+  ASSERT_TRUE(fixed->addAddress(std::string(kHostA) + "/24").ok());
+  auto tables = std::make_shared<BusyTables>(fixed);
+  SimStationOptions station;
+  station.mac = kMacA;
+  station.interfaceIndex = kInterface;
+  auto stack = NetStack::create(wire.createStation(station), tables, {});
+  ASSERT_TRUE(stack.ok()) << stack.error().message;
+  tables->busy = true;
+  StackFace face(*stack, 0);
+  EndpointConfig config;
+  config.bindAddress = at("0.0.0.0");
+  auto endpoint = face.openEndpoint(config);
+  ASSERT_TRUE(endpoint.ok()) << endpoint.error().message;
+  face.attach(**endpoint);
+  wire.deliver(0, udpFrame(kMacA, at("127.66.0.9", 4000), at(kHostA, (*endpoint)->localAddress().port()), pattern(100, 1)));
+  settle();
+  RxBurst burst;
+  ASSERT_EQ(face.poll(burst, wire.nowNs()), 1U) << "the list from before the change still holds";
+  EXPECT_EQ(*burst.packets[0].destination, at(kHostA, (*endpoint)->localAddress().port()));
+  face.detach(**endpoint);
+}
+
 TEST_F(StackDatagrams, toOurOwnAddressGoThroughTheKernel) {
   makeHosts();
   auto from = hostA->open(kHostA);

@@ -4,6 +4,9 @@
 #include <net/if.h>
 #include <poll.h>
 
+#include <atomic>
+#include <thread>
+
 #include "net/netlink_tables.h"
 #include "support/two_namespaces.h"
 
@@ -119,6 +122,34 @@ TEST(NetlinkTables, tellLocalAddressesFromOthersAndNoticeNewOnes) {
     while (!tables->copyAddresses(addresses)) {
     }
     EXPECT_TRUE(std::any_of(addresses.begin(), addresses.end(), [](const auto& a) { return a.address == ip("10.91.0.200"); }));
+  });
+}
+
+TEST(NetlinkTables, giveTheirAddressesToWhoNeverWaitsAlsoWhileTheyAskTheKernel) {
+  TwoNamespaces::run([](TwoNamespaces&) {
+    auto tables = open();
+    std::atomic<int> lookups{0};
+    std::atomic<bool> done{false};
+    // As the tables' own thread does after any notification: lock, ask, answer.
+    std::thread asker([&] {
+      RouteQuestion question;
+      question.number = 1;
+      question.destination = ip(TwoNamespaces::kFar);
+      while (!done.load()) {
+        tables->lookup(question);
+        lookups.fetch_add(1);
+      }
+    });
+    std::vector<LocalAddress> addresses;
+    addresses.reserve(KernelTables::kMaxLocalAddresses);
+    int refused = 0;
+    while (lookups.load() < 2000) {
+      if (!tables->copyAddresses(addresses)) ++refused;
+    }
+    done.store(true);
+    asker.join();
+    EXPECT_EQ(refused, 0) << "no address changed";
+    EXPECT_TRUE(std::any_of(addresses.begin(), addresses.end(), [](const auto& a) { return a.address == ip(TwoNamespaces::kNear); }));
   });
 }
 

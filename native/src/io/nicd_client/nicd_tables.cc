@@ -48,7 +48,6 @@ NicdTables::NicdTables(std::shared_ptr<Connection> connection, const Opened& ope
   std::copy(std::begin(opened.mac), std::end(opened.mac), link_.mac.begin());
   link_.mtu = opened.mtu;
   link_.up = opened.up != 0;
-  addresses_.reserve(kMaxLocalAddresses);
 }
 
 std::shared_ptr<NicdTables> NicdTables::create(std::shared_ptr<Connection> connection, const Opened& opened, const std::string& interface) {
@@ -145,14 +144,6 @@ void NicdTables::askQueued() {
   for (const auto& [number, question] : questions) static_cast<void>(ask(number, question));
 }
 
-bool NicdTables::copyAddresses(std::vector<net::LocalAddress>& out) const {
-  const std::unique_lock lock(mutex_, std::try_to_lock);
-  if (!lock.owns_lock()) return false;
-  const size_t count = std::min(out.capacity(), addresses_.size());
-  out.assign(addresses_.begin(), addresses_.begin() + static_cast<ptrdiff_t>(count));
-  return true;
-}
-
 io::LinkState NicdTables::link() {
   const std::lock_guard lock(mutex_);
   static_cast<void>(connection_->tryStanding(session_, standing_));
@@ -201,8 +192,7 @@ void NicdTables::onFeed(const FeedEntry& entry) {
     }
   }
   if ((entry.flags & kFeedLast) == 0) return;
-  addresses_ = arriving_;
-  addressVersion_.fetch_add(1, std::memory_order_release);
+  published_.publish(arriving_);
 }
 
 void NicdTables::onResumed() {

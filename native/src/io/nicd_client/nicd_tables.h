@@ -11,7 +11,7 @@
 #include <vector>
 
 #include "io/nicd_client/connection.h"
-#include "net/kernel_tables.h"
+#include "net/local_addresses.h"
 
 namespace outrigger::nicd {
 
@@ -25,8 +25,8 @@ class NicdTables final : public net::KernelTables, public SessionListener {
   void watch(net::RouteCell& cell) override;
   void forget(net::RouteCell& cell) override;
   void refresh(net::RouteCell& cell) override;
-  uint64_t addressVersion() const override { return addressVersion_.load(std::memory_order_acquire); }
-  bool copyAddresses(std::vector<net::LocalAddress>& out) const override;
+  uint64_t addressVersion() const override { return published_.version(); }
+  bool copyAddresses(std::vector<net::LocalAddress>& out) const override { return published_.copy(out); }
 
   // The link as nicd last told; gone, with the reason, when the session is lost. Any thread, never waits for nicd.
   io::LinkState link();
@@ -57,9 +57,8 @@ class NicdTables final : public net::KernelTables, public SessionListener {
   io::LinkState link_;
   Connection::Standing standing_;
   bool lost_ = false;
-  std::vector<net::LocalAddress> addresses_;
-  std::vector<net::LocalAddress> arriving_;  // addresses of a list that is not complete yet
-  std::atomic<uint64_t> addressVersion_{1};
+  net::LocalAddresses published_;
+  std::vector<net::LocalAddress> arriving_;      // addresses of a list that is not complete yet
   std::atomic<net::RouteCell*> queue_{nullptr};  // a stack of cells that refresh() was asked for
 };
 

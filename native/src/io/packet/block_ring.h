@@ -18,9 +18,13 @@ class BlockRing final : public ReceiveRing {
   bool hasFrame() const override;
 
  private:
-  // Holds the longest train, 65535 bytes with its headers, twice over: a half-empty one is given up when the next does not fit.
-  static constexpr uint32_t kBlockLength = 256 * 1024;
-  static constexpr uint32_t kMinBlocks = 4;
+  // Holds two trains of the length that our senders make, 62 to 64 kB with their headers, and one of the longest there can be: a block is given
+  // up when the next frame does not fit.
+  static constexpr uint32_t kBlockLength = 128 * 1024;
+  // The kernel ends a block after a millisecond however little is in it, so with sparse traffic this is also how many milliseconds the reader
+  // may be away before frames are lost. 100 ms is the period of a CPU quota (cpu.cfs_period_us, what limits.cpu of a container sets): a
+  // throttled driver sleeps up to that long.
+  static constexpr uint32_t kMinBlocks = 128;
 
   using ReceiveRing::ReceiveRing;
   uint8_t* blockAt(uint32_t index) const { return ring_.data() + static_cast<size_t>(index) * kBlockLength; }

@@ -14,7 +14,7 @@ namespace {
 enum class Role { kSender, kReceiver };
 
 // The sender receives status messages and repairs' requests alone, the receiver sends nothing else: small rings on those ways.
-constexpr uint32_t kDataRingBytes = 8u << 20;
+constexpr uint32_t kDataRingBytes = 8u << 20;  // of blocks more: block_ring.h
 constexpr uint32_t kControlRingBytes = 1u << 20;
 
 Result<std::unique_ptr<PacketIo>> openDevice(const BackendOptions& options, Role role) {

@@ -155,6 +155,9 @@ Result<void> NetStack::open() {
     }
   }
   for (uint32_t i = 0; i < kControlPaths; ++i) tables_->watch(controlPaths_[i].cell);
+  // Before anything can arrive: to a stack that doesn't know its addresses, a datagram to a wildcard port is another host's.
+  addressVersion_ = tables_->addressVersion();
+  while (!tables_->copyAddresses(addresses_)) ::sched_yield();
   return {};
 }
 
