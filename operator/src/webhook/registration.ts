@@ -27,7 +27,7 @@ export interface Registration {
 export const kInjectionLabel = `${kGroup}/injection`;
 
 /** Where a node and the cluster itself run: nothing that fails with us may be there. */
-const kSystemNamespaces = ['kube-system', 'kube-node-lease', 'kube-public'];
+export const kSystemNamespaces: readonly string[] = ['kube-system', 'kube-node-lease', 'kube-public'];
 
 /** Long enough for a pause of garbage collection on a busy node, short enough for whoever waits for a pod. */
 const kTimeoutSeconds = 10;

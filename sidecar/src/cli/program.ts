@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { kBackPressure, kSlowPolicies } from '../../../clients/typescript/src/codec';
 import type { Native } from '../native/types';
 import { sidecarVersion } from '../server';
+import { annotateFiles, type AnnotateOptions } from './annotate';
 import { bench, type BenchOptions } from './bench';
 import { capture, type CaptureOptions } from './capture';
 import { check, type CheckOptions } from './check';
@@ -185,6 +186,38 @@ export function buildProgram(report: (status: number) => void): Command {
     )
     .action(async (options: CheckOptions) => {
       report(await check(options, sidecarVersion(), terminal()));
+    });
+
+  withJson(
+    program
+      .command('annotate')
+      .description(
+        'have pods of manifests get a sidecar: adds the label and annotations, changes nothing else',
+      )
+      .argument('[files...]', 'manifests; none or -: standard input')
+      .option(
+        '-s, --set <key=value>',
+        'an annotation, with or without outrigger.dev/ in front; several times for several',
+        (text: string, before: readonly string[] | undefined) => [...(before ?? []), text],
+      )
+      .option('--remove', 'take label and annotations away instead'),
+    'the manifests, as a List,',
+  )
+    .addHelpText(
+      'after',
+      `
+Of Pods, Deployments, StatefulSets, DaemonSets, ReplicaSets, Jobs, CronJobs and Lists of them the pod template is changed. Everything else passes
+through, comments and format too. What changed is said on standard error. A mistyped annotation or a value that is not allowed is refused as
+the cluster would refuse it, and then nothing is written.
+${examples(
+  'outrigger annotate app.yaml | kubectl apply -f -',
+  'kubectl get deployment till -o yaml | outrigger annotate --set profile=market-data | kubectl apply -f -',
+  'outrigger annotate --set backends=uring,mmsg --set memory=512Mi app.yaml > labelled.yaml',
+  'outrigger annotate --remove app.yaml',
+)}`,
+    )
+    .action(async (files: readonly string[], options: AnnotateOptions) => {
+      report(await annotateFiles(files, options, terminal()));
     });
 
   withJson(
