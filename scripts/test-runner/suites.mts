@@ -49,6 +49,7 @@ export const suites: readonly Suite[] = [
     prefix: ['setarch', '-R'],
     exclude: kSingleThreaded,
   }),
+  { name: 'dpdk-next', build: buildDpdkNext, test: dpdkNext, minutes: 6 },
   { name: 'fuzz', build: buildFuzzers, test: fuzz },
   { name: 'cluster', build: buildCluster, test: cluster, minutes: 22 },
   // Emulated NICs are slow, and some checks still depend on how busy the machine is.
@@ -357,6 +358,45 @@ async function cluster(context: Context): Promise<Outcome[]> {
   if (outcomes === undefined) return [failed('cluster', complaint(result) ?? 'jest wrote no results')];
   const blamed = outcomes.some((each) => each.status === 'failed');
   return result.ok || blamed ? outcomes : [...outcomes, failed('cluster', complaint(result) ?? '')];
+}
+
+const kDpdkNextFolder = 'build/dpdk-next';
+
+/** The dpdk backend against the next release of DPDK, whose folder is the last line that its script prints. */
+async function dpdkNextRoot(context: Context): Promise<RunResult & { readonly root: string }> {
+  const result = await step(context, 'prepare', ['test/dpdk/prepare'], kTestTimeoutSeconds);
+  return { ...result, root: result.output().trimEnd().split('\n').at(-1) ?? '' };
+}
+
+async function buildDpdkNext(context: Context): Promise<string | undefined> {
+  const prepared = await dpdkNextRoot(context);
+  if (!prepared.ok) return complaint(prepared);
+  // Its libraries want a newer C library than the linker finds here.
+  const link = ['MODULE', 'EXE'].map((kind) => `-DCMAKE_${kind}_LINKER_FLAGS=-Wl,--allow-shlib-undefined`);
+  return buildNative(context, kDpdkNextFolder, ['test_dpdk', 'test_frame'], link, {
+    PKG_CONFIG_LIBDIR: globSync(join(prepared.root, 'usr/lib/*/pkgconfig')).join(':'),
+    PKG_CONFIG_SYSROOT_DIR: prepared.root,
+  });
+}
+
+async function dpdkNext(context: Context): Promise<Outcome[]> {
+  const { root } = await dpdkNextRoot(context);
+  const outcomes: Outcome[] = [];
+  for (const program of ['test_dpdk', 'test_frame']) {
+    const report = join(context.results, `${program}.json`);
+    rmSync(report, { force: true });
+    const command = ['test/dpdk/run', root, join(kDpdkNextFolder, program), '--gtest_filter=*dpdk*:*Dpdk*'];
+    const result = await step(context, program, command, kTestTimeoutSeconds, {
+      GTEST_OUTPUT: `json:${report}`,
+      OUTRIGGER_DPDK_LIBRARY: join(context.root, kDpdkNextFolder, 'outrigger-dpdk.so'),
+    });
+    const tests = readGoogleTest(report, program, result.output()) ?? [];
+    outcomes.push(...tests);
+    if (tests.length === 0 || (!result.ok && tests.every((test) => test.status !== 'failed'))) {
+      outcomes.push(failed(program, complaint(result) ?? 'ran no test'));
+    }
+  }
+  return outcomes;
 }
 
 const kFuzzFolder = 'build/fuzz';

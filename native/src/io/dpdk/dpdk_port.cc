@@ -106,6 +106,8 @@ DriverTraits traitsOf(const std::string& driver, const EalDevice& device) {
     traits.sharesBuffers = true;
   } else if (driver == "net_tap" || driver == "net_virtio_user") {
     traits.fedByKernel = true;
+    // Seen in 25.11: it cuts the headers off for the checksum, and leaves them off when the interface is down and the frame stays ours.
+    traits.spoilsRefused = driver == "net_tap";
   } else if (std::find(std::begin(kBifurcated), std::end(kBifurcated), driver) != std::end(kBifurcated)) {
     traits.kernelOwnsDevice = true;
     traits.flowIsolation = true;
@@ -226,6 +228,7 @@ Result<void> Port::start(const EalPlan& plan, bool interrupts) {
   }
   receiveOffloads_ = info_.rx_offload_capa & kWantedReceive;
   transmitOffloads_ = info_.tx_offload_capa & kWantedTransmit;
+  if (traits_.spoilsRefused) transmitOffloads_ &= ~uint64_t{RTE_ETH_TX_OFFLOAD_UDP_CKSUM};
   // Buffers hold a whole frame, unless the device can spread a long one over several both ways.
   const bool spread =
       (info_.rx_offload_capa & RTE_ETH_RX_OFFLOAD_SCATTER) != 0 && (info_.tx_offload_capa & RTE_ETH_TX_OFFLOAD_MULTI_SEGS) != 0;
@@ -375,7 +378,7 @@ void Port::describe(const EalPlan& plan) {
   caps_.singleOwner = true;
   if (const std::string text = offloadText(receiveOffloads_, transmitOffloads_); !text.empty()) caps_.offloads.push_back(text);
   if (!caps_.transmitChecksum || !caps_.receiveChecksum) {
-    caps_.reason = "driver " + driver + " offers no " +
+    caps_.reason = "driver " + driver + (traits_.spoilsRefused ? " spoils the frames that it can't send when it has a " : " offers no ") +
                    (caps_.transmitChecksum  ? "receive"
                     : caps_.receiveChecksum ? "transmit"
                                             : "") +
