@@ -7,7 +7,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { endAll } from './exec.mts';
 import { Leftovers } from './leftovers.mts';
-import { failed, type Outcome } from './results.mts';
+import { failed, skipped, type Outcome } from './results.mts';
 import { suites, tail, type Context, type Suite } from './suites.mts';
 
 const kRoot = process.cwd();
@@ -35,8 +35,10 @@ async function runSuite(suite: Suite, temporary: string): Promise<Report> {
   const buildProblem = await suite.build?.(context);
   const built = performance.now();
   let outcomes: Outcome[];
-  if (buildProblem !== undefined) {
+  if (typeof buildProblem === 'string') {
     outcomes = [failed('build', buildProblem)];
+  } else if (buildProblem !== undefined) {
+    outcomes = [skipped('suite', buildProblem.unavailable)];
   } else {
     outcomes = await suite.test(context);
     if (!outcomes.some((outcome) => outcome.status !== 'skipped')) {
@@ -92,10 +94,7 @@ async function main(names: readonly string[]): Promise<number> {
     );
     return 2;
   }
-  const chosen =
-    names.length === 0
-      ? suites.filter((suite) => suite.onDemand !== true)
-      : suites.filter((suite) => names.includes(suite.name));
+  const chosen = names.length === 0 ? suites : suites.filter((suite) => names.includes(suite.name));
   const temporary = mkdtempSync(join(tmpdir(), 'outrigger-test-'));
   chmodSync(temporary, 0o1777); // as /tmp: some tests run programs as other users
   for (const signal of ['SIGINT', 'SIGTERM'] as const) {
