@@ -3,7 +3,7 @@
 // With --messages it ends after that many instead. CPU time of the processes named by --cpu is read at both ends of the same window.
 #include <algorithm>
 
-#include "payload.h"
+#include "checker.h"
 #include "session.h"
 
 namespace outrigger::bench {
@@ -12,43 +12,6 @@ namespace {
 constexpr int32_t kFragmentLimit = 256;
 constexpr int64_t kNsPerMs = 1'000'000;
 constexpr int64_t kDrainNs = 2'000 * kNsPerMs;
-
-class Checker {
- public:
-  void onMessage(const uint8_t* data, int32_t length) {
-    if (!payload_.matches(data, length)) {
-      ++corrupt_;
-      return;
-    }
-    const int64_t sequence = Payload::sequence(data);
-    if (sequence != expected_) {
-      if (sequence < expected_) {
-        ++outOfOrder_;
-        return;
-      }
-      lost_ += sequence - expected_;
-    }
-    expected_ = sequence + 1;
-    ++messages_;
-    bytes_ += length;
-  }
-  int64_t messages() const { return messages_; }
-  int64_t bytes() const { return bytes_; }
-  bool clean() const { return corrupt_ == 0 && outOfOrder_ == 0 && lost_ == 0; }
-  std::string json() const {
-    return "\"lost\":" + std::to_string(lost_) + ",\"outOfOrder\":" + std::to_string(outOfOrder_) +
-           ",\"corrupt\":" + std::to_string(corrupt_);
-  }
-
- private:
-  Payload payload_;
-  int64_t expected_ = 0;
-  int64_t messages_ = 0;
-  int64_t bytes_ = 0;
-  int64_t lost_ = 0;
-  int64_t outOfOrder_ = 0;
-  int64_t corrupt_ = 0;
-};
 
 int run(const Arguments& arguments) {
   installStop();
