@@ -38,6 +38,8 @@ export interface CertificateControllerOptions {
   readonly secret: string;
   /** Name of the ConfigMap in each namespace with opted-in pods; absent: none are made. */
   readonly caConfigMap?: string;
+  /** Services beside the webhook's, in its namespace, whose replicas serve the certificate. */
+  readonly otherServices?: readonly string[];
   readonly names: readonly string[];
   readonly policy: RotationPolicy;
   readonly now: () => number;
@@ -117,7 +119,7 @@ export function certificateController(options: CertificateControllerOptions): Ce
     {},
     {
       namespace,
-      labelSelector: `kubernetes.io/service-name=${registration.service}`,
+      labelSelector: `kubernetes.io/service-name in (${[registration.service, ...(options.otherServices ?? [])].join(',')})`,
     },
   );
   const mine = [configurations, slices, ...(caConfigMap === undefined ? [] : [configMaps])] as const;
@@ -198,7 +200,14 @@ export function certificateController(options: CertificateControllerOptions): Ce
       initialKeys: () => [kKey],
       concurrency: 1,
       reconcile: async (_, signal) => {
-        const { step, state, afterMs } = await stepCertificates({ store, observe, names, policy, now });
+        const { step, state, afterMs } = await stepCertificates({
+          store,
+          observe,
+          served: () => certificates.state,
+          names,
+          policy,
+          now,
+        });
         if (step.kind !== 'none') {
           kit.log.info({ step: step.kind, reason: step.reason }, 'certificates');
         }

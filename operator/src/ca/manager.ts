@@ -27,6 +27,8 @@ export interface CertificateStore {
 export interface ManagerOptions {
   readonly store: CertificateStore;
   readonly observe: () => Promise<Observed>;
+  /** What was stored last as this process saw it, also after it was deleted; undefined: nothing was. */
+  readonly served?: () => CertificateState | undefined;
   /** DNS names of the servers. */
   readonly names: readonly string[];
   readonly policy: RotationPolicy;
@@ -48,7 +50,7 @@ export async function stepCertificates(options: ManagerOptions): Promise<StepRes
   const { store, names, policy, now } = options;
   const { state, version } = await store.load();
   const observed = await options.observe();
-  const step = decide(state, names, observed, policy, now());
+  const step = decide(state, names, observed, policy, now(), options.served?.());
   if (step.kind === 'none') {
     return { step, state, afterMs: step.afterMs };
   }

@@ -12,7 +12,8 @@ import {
   bundleOf,
   carryOut,
   decide,
-  kRotationPolicy,
+  kRotationTimes,
+  rotationPolicy,
   type CertificateState,
   type Observed,
   type RotationPolicy,
@@ -20,6 +21,7 @@ import {
 import { secretData, stateOf } from './secret';
 
 const kNames = serviceNames('outrigger-webhook', 'outrigger-system');
+const kRotationPolicy = rotationPolicy(kRotationTimes);
 const kMinuteMs = 60_000;
 const kHourMs = 60 * kMinuteMs;
 const kDayMs = 24 * kHourMs;
@@ -74,6 +76,8 @@ interface Run {
 
 interface SimulatedStore extends CertificateStore {
   readonly current: CertificateState | undefined;
+  /** Somebody deletes the Secret. */
+  erase(): void;
   /** Another process writes the same once more: whoever loaded before loses. */
   touch(): void;
 }
@@ -84,6 +88,9 @@ function memoryStore(): SimulatedStore {
   return {
     get current() {
       return stateOf(data);
+    },
+    erase: () => {
+      data = undefined;
     },
     touch: () => {
       version++;
@@ -116,9 +123,20 @@ async function simulate(seed: number, policy: RotationPolicy, hours: number): Pr
     const addresses = replicas.map(({ server }) => ({ host: '127.0.0.1', port: server.port }));
     return { bundles: observer.bundles, served: await observeReplicas(addresses) };
   };
-  const step = () => stepCertificates({ store, observe, names: kNames, policy, now: () => nowMs });
+  /** As replicas know it, also when it is stored no more. */
+  let known: CertificateState | undefined;
+  const latest = (): CertificateState => (known = store.current ?? known) as CertificateState;
+  const step = () =>
+    stepCertificates({
+      store,
+      observe,
+      served: () => known,
+      names: kNames,
+      policy,
+      now: () => nowMs,
+    });
   const apply = (): void => {
-    const bundle = bundleOf(store.current as CertificateState);
+    const bundle = bundleOf(latest());
     if (bundle !== applied) {
       applied = bundle;
       // Up to nine tenths of what the policy waits for.
@@ -126,7 +144,7 @@ async function simulate(seed: number, policy: RotationPolicy, hours: number): Pr
     }
   };
   const reload = (replica: (typeof replicas)[number]): void => {
-    replica.shown = (store.current as CertificateState).serving;
+    replica.shown = latest().serving;
     replica.server.setKeyPair(replica.shown);
   };
 
@@ -138,12 +156,12 @@ async function simulate(seed: number, policy: RotationPolicy, hours: number): Pr
   try {
     await step();
     for (let i = 0; i < 2; i++) {
-      const shown = (store.current as CertificateState).serving;
+      const shown = latest().serving;
       const context = { settings: () => kSettings, profiles: () => [] };
       const server = await startWebhook({ ...context, keyPair: shown }, { port: 0, host: '127.0.0.1' });
       replicas.push({ server, shown });
     }
-    applied = bundleOf(store.current as CertificateState);
+    applied = bundleOf(latest());
     apiServers.forEach((each) => (each.bundle = applied));
 
     for (; nowMs - startedMs < hours * kHourMs; ticks++) {
@@ -159,6 +177,12 @@ async function simulate(seed: number, policy: RotationPolicy, hours: number): Pr
           observer = random() < 0.1 ? new BundleObserver() : observer;
         },
         () => store.touch(),
+        () => {
+          latest();
+          if (random() < 0.1) {
+            store.erase();
+          }
+        },
       ];
       for (const action of actions) {
         if (random() < 0.6) {
@@ -169,7 +193,7 @@ async function simulate(seed: number, policy: RotationPolicy, hours: number): Pr
         each.bundle = applied;
         each.dueMs = Infinity;
       }
-      const state = store.current as CertificateState;
+      const state = latest();
       state.authorities.forEach(({ certificate }) => authorities.add(certificate));
       certificates.add(state.serving.certificate);
       for (const { bundle } of apiServers) {
@@ -232,6 +256,23 @@ describe('a decision', () => {
     expect(at(other)).toMatchObject({ kind: 'begin' });
   });
 
+  test('puts back what is served when the Secret was deleted, with a new CA beside it: a change in order', async () => {
+    const gone = (served: CertificateState, nowMs = kNow) =>
+      decide(undefined, kNames, kNothing, kRotationPolicy, nowMs, served);
+    const step = gone(fresh);
+    expect(step).toMatchObject({ kind: 'restore', reason: 'the stored certificates were deleted' });
+    const state = await carryOut(undefined, step as never, kNames, kRotationPolicy, kNow);
+    expect(state.serving).toEqual(fresh.serving);
+    expect(state.authorities).toHaveLength(2);
+    expect(state.authorities[0]).toEqual(fresh.authorities[0]);
+    expect(at(state)).toMatchObject({ kind: 'none', reason: 'clients do not have the new CA yet' });
+    // Deleted once more meanwhile: the change goes on.
+    expect(await carryOut(undefined, gone(state) as never, kNames, kRotationPolicy, kNow)).toEqual(state);
+    // Of no use to anybody.
+    expect(gone(fresh, kNow + kRotationPolicy.authorityLifeMs)).toMatchObject({ kind: 'begin' });
+    expect(gone({ ...fresh, serving: { certificate: 'x', key: 'y' } })).toMatchObject({ kind: 'begin' });
+  });
+
   test('does nothing while all is young, and says when to look again', () => {
     const step = at(fresh);
     expect(step).toMatchObject({ kind: 'none' });
@@ -277,7 +318,10 @@ describe('a decision', () => {
     expect(at(state, kNothing, nowMs)).toMatchObject({ kind: 'none' });
     expect(at(state, seen(fresh, 0), nowMs)).toMatchObject({ kind: 'none' });
     const justSeen = seen(state, nowMs);
-    expect(at(state, justSeen, nowMs + kRotationPolicy.settleMs - 1)).toMatchObject({ kind: 'none' });
+    expect(at(state, justSeen, nowMs + kRotationPolicy.settleMs - 1)).toMatchObject({
+      kind: 'none',
+      afterMs: 1,
+    });
     const oneBehind: Observed = {
       ...justSeen,
       bundles: [...(justSeen.bundles ?? []), { pem: bundleOf(fresh), sinceMs: 0 }],

@@ -7,6 +7,7 @@
 //   [A B]    served by B      every replica serves it: A goes
 //   [B]      served by B
 //
+// A Secret that was deleted is a CA that somebody wants changed: what is still served goes back beside a new CA, and the change takes its course.
 // Certificates are renewed more often, under the CA of the moment, which no client notices. A step may be repeated, and the process may die
 // between any two.
 import {
@@ -33,15 +34,24 @@ export interface RotationPolicy {
 const kMinuteMs = 60_000;
 const kDayMs = 24 * 60 * kMinuteMs;
 
-export const kRotationPolicy: RotationPolicy = {
+export type RotationTimes = Pick<RotationPolicy, 'authorityLifeMs' | 'servingLifeMs' | 'settleMs'>;
+
+export const kRotationTimes: RotationTimes = {
   authorityLifeMs: 365 * kDayMs,
-  // A third of its life is left for the change, and for an operator that nobody ran for months.
-  authorityRenewMs: 240 * kDayMs,
   servingLifeMs: 90 * kDayMs,
-  servingRenewMs: 60 * kDayMs,
   // API servers watch webhook configurations and have a new one within a second or two; one that is cut off from etcd longer serves no requests.
+  // Kubelets bring a ConfigMap to their pods within two minutes.
   settleMs: 5 * kMinuteMs,
 };
+
+/** Both are renewed after two thirds: the last one is left for the change, and for an operator that nobody ran for months. */
+export function rotationPolicy(times: RotationTimes): RotationPolicy {
+  return {
+    ...times,
+    authorityRenewMs: Math.floor((times.authorityLifeMs * 2) / 3),
+    servingRenewMs: Math.floor((times.servingLifeMs * 2) / 3),
+  };
+}
 
 /** What the Secret holds. */
 export interface CertificateState {
@@ -65,6 +75,7 @@ export type Step =
       readonly reason: string;
     }
   | { readonly kind: 'begin'; readonly reason: string }
+  | { readonly kind: 'restore'; readonly served: CertificateState; readonly reason: string }
   | { readonly kind: 'announce'; readonly reason: string }
   | { readonly kind: 'issue'; readonly authority: number; readonly reason: string }
   | { readonly kind: 'retire'; readonly reason: string };
@@ -111,22 +122,39 @@ function staleness(
     : undefined;
 }
 
-function settled(certificate: string, observed: Observed, policy: RotationPolicy, nowMs: number): boolean {
-  const everywhere = observed.bundles?.every(
-    ({ pem, sinceMs }) => holds(pem, certificate) && nowMs - sinceMs >= policy.settleMs,
+/** Until every client has had the certificate for long enough, as far as is seen now: 0 when they have, Infinity when one has it not. */
+function settlesInMs(
+  certificate: string,
+  { bundles = [] }: Observed,
+  policy: RotationPolicy,
+  nowMs: number,
+): number {
+  const waits = bundles.map(({ pem, sinceMs }) =>
+    holds(pem, certificate) ? sinceMs + policy.settleMs - nowMs : Infinity,
   );
-  return everywhere ?? false;
+  // Not looked is not settled.
+  return waits.length === 0 ? Infinity : Math.max(0, ...waits);
 }
 
+/** Whether clients can still be served by it. */
+function isUsable(state: CertificateState, nowMs: number): boolean {
+  const newest = state.authorities.map(readPair).at(-1);
+  return newest !== undefined && nowMs < newest.notAfterMs && issuerIndex(state) >= 0;
+}
+
+/** @param served what the servers of this process go by: all that is left when nothing is stored. */
 export function decide(
   state: CertificateState | undefined,
   names: readonly string[],
   observed: Observed,
   policy: RotationPolicy,
   nowMs: number,
+  served?: CertificateState,
 ): Step {
   if (state === undefined) {
-    return { kind: 'begin', reason: 'there are no certificates yet' };
+    return served !== undefined && isUsable(served, nowMs)
+      ? { kind: 'restore', served, reason: 'the stored certificates were deleted' }
+      : { kind: 'begin', reason: 'there are no certificates yet' };
   }
   const authorities = state.authorities.map(readPair);
   const newest = authorities.at(-1);
@@ -177,13 +205,18 @@ function decideWithin(
   nowMs: number,
 ): Step {
   if (issuer !== last) {
-    if (settled((state.authorities[last] as KeyPair).certificate, observed, policy, nowMs)) {
+    const waitMs = settlesInMs((state.authorities[last] as KeyPair).certificate, observed, policy, nowMs);
+    if (waitMs === 0) {
       return { kind: 'issue', authority: last, reason: 'every client has the new CA' };
     }
     // Renewed under the old CA meanwhile, if it must be: clients have that one.
     return stale !== undefined
       ? { kind: 'issue', authority: Math.max(issuer, 0), reason: stale }
-      : { kind: 'none', afterMs: kPollMs, reason: 'clients do not have the new CA yet' };
+      : {
+          kind: 'none',
+          afterMs: Math.min(waitMs, kPollMs),
+          reason: 'clients do not have the new CA yet',
+        };
   }
   if (stale !== undefined) {
     return { kind: 'issue', authority: last, reason: stale };
@@ -204,6 +237,12 @@ export async function carryOut(
   nowMs: number,
 ): Promise<CertificateState> {
   const serving = { nowMs, lifeMs: policy.servingLifeMs };
+  if (step.kind === 'restore') {
+    // In the middle of a change there is a new CA already.
+    return step.served.authorities.length > 1
+      ? step.served
+      : carryOut(step.served, { kind: 'announce', reason: step.reason }, names, policy, nowMs);
+  }
   if (step.kind === 'begin' || state === undefined) {
     const authority = await makeAuthority({ nowMs, lifeMs: policy.authorityLifeMs });
     return { authorities: [authority], serving: await issueServing(authority, names, serving) };

@@ -35,6 +35,7 @@ describe('the values of the chart', () => {
     ['a port beyond the last', changed('udpPorts', { last: 70_000 })],
     ['a namespace that is none', changed('networkPolicy', { namespaces: ['Shop!'] })],
     ['an interval without a unit', changed('monitoring', { interval: '30' })],
+    ['a life of days', changed('certificates', { authorityLife: '30d' })],
     ['runbooks that are no address', changed('monitoring', { runbookUrl: 'docs' })],
   ])('refuse %s', (_, values) => {
     expect(valuesSchema.safeParse(values).success).toBe(false);

@@ -7,6 +7,7 @@ const labels = z.record(z.string(), z.string());
 const quantities = z.record(z.string(), z.union([z.string(), z.number()]));
 const resources = z.strictObject({ requests: quantities.optional(), limits: quantities.optional() });
 const port = z.int().min(1).max(65_535);
+const duration = z.string().regex(/^\d+(ms|s|m|h)$/);
 const dnsLabel = z.string().regex(/^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$/);
 
 function part(meaning: string) {
@@ -37,6 +38,9 @@ export const valuesSchema = z.strictObject({
   crds: z.strictObject({ install: z.boolean() }),
   operator: part('Controllers, certificates and the injector.'),
   directory: part('The directory of topics and members.'),
+  certificates: z
+    .strictObject({ authorityLife: duration, servingLife: duration, settle: duration })
+    .describe('Lives of the CA and the certificates of webhook and directory.'),
   injection: z.strictObject({ sidecarImage: z.string() }),
   udpPorts: z.strictObject({ first: port, last: port }),
   networkPolicy: z.strictObject({ enabled: z.boolean(), namespaces: z.array(dnsLabel) }),
@@ -47,7 +51,7 @@ export const valuesSchema = z.strictObject({
     dashboards: z.boolean(),
     dashboardLabels: labels,
     runbookUrl: z.url(),
-    interval: z.string().regex(/^\d+(ms|s|m|h)$/),
+    interval: duration,
   }),
   // Helm's own.
   global: z.record(z.string(), z.unknown()).optional(),

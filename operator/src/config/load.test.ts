@@ -55,6 +55,12 @@ describe('the settings of the operator', () => {
       /each must be longer than the next, or two replicas could lead at once/,
     ],
     [
+      'a certificate that outlives its CA',
+      ['--serving-life', '8761h'],
+      {},
+      /servingLife \d+ ms is longer than authorityLife \d+ ms/,
+    ],
+    [
       'a webhook that does not know what to inject',
       ['--webhook-listen', '0.0.0.0:8443'],
       {},

@@ -110,6 +110,11 @@ export function loadOperatorConfig(
       `${settings.get('webhookListen')?.where ?? 'webhookListen'}: the webhook needs sidecarImage; set ${flagName('sidecarImage')} or ${operatorEnvironmentName('sidecarImage')} to the image of this operator`,
     );
   }
+  if (config !== undefined && config.servingLife > config.authorityLife) {
+    problems.push(
+      `servingLife ${config.servingLife} ms is longer than authorityLife ${config.authorityLife} ms: a certificate ends with its CA; shorten the first`,
+    );
+  }
   if (config === undefined || problems.length > 0) {
     throw new ConfigError(problems);
   }

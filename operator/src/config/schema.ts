@@ -3,7 +3,9 @@
 import { z } from 'zod';
 import { bool, choice, count, duration, text } from '../../../sidecar/src/config/fields';
 import { kHostPort } from '../../../sidecar/src/config/schema';
+import { kRotationTimes } from '../ca/rotation';
 
+const kDayMs = 86_400_000;
 const kHostPortOrNone = new RegExp(`^$|${kHostPort.source}`);
 const kDnsName = /^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$/;
 const kDnsNameOrNone = new RegExp(`^$|${kDnsName.source}`);
@@ -94,6 +96,21 @@ export const operatorConfigSchema = z.strictObject({
     'host:port, or empty',
     '',
     kHostPortOrNone,
+  ),
+  authorityLife: duration(
+    'Life of the CA of webhook and directory. Its successor is announced after two thirds of it.',
+    { min: 7 * kDayMs, max: 3650 * kDayMs },
+    kRotationTimes.authorityLifeMs,
+  ),
+  servingLife: duration(
+    'Life of their certificates, which are renewed after two thirds of it. No longer than authorityLife.',
+    { min: kDayMs, max: 3650 * kDayMs },
+    kRotationTimes.servingLifeMs,
+  ),
+  certificateSettle: duration(
+    'From when a new CA is in every configuration until certificates of it are served: API servers and kubelets must have read it by then.',
+    { min: 1000, max: kDayMs },
+    kRotationTimes.settleMs,
   ),
   ipFamily: choice(
     'Addresses of pods. auto: that of the API server as this pod reaches it.',

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The directory as a part of the operator's process; none where it has no address to listen on.
+import { randomBytes } from 'node:crypto';
 import type { CertificateState } from '../ca/rotation';
 import type { CertificateWatch } from '../ca/secret_store';
 import type { Component } from '../process/component';
@@ -10,6 +11,14 @@ import { directoryMetrics } from './metrics';
 import { CertificateSource, DirectoryServer } from './server';
 
 const kGraceMs = 2000;
+/** A label's value holds no more. */
+const kMaxLabelLength = 63;
+
+/** Of this process: a container that is restarted in its pod is another replica, which must not take the members of the one before as gone. */
+function replicaName(instance: string): string {
+  const suffix = `-${randomBytes(4).toString('hex')}`;
+  return `${instance.slice(0, kMaxLabelLength - suffix.length)}${suffix}`;
+}
 
 export function directoryComponent(
   { caches, config, instance, kit, metrics }: OperatorContext,
@@ -20,7 +29,7 @@ export function directoryComponent(
   }
   const directory = new Directory(
     directoryCluster(kit, caches),
-    { ...kDirectoryDefaults, replica: instance },
+    { ...kDirectoryDefaults, replica: replicaName(instance) },
     kit.log,
   );
   directoryMetrics(metrics.registry, () => directory.stats);

@@ -58,6 +58,17 @@ class Pod {
     this.client.start();
   }
 
+  /** Its stream breaks, without a word; it does not come back before it gets another target. */
+  cut(): void {
+    this.target = undefined;
+    const internals = this.client as unknown as {
+      stream: { close(): void };
+      onEnd(reason: string): void;
+    };
+    internals.stream.close();
+    internals.onEnd('cut');
+  }
+
   subscribersOf(topic: string): readonly string[] {
     return this.topics.get(topic)?.subscribers ?? [];
   }
@@ -154,14 +165,7 @@ describe('the directory', () => {
     await publisher.client.acquire('orders', 'publisher');
     await subscriber.client.acquire('orders', 'subscriber');
     await until(() => publisher.subscribersOf('orders').length === 1);
-    // Gone without a word: no unregister, and it does not come back.
-    subscriber.target = undefined;
-    const internals = subscriber.client as unknown as {
-      stream: { close(): void };
-      onEnd(reason: string): void;
-    };
-    internals.stream.close();
-    internals.onEnd('cut');
+    subscriber.cut();
     now += kDirectoryDefaults.leaseMs - 1000;
     await new Promise((resolve) => setTimeout(resolve, 1200));
     expect(publisher.subscribersOf('orders')).toHaveLength(1);
@@ -221,6 +225,53 @@ describe('the directory', () => {
     now += 10 * kDirectoryDefaults.leaseMs;
     await new Promise((resolve) => setTimeout(resolve, 1200));
     expect(publisher.subscribersOf('orders')).toHaveLength(1);
+    // When it is back, other replicas have a lease to renew theirs; one that never does loses its members then.
+    await b.directory.close();
+    cluster.away = false;
+    await new Promise((resolve) => setTimeout(resolve, 1200));
+    expect(publisher.subscribersOf('orders')).toHaveLength(1);
+    now += kDirectoryDefaults.leaseMs + 2000;
+    await until(() => publisher.subscribersOf('orders').length === 0);
+  });
+
+  it('keeps a member of its own whose stream broke while the API server is away: another replica may have refused its token', async () => {
+    const publisher = pod('p', '10.0.0.1');
+    const subscriber = pod('s', '10.0.0.2');
+    await publisher.client.acquire('orders', 'publisher');
+    await subscriber.client.acquire('orders', 'subscriber');
+    await until(() => publisher.subscribersOf('orders').length === 1);
+    cluster.away = true;
+    subscriber.cut();
+    now += 10 * kDirectoryDefaults.leaseMs;
+    await new Promise((resolve) => setTimeout(resolve, 1200));
+    expect(publisher.subscribersOf('orders')).toHaveLength(1);
+    cluster.away = false;
+    await new Promise((resolve) => setTimeout(resolve, 1200));
+    now += kDirectoryDefaults.leaseMs + 2000;
+    await until(() => publisher.subscribersOf('orders').length === 0);
+  });
+
+  it('takes nobody as gone when all replicas end without a word and begin anew', async () => {
+    const publisher = pod('p', '10.0.0.1');
+    const subscriber = pod('s', '10.0.0.2');
+    await publisher.client.acquire('orders', 'publisher');
+    await subscriber.client.acquire('orders', 'subscriber');
+    await until(() => publisher.subscribersOf('orders').length === 1 && cluster.slices.size === 1);
+    const seen: number[] = [];
+    publisher.topics.on('change', () => seen.push(publisher.subscribersOf('orders').length));
+    // The publisher comes back long before the subscriber does.
+    [publisher, subscriber].forEach((each) => each.cut());
+    await Promise.all(replicas.splice(0).map((each) => each.directory.close()));
+    const next = replica('a-again');
+    publisher.target = next.directory;
+    await until(() => publisher.client.connected);
+    now += 5000;
+    await new Promise((resolve) => setTimeout(resolve, 1200));
+    subscriber.target = next.directory;
+    await until(() => next.directory.stats.registrations === 2);
+    await new Promise((resolve) => setTimeout(resolve, 150));
+    expect(publisher.subscribersOf('orders')).toEqual(['10.0.0.2:40123']);
+    expect(seen.filter((count) => count !== 1)).toEqual([]);
   });
 
   it('writes what it could not write while the API server was away', async () => {

@@ -22,7 +22,7 @@ export interface DirectoryCluster {
 }
 
 export interface DirectoryOptions {
-  /** Unique among replicas: the name of this pod. */
+  /** Unique among processes, also those before: what an earlier one wrote of its members holds for a lease, until they have come back. */
   readonly replica: string;
   /** Audience of the tokens. */
   readonly audience: string;
@@ -71,6 +71,8 @@ export class Directory {
   /** Slices of this replica that the API server has, by topic. */
   private readonly written = new Map<TopicKey, Set<string>>();
   private lastRenewMs = 0;
+  /** Since when what is watched is up to date; undefined while it is not. */
+  private freshSinceMs: number | undefined;
   private retryAtMs = 0;
   private closed = false;
   private rejectedStreams = 0;
@@ -93,6 +95,7 @@ export class Directory {
   }
 
   start(): void {
+    this.lookForFreshness();
     this.tick = setInterval(() => this.onTick(), kTickMs);
   }
 
@@ -144,11 +147,9 @@ export class Directory {
   sliceSet(slice: TopicEndpointSlice): void {
     const id = `${slice.metadata.namespace ?? ''}/${slice.metadata.name ?? ''}`;
     const foreign = foreignOf(slice, this.options.replica);
-    if (foreign === undefined) {
-      this.adopt(slice);
-      return;
+    if (foreign !== undefined) {
+      this.registry.setForeign(id, foreign.key, foreign.members, foreign.endsMs - this.options.leaseMs);
     }
-    this.registry.setForeign(id, foreign.key, foreign.members, foreign.endsMs - this.options.leaseMs);
   }
 
   sliceDeleted(namespace: string, name: string): void {
@@ -233,9 +234,16 @@ export class Directory {
     this.write();
   }
 
+  private lookForFreshness(): void {
+    this.freshSinceMs = this.cluster.isFresh() ? (this.freshSinceMs ?? this.now()) : undefined;
+  }
+
   private onTick(): void {
     const nowMs = this.now();
-    this.registry.expire(nowMs, this.cluster.isFresh());
+    this.lookForFreshness();
+    if (this.freshSinceMs !== undefined) {
+      this.registry.expire(nowMs, this.freshSinceMs);
+    }
     if (nowMs - this.lastRenewMs >= this.options.leaseMs / 3) {
       this.lastRenewMs = nowMs;
       this.registry.localTopics().forEach((key) => this.toWrite.add(key));
@@ -291,17 +299,6 @@ export class Directory {
     }
     if (known.size === 0) {
       this.written.delete(key);
-    }
-  }
-
-  /** A slice that an earlier process of this replica wrote: it is ours to remove, when nobody comes back. */
-  private adopt(slice: TopicEndpointSlice): void {
-    const key = topicKey(slice.metadata.namespace ?? 'default', slice.spec.topic);
-    const names = this.written.get(key) ?? new Set<string>();
-    if (!names.has(slice.metadata.name ?? '')) {
-      names.add(slice.metadata.name ?? '');
-      this.written.set(key, names);
-      this.toWrite.add(key);
     }
   }
 }

@@ -219,20 +219,23 @@ export class Registry {
     }
   }
 
-  /** Removes members whose lease ran out. With `foreignToo`, slices of other replicas that were not renewed for a lease: only while the API
-   * server answers, since during its outage nobody can renew. */
-  expire(nowMs: number, foreignToo: boolean): void {
+  /**
+   * Removes members whose lease ran out, and slices of other replicas that were not renewed for a lease. Every lease counts from `freshSinceMs` at
+   * least, when this replica's view of the API server became whole: before, other replicas could not renew, and a sidecar that came back
+   * to a replica that had not seen its token was refused.
+   */
+  expire(nowMs: number, freshSinceMs: number): void {
+    const { leaseMs } = this.options;
+    const firstEndMs = freshSinceMs + leaseMs;
     for (const [uid, instance] of [...this.byPod]) {
-      if (instance.expiresMs !== undefined && instance.expiresMs <= nowMs) {
+      if (instance.expiresMs !== undefined && Math.max(instance.expiresMs, firstEndMs) <= nowMs) {
         this.byPod.delete(uid);
         this.touch(instance);
       }
     }
-    if (foreignToo) {
-      for (const [slice, { renewedMs }] of [...this.foreign]) {
-        if (renewedMs + this.options.leaseMs <= nowMs) {
-          this.removeForeign(slice);
-        }
+    for (const [slice, { renewedMs }] of [...this.foreign]) {
+      if (Math.max(renewedMs + leaseMs, firstEndMs) <= nowMs) {
+        this.removeForeign(slice);
       }
     }
   }

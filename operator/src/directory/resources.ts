@@ -12,7 +12,7 @@ import {
 } from '../api';
 import type { AllowRule, Member, Role, TopicDefinition, TopicKey } from './types';
 
-/** Label of a slice: the replica of the directory that keeps it. */
+/** Label of a slice: the process of the directory that keeps it. */
 export const kReplicaLabel = 'outrigger.dev/directory';
 /** Every host takes IP packets of this length (RFC 791); said of an endpoint whose MTU is not known. */
 const kLeastMtu = 576;

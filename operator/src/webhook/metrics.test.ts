@@ -2,7 +2,7 @@
 // Metrics of the webhook and its certificates.
 import { Registry } from 'prom-client';
 import { serviceNames } from '../ca/certificates';
-import { carryOut, kRotationPolicy, type CertificateState } from '../ca/rotation';
+import { carryOut, kRotationTimes, rotationPolicy, type CertificateState } from '../ca/rotation';
 import { injectionMetrics } from './metrics';
 
 test('count outcomes, and say when certificates end, also after a renewal', async () => {
@@ -15,14 +15,20 @@ test('count outcomes, and say when certificates end, also after a renewal', asyn
 
   const names = serviceNames('w', 'ns');
   const nowMs = Date.parse('2026-01-01T00:00:00Z');
-  stored.state = await carryOut(undefined, { kind: 'begin', reason: '' }, names, kRotationPolicy, nowMs);
+  stored.state = await carryOut(
+    undefined,
+    { kind: 'begin', reason: '' },
+    names,
+    rotationPolicy(kRotationTimes),
+    nowMs,
+  );
   const text = await registry.metrics();
   expect(text).toContain('outrigger_operator_injection_reviews_total{outcome="injected"} 1');
   expect(text).toContain('outrigger_operator_injection_reviews_total{outcome="too_large"} 1');
-  const serving = (nowMs + kRotationPolicy.servingLifeMs) / 1000;
+  const serving = (nowMs + kRotationTimes.servingLifeMs) / 1000;
   expect(text).toContain(
     `outrigger_operator_certificate_expiry_timestamp_seconds{certificate="serving"} ${serving}`,
   );
-  const authority = (nowMs + kRotationPolicy.authorityLifeMs) / 1000;
+  const authority = (nowMs + kRotationTimes.authorityLifeMs) / 1000;
   expect(text).toContain(`{certificate="authority"} ${authority}`);
 });

@@ -8,7 +8,7 @@ import {
   certificatePermissions,
 } from '../ca/controller';
 import { serviceNames } from '../ca/certificates';
-import { kRotationPolicy } from '../ca/rotation';
+import { rotationPolicy } from '../ca/rotation';
 import type { OperatorConfig } from '../config/schema';
 import { kDirectoryDefaults } from '../directory/directory';
 import { Controller } from '../kit/controller';
@@ -78,6 +78,7 @@ export function injectionParts(context: OperatorContext): InjectionParts | undef
     profiles: (of) => (caches.profiles.hasSynced ? caches.profiles.store.by('namespace', of) : undefined),
   });
   const directory = config.directoryAddress === '' ? [] : [splitAddress(config.directoryAddress).host];
+  const [directoryService, directoryNamespace] = directory.join('').split('.');
   const { informers, definition } = certificateController({
     kit,
     caches,
@@ -85,8 +86,15 @@ export function injectionParts(context: OperatorContext): InjectionParts | undef
     registration: { name: kInstallation, namespace, service: config.webhookService },
     secret: kCertificateSecret,
     ...(directory.length === 0 ? {} : { caConfigMap: kCaConfigMap }),
+    ...(directoryService !== undefined && directoryNamespace === namespace
+      ? { otherServices: [directoryService] }
+      : {}),
     names: [...new Set([...serviceNames(config.webhookService, namespace), ...directory])],
-    policy: kRotationPolicy,
+    policy: rotationPolicy({
+      authorityLifeMs: config.authorityLife,
+      servingLifeMs: config.servingLife,
+      settleMs: config.certificateSettle,
+    }),
     now: Date.now,
   });
   return { certificates, webhook, leading: [informers, new Controller(kit, definition)] };
