@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "nicd/packet_session.h"
 
-#include <fcntl.h>
+#include <linux/filter.h>
 #include <linux/if_ether.h>
 #include <sys/socket.h>
 
@@ -21,6 +21,12 @@ Error failed(const io::Netdev& netdev, const std::string& what) {
   return makeError(ErrorCode::kGeneric, "packet socket on " + netdev.name + ": " + what, errno);
 }
 
+Result<void> lockFilter(int socket, const io::Netdev& netdev) {
+  const int on = 1;
+  if (::setsockopt(socket, SOL_SOCKET, SO_LOCK_FILTER, &on, sizeof(on)) != 0) return failed(netdev, "cannot lock its filter");
+  return {};
+}
+
 // From here on what the socket lets through is in the map, and its holder can't put another filter.
 Result<UniqueFd> lockBehindFilter(int socket, const io::Netdev& netdev, uint32_t maxPorts) {
   auto rules = createHashMap("nicd_ports", sizeof(SteerKey), sizeof(uint32_t), maxPorts);
@@ -30,23 +36,25 @@ Result<UniqueFd> lockBehindFilter(int socket, const io::Netdev& netdev, uint32_t
   if (!program) return program.error();
   const int fd = program->get();
   if (::setsockopt(socket, SOL_SOCKET, SO_ATTACH_BPF, &fd, sizeof(fd)) != 0) return failed(netdev, "cannot attach its filter");
-  const int on = 1;
-  if (::setsockopt(socket, SOL_SOCKET, SO_LOCK_FILTER, &on, sizeof(on)) != 0) return failed(netdev, "cannot lock its filter");
+  if (auto r = lockFilter(socket, netdev); !r) return r.error();
   return rules;
 }
 
+io::SlotLayout layoutOf(const OpenPacket& request) {
+  io::SlotLayout layout;
+  layout.slotLength = request.slotLength;
+  layout.blockLength = request.blockLength;
+  layout.slotsPerBlock = request.blockLength / request.slotLength;
+  layout.blocks = request.blocks;
+  return layout;
+}
+
 Result<PacketSocket> openReceiver(const io::Netdev& netdev, const OpenPacket& request, uint32_t maxPorts) {
-  io::ReceiveRingOptions options;
-  options.blocks = request.role == static_cast<uint32_t>(PacketRole::kReceiveBlocks);
-  options.vnetHeader = (request.flags & kPacketVnetHeader) != 0;
-  options.mtu = request.mtu;
-  options.bytes = request.ringBytes;
-  auto ring = io::openReceiveRing(netdev, options);
-  if (!ring) return ring.error();
+  const bool blocks = request.role == static_cast<uint32_t>(PacketRole::kReceiveBlocks);
+  auto socket = io::openReceiveSocket(netdev, blocks, (request.flags & kPacketVnetHeader) != 0, layoutOf(request));
+  if (!socket) return socket.error();
   PacketSocket result;
-  // Our mapping goes with `ring`; the ring stays with the socket.
-  result.socket = UniqueFd(::fcntl((*ring)->fd(), F_DUPFD_CLOEXEC, 0));
-  if (!result.socket.valid()) return failed(netdev, "cannot duplicate its descriptor");
+  result.socket = socket.take();
   auto rules = lockBehindFilter(result.socket.get(), netdev, maxPorts);
   if (!rules) return rules.error();
   result.rules = rules.take();
@@ -55,14 +63,13 @@ Result<PacketSocket> openReceiver(const io::Netdev& netdev, const OpenPacket& re
 }
 
 Result<PacketSocket> openSender(const io::Netdev& netdev, const OpenPacket& request) {
-  io::TransmitRingOptions options;
-  options.vnetHeader = (request.flags & kPacketVnetHeader) != 0;
-  options.trains = (request.flags & kPacketTrains) != 0;
-  options.mtu = request.mtu;
-  options.bytes = request.ringBytes;
-  PacketSocket result;
-  auto socket = io::openTransmitSocket(netdev, options);
+  auto socket = io::openTransmitSocket(netdev, (request.flags & kPacketVnetHeader) != 0, layoutOf(request));
   if (!socket) return socket.error();
+  // Whoever holds a packet socket may bind it anew, to all protocols and any interface, which needs no right: it stays deaf by its filter.
+  const sock_filter nothing{BPF_RET | BPF_K, 0, 0, 0};
+  if (auto r = io::attachFilter(socket->get(), {nothing}, netdev); !r) return r.error();
+  if (auto r = lockFilter(socket->get(), netdev); !r) return r.error();
+  PacketSocket result;
   result.socket = socket.take();
   return result;
 }

@@ -209,6 +209,7 @@ Result<Described> Registry::describe(const Owner& owner, const std::string& inte
     if (!owner.claim || owner.claim->allowsQueue(queue)) described.queueMask[queue / 8] |= static_cast<uint8_t>(1U << (queue % 8));
   }
   if (facts.hardware) described.features |= kFeatureHardware;
+  if (mayHavePackets(owner)) described.features |= kFeaturePacket;
   // Kernels before 6.3 don't tell: it may.
   if (!facts.features || facts.features->zeroCopy) described.features |= kFeatureZeroCopy;
   if (io::netdevFeature(*netdev, "tx-udp-segmentation")) described.features |= kFeatureUdpSegmentation;
@@ -328,21 +329,25 @@ Result<Registry::Grant> Registry::openXdp(const Owner& owner, const OpenXdp& req
   return grant;
 }
 
+bool Registry::mayHavePackets(const Owner& owner) const { return options_.allowPacket && (!owner.claim || owner.claim->packet); }
+
 Result<Registry::Grant> Registry::openPacket(const Owner& owner, const OpenPacket& request) {
-  if (!options_.allowPacket || (owner.claim && !owner.claim->packet)) {
+  if (!mayHavePackets(owner)) {
     return refuse(Refusal::kNotAllowed,
                   "packet sockets are not handed out: start outrigger-nicd with --allow-packet, and put packet = yes into the claim");
   }
   auto netdev = permittedInterface(owner, nameOf(request.interface));
   if (!netdev) return netdev.error();
-  if (auto r = checkRoom(owner, request.ringBytes); !r) return r.error();
+  const uint64_t ringBytes = static_cast<uint64_t>(request.blockLength) * request.blocks;
+  if (auto r = checkRoom(owner, ringBytes); !r) return r.error();
   auto opened = openPacketSession(*netdev, request, static_cast<uint32_t>(options_.maxPorts));
   if (!opened) return opened.error();
   SessionRecord record;
   record.kind = SessionKind::kPacket;
   record.interface = netdev->name;
   record.interfaceIndex = netdev->index;
-  record.memoryBytes = request.ringBytes;
+  record.memoryBytes = ringBytes;
+  record.deaf = request.role == static_cast<uint32_t>(PacketRole::kTransmit);
   record.socketCookie = cookieOf(opened->socket.get());
   Grant grant;
   grant.session = &add(owner, std::move(record));
@@ -390,6 +395,13 @@ Result<void> Registry::checkPort(const Owner& owner, const Session& session, con
 
 Result<Registry::Port> Registry::openPort(const Owner& owner, Session& session, const OpenPort& request, const UniqueFd& existing) {
   if (auto r = checkPort(owner, session, request.address); !r) return r.error();
+  if (session.record.kind == SessionKind::kPacket && !session.filterRules.valid()) {
+    return session.record.deaf
+               ? refuse(Refusal::kUnsupported, "a packet socket that sends has no ports: open one that receives")
+               : refuse(Refusal::kUnavailable,
+                        "the filter of this packet socket was made by an earlier outrigger-nicd that ran without --bpf-dir, so "
+                        "no port can be added: give it --bpf-dir, and start the driver again");
+  }
   Port port{request.address, {}};
   if (existing.valid()) {
     if (auto r = checkPortSocket(existing, request.address); !r) return r.error();
@@ -421,7 +433,6 @@ Result<void> Registry::closePort(Session& session, const Address& port) {
 
 Result<void> Registry::steer(Session& session, const Address& port) {
   if (Device* device = deviceOf(session)) return device->program().addRule(sockAddrOf(port), session.record.group);
-  if (!session.filterRules.valid()) return {};
   const SteerKey key = steerKeyOf(port);
   const uint32_t on = 1;
   return setElement(session.filterRules.get(), &key, &on, "port " + std::to_string(port.port) + " into the filter");

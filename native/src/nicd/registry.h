@@ -92,6 +92,7 @@ class Registry {
 
  private:
   Result<io::Netdev> permittedInterface(const Owner& owner, const std::string& name) const;
+  bool mayHavePackets(const Owner& owner) const;
   Result<void> checkRoom(const Owner& owner, uint64_t memoryBytes);
   Result<Device*> obtainDevice(const io::Netdev& netdev, const OpenXdp& request);
   Result<void> checkPort(const Owner& owner, const Session& session, const Address& address) const;

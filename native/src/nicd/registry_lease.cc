@@ -51,7 +51,9 @@ Result<Session*> Registry::resume(const Owner& owner, const Resume& request, con
     if (!device) return device.error();
     if (auto r = (*device)->program().setSocket(record.queue, socket.get(), record.group); !r) return r.error();
   }
+  // Rules of a packet socket are in the map of its filter, which no restart changes.
   for (const Address& port : record.ports) {
+    if (record.kind == SessionKind::kPacket && !session->filterRules.valid()) break;
     if (auto r = steer(*session, port); !r) return r.error();
   }
   record.pid = owner.pid;

@@ -88,6 +88,10 @@ bool takeField(SessionRecord& record, std::string_view key, std::string_view val
   if (key == "mode") return parseNumber(value, record.mode) && record.mode <= static_cast<uint32_t>(XdpMode::kGeneric);
   if (key == "group") return parseNumber(value, record.group);
   if (key == "memoryBytes") return parseNumber(value, record.memoryBytes);
+  if (key == "deaf") {
+    record.deaf = value == "1";
+    return value == "0" || value == "1";
+  }
   if (key == "socketCookie") return parseNumber(value, record.socketCookie);
   if (key == "claim") {
     record.claim = std::string(value);
@@ -119,6 +123,7 @@ std::string formatRecord(const SessionRecord& record, std::string_view bootId) {
   add("mode", std::to_string(record.mode));
   add("group", std::to_string(record.group));
   add("memoryBytes", std::to_string(record.memoryBytes));
+  add("deaf", record.deaf ? "1" : "0");
   add("socketCookie", std::to_string(record.socketCookie));
   add("claim", record.claim);
   add("uid", std::to_string(record.uid));

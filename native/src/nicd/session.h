@@ -29,6 +29,7 @@ struct SessionRecord {
   uint32_t mode = 0;          // XdpMode
   uint32_t group = 0;         // the same for sessions of one owner on one interface: its rules steer to its queues only
   uint64_t memoryBytes = 0;   // UMEM or rings
+  bool deaf = false;          // packet: its filter lets nothing through, since it only sends
   uint64_t socketCookie = 0;  // SO_COOKIE of its socket: unique as long as the machine is up
   std::string claim;          // empty: none was needed
   uint32_t uid = 0;

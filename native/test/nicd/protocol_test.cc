@@ -84,6 +84,15 @@ TEST(NicdProtocol, EachWrongValueIsNamedWithWhatIsAllowed) {
   ASSERT_TRUE(setName(packet.interface, "eth0"));
   packet.role = 9;
   EXPECT_THAT(problemOf(MessageType::kOpenPacket, packet), HasSubstr("role is 9"));
+  packet.role = static_cast<uint32_t>(PacketRole::kTransmit);
+  packet.blockLength = 4000;
+  EXPECT_THAT(problemOf(MessageType::kOpenPacket, packet), HasSubstr("block length is 4000, allowed is a multiple of 4096"));
+  packet.blockLength = 1 << 20;
+  packet.slotLength = 1 << 21;
+  EXPECT_THAT(problemOf(MessageType::kOpenPacket, packet), HasSubstr("slot length is 2097152"));
+  packet.slotLength = 2048;
+  packet.blocks = 1025;
+  EXPECT_THAT(problemOf(MessageType::kOpenPacket, packet), HasSubstr("number of blocks is 1025"));
   Hello hello;
   hello.minVersion = 3;
   hello.maxVersion = 2;

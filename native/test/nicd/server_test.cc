@@ -106,8 +106,9 @@ TEST_F(NicdServer, AClaimOpensWhatItNamesAndNothingElse) {
       OpenPacket packet;
       ASSERT_TRUE(setName(packet.interface, "lo"));
       packet.role = static_cast<uint32_t>(PacketRole::kReceiveSlots);
-      packet.mtu = 1500;
-      packet.ringBytes = 1 << 20;
+      packet.slotLength = 2048;
+      packet.blockLength = 1 << 18;
+      packet.blocks = 4;
       EXPECT_THAT(refusalText(client.ask(MessageType::kOpenPacket, packet)), HasSubstr("'lo'"));
       ASSERT_TRUE(setName(packet.interface, "va"));
       const auto opened = client.ask(MessageType::kOpenPacket, packet);

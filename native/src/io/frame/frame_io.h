@@ -36,6 +36,7 @@ struct FrameCaps {
   std::string reason;     // why nothing better ("driver veth has no zero-copy: EOPNOTSUPP"), empty when nothing is better
   std::string interface;  // netdev name as the kernel has it; empty when the kernel does not own the device (vfio)
   uint32_t interfaceIndex = 0;
+  std::string openedBy;               // who opened the device in our stead ("outrigger-nicd at /run/..."); empty: we did
   uint32_t queues = 1;                // receive queues that this instance polls
   uint32_t maxTransmitPieces = 1;     // buffers that one frame may be made of
   uint32_t transmitBufferLength = 0;  // capacity of one transmit buffer

@@ -3,6 +3,7 @@
 #include "io/frame/netdev.h"
 
 #include <arpa/inet.h>
+#include <fcntl.h>
 #include <ifaddrs.h>
 #include <linux/ethtool.h>
 #include <linux/sockios.h>
@@ -138,6 +139,30 @@ class EthtoolBuffer {
   std::vector<uint64_t> memory_;
 };
 
+bool hasFeature(int control, const Netdev& netdev, const std::string& feature) {
+  EthtoolBuffer<ethtool_sset_info> sets(1, sizeof(uint32_t));
+  sets.get()->cmd = ETHTOOL_GSSET_INFO;
+  sets.get()->sset_mask = 1ULL << ETH_SS_FEATURES;
+  if (!ethtool(control, netdev, sets.get()) || sets.get()->sset_mask == 0) return false;
+  const uint32_t count = *sets.elements<uint32_t>();
+  EthtoolBuffer<ethtool_gstrings> names(count, ETH_GSTRING_LEN);
+  names.get()->cmd = ETHTOOL_GSTRINGS;
+  names.get()->string_set = ETH_SS_FEATURES;
+  names.get()->len = count;
+  if (!ethtool(control, netdev, names.get())) return false;
+  const uint32_t blocks = (count + 31) / 32;
+  EthtoolBuffer<ethtool_gfeatures> features(blocks, sizeof(ethtool_get_features_block));
+  features.get()->cmd = ETHTOOL_GFEATURES;
+  features.get()->size = blocks;
+  if (!ethtool(control, netdev, features.get())) return false;
+  for (uint32_t i = 0; i < count; ++i) {
+    const char* name = names.elements<char>() + static_cast<size_t>(i) * ETH_GSTRING_LEN;
+    if (feature != std::string(name, ::strnlen(name, ETH_GSTRING_LEN))) continue;
+    return (features.elements<ethtool_get_features_block>()[i / 32].active & (1U << (i % 32))) != 0;
+  }
+  return false;
+}
+
 }  // namespace
 
 Result<Netdev> chooseNetdev(const std::string& interface, const std::string& address) {
@@ -162,28 +187,7 @@ Result<Netdev> chooseNetdev(const std::string& interface, const std::string& add
 
 bool netdevFeature(const Netdev& netdev, const std::string& feature) {
   const UniqueFd control(::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
-  if (!control.valid()) return false;
-  EthtoolBuffer<ethtool_sset_info> sets(1, sizeof(uint32_t));
-  sets.get()->cmd = ETHTOOL_GSSET_INFO;
-  sets.get()->sset_mask = 1ULL << ETH_SS_FEATURES;
-  if (!ethtool(control.get(), netdev, sets.get()) || sets.get()->sset_mask == 0) return false;
-  const uint32_t count = *sets.elements<uint32_t>();
-  EthtoolBuffer<ethtool_gstrings> names(count, ETH_GSTRING_LEN);
-  names.get()->cmd = ETHTOOL_GSTRINGS;
-  names.get()->string_set = ETH_SS_FEATURES;
-  names.get()->len = count;
-  if (!ethtool(control.get(), netdev, names.get())) return false;
-  const uint32_t blocks = (count + 31) / 32;
-  EthtoolBuffer<ethtool_gfeatures> features(blocks, sizeof(ethtool_get_features_block));
-  features.get()->cmd = ETHTOOL_GFEATURES;
-  features.get()->size = blocks;
-  if (!ethtool(control.get(), netdev, features.get())) return false;
-  for (uint32_t i = 0; i < count; ++i) {
-    const char* name = names.elements<char>() + static_cast<size_t>(i) * ETH_GSTRING_LEN;
-    if (feature != std::string(name, ::strnlen(name, ETH_GSTRING_LEN))) continue;
-    return (features.elements<ethtool_get_features_block>()[i / 32].active & (1U << (i % 32))) != 0;
-  }
-  return false;
+  return control.valid() && hasFeature(control.get(), netdev, feature);
 }
 
 Result<std::unique_ptr<LinkReader>> LinkReader::open(const Netdev& netdev) {
@@ -194,6 +198,16 @@ Result<std::unique_ptr<LinkReader>> LinkReader::open(const Netdev& netdev) {
   reader->last_ = reader->query();
   return reader;
 }
+
+Result<std::unique_ptr<LinkReader>> LinkReader::through(int socket, const Netdev& netdev) {
+  UniqueFd control(::fcntl(socket, F_DUPFD_CLOEXEC, 0));
+  if (!control.valid()) return makeError(ErrorCode::kGeneric, "cannot duplicate a socket to read the link of " + netdev.name, errno);
+  std::unique_ptr<LinkReader> reader(new LinkReader(netdev, std::move(control)));
+  reader->last_ = reader->query();
+  return reader;
+}
+
+bool LinkReader::feature(const std::string& feature) const { return hasFeature(control_.get(), netdev_, feature); }
 
 LinkState LinkReader::query() const {
   LinkState state;

@@ -30,10 +30,14 @@ bool netdevFeature(const Netdev& netdev, const std::string& feature);
 class LinkReader {
  public:
   static Result<std::unique_ptr<LinkReader>> open(const Netdev& netdev);
+  // Of another network namespace: through a socket that was made there, of any kind. Needs no right in it.
+  static Result<std::unique_ptr<LinkReader>> through(int socket, const Netdev& netdev);
 
   LinkState read();
   // Up, and with carrier.
   bool isUp() const;
+  // As netdevFeature.
+  bool feature(const std::string& feature) const;
 
  private:
   LinkReader(const Netdev& netdev, UniqueFd control) : netdev_(netdev), control_(std::move(control)) {}

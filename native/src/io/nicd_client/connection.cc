@@ -22,6 +22,7 @@ constexpr auto kGreetingTime = std::chrono::seconds(2);
 constexpr int kFirstRetryMs = 20;
 constexpr int kLastRetryMs = 1000;
 constexpr size_t kMaxClaimFile = 16 * 1024;
+constexpr size_t kMaxUnheard = 1024;  // entries of a session: above net::KernelTables::kMaxLocalAddresses and a link
 
 using Clock = std::chrono::steady_clock;
 
@@ -187,15 +188,24 @@ Result<void> Connection::keep(const Opened& opened, int socket) {
 void Connection::listen(uint64_t session, SessionListener* listener) {
   // Waits until a call that is under way has returned.
   const std::lock_guard calls(listenerMutex_);
-  const std::lock_guard lock(mutex_);
-  if (const auto found = sessions_.find(session); found != sessions_.end()) found->second.listener = listener;
+  {
+    const std::lock_guard lock(mutex_);
+    const auto found = sessions_.find(session);
+    if (found == sessions_.end()) return;
+    found->second.listener = listener;
+  }
+  const auto unheard = unheard_.find(session);
+  if (unheard == unheard_.end() || listener == nullptr) return;
+  for (const FeedEntry& entry : unheard->second) listener->onFeed(entry);
+  unheard_.erase(unheard);
 }
 
 void Connection::drop(uint64_t session) {
-  listen(session, nullptr);
   {
+    const std::lock_guard calls(listenerMutex_);
     const std::lock_guard lock(mutex_);
     if (sessions_.erase(session) == 0) return;
+    unheard_.erase(session);
   }
   CloseSession close;
   close.session = session;
@@ -223,8 +233,19 @@ void Connection::deliverFeed(const FeedEntries& feed) {
     const std::lock_guard lock(mutex_);
     if (const auto found = sessions_.find(feed.session); found != sessions_.end()) listener = found->second.listener;
   }
-  if (listener == nullptr) return;
+  if (listener == nullptr) return holdFeed(feed);
   for (const FeedEntry& entry : feed.entries) listener->onFeed(entry);
+}
+
+void Connection::holdFeed(const FeedEntries& feed) {
+  std::vector<FeedEntry>& held = unheard_[feed.session];
+  const auto isLink = [](const FeedEntry& entry) { return entry.kind == static_cast<uint8_t>(FeedKind::kLink); };
+  for (const FeedEntry& entry : feed.entries) {
+    const auto kind = static_cast<FeedKind>(entry.kind);
+    if (kind == FeedKind::kLink) std::erase_if(held, isLink);
+    if (kind == FeedKind::kAddresses) std::erase_if(held, [&](const FeedEntry& each) { return !isLink(each); });
+    if (kind != FeedKind::kRoute && held.size() < kMaxUnheard) held.push_back(entry);
+  }
 }
 
 void Connection::deliver(Answer answer, std::vector<UniqueFd> descriptors) {

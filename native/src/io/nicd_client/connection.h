@@ -66,7 +66,8 @@ class Connection {
   Result<void> keep(const Opened& opened, int socket);
   // Ends the session at nicd too, if it is there.
   void drop(uint64_t session);
-  // The listener outlives the session's keeping, or takes itself off (nullptr), after which it is not called any more.
+  // The listener outlives the session's keeping, or takes itself off (nullptr), after which it is not called any more. What the feed said of the
+  // session before comes first, from within this call.
   void listen(uint64_t session, SessionListener* listener);
 
   struct Standing {
@@ -106,6 +107,7 @@ class Connection {
   void readAll();
   void deliver(Answer answer, std::vector<UniqueFd> descriptors);
   void deliverFeed(const FeedEntries& feed);
+  void holdFeed(const FeedEntries& feed);
   void goAway(const std::string& why);
   void comeBack();
   void wakeListeners();
@@ -123,6 +125,8 @@ class Connection {
   std::map<uint64_t, Pending*> pending_;
   std::map<uint64_t, Kept> sessions_;
   std::mutex listenerMutex_;  // held while a listener is called
+  // By session, under listenerMutex_: link and addresses as told before anyone listened. They follow a session's opening at once.
+  std::map<uint64_t, std::vector<FeedEntry>> unheard_;
   std::thread thread_;
 };
 

@@ -5,6 +5,8 @@
 
 namespace outrigger::nicd {
 
+std::string nicdAt(const io::BackendOptions& options) { return "outrigger-nicd at " + options.nicdSocket; }
+
 Result<std::shared_ptr<Connection>> connectForDriver(const io::BackendOptions& options) {
   Connection::Options connection;
   connection.socket = options.nicdSocket;

@@ -11,6 +11,9 @@
 
 namespace outrigger::nicd {
 
+// What `explain` calls who opened the device.
+std::string nicdAt(const io::BackendOptions& options);
+
 // To options.nicdSocket, with options.nicdClaim.
 Result<std::shared_ptr<Connection>> connectForDriver(const io::BackendOptions& options);
 

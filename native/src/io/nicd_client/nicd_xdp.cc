@@ -4,8 +4,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "io/nicd_client/handed_control.h"
 #include "io/nicd_client/nicd_open.h"
-#include "io/nicd_client/nicd_ports.h"
 #include "io/stack/raw_backend.h"
 #include "io/xdp/xdp_plan.h"
 
@@ -15,25 +15,6 @@ namespace {
 constexpr uint32_t kSmallChunkBytes = 2048;
 constexpr uint32_t kLargeChunkBytes = 4096;
 constexpr uint32_t kTxMetadataRoom = 32;  // xdp::TxMetadata, and frames that start on a multiple of 16
-
-class HandedDevice final : public io::xdp::XdpDevice {
- public:
-  HandedDevice(std::shared_ptr<Connection> connection, std::vector<uint64_t> sessions, std::shared_ptr<NicdTables> tables)
-      : tables_(std::move(tables)), ports_(std::move(connection), std::move(sessions)) {
-    tables_->setResumed([this] { ports_.tellLate(); });
-  }
-
-  Result<void> steer(const io::SteerRule& rule) override { return ports_.steer(rule); }
-  Result<void> unsteer(const io::SteerRule& rule) override { return ports_.unsteer(rule); }
-  Result<UniqueFd> openPort(const io::SockAddr& address, int32_t receiveBufferBytes) override {
-    return ports_.open(address, receiveBufferBytes);
-  }
-  io::LinkState link() override { return tables_->link(); }
-
- private:
-  std::shared_ptr<NicdTables> tables_;
-  NicdPorts ports_;  // goes first, and with it the sessions: nothing calls the tables' hook afterwards
-};
 
 Result<XdpMode> modeOf(const std::string& name) {
   if (name == "auto") return XdpMode::kAuto;
@@ -125,11 +106,12 @@ void addReason(std::string& reason, const io::BackendCause& cause) {
   reason += (reason.empty() ? "" : "; ") + cause.what + ": " + cause.cause;
 }
 
-io::FrameCaps capsOf(const Plan& plan, const Queues& queues, bool hugepages) {
+io::FrameCaps capsOf(const io::BackendOptions& options, const Plan& plan, const Queues& queues, bool hugepages) {
   io::FrameCaps caps;
   caps.mode = nameOfMode(queues.first.opened.mode);
   caps.interface = nameOf(plan.interface.interface);
   caps.interfaceIndex = queues.first.opened.interfaceIndex;
+  caps.openedBy = nicdAt(options);
   caps.offloads = {"need-wakeup"};
   if ((queues.first.opened.flags & kXdpMultiBuffer) != 0) caps.offloads.push_back("multi-buffer");
   if (plan.layout.txMetadataBytes != 0) caps.offloads.push_back("transmit checksum");
@@ -168,7 +150,7 @@ Result<NicdXdp> openNicdXdp(const io::BackendOptions& options) {
   }
   opened.tables = NicdTables::create(*connection, queues.first.opened, nameOf(interface->interface));
   io::xdp::XdpParts parts;
-  parts.caps = capsOf(*plan, queues, memory->hugepages());
+  parts.caps = capsOf(options, *plan, queues, memory->hugepages());
   for (const io::BackendCause& cause : opened.refused) addReason(parts.caps.reason, cause);
   parts.memory = memory.take();
   parts.layout = plan->layout;
@@ -178,7 +160,7 @@ Result<NicdXdp> openNicdXdp(const io::BackendOptions& options) {
   parts.zeroCopy = queues.first.opened.mode == static_cast<uint32_t>(XdpMode::kZeroCopy);
   parts.busyPoll = (queues.first.opened.flags & kXdpBusyPoll) != 0;
   parts.sockets = std::move(queues.sockets);
-  parts.device = std::make_unique<HandedDevice>(*connection, std::move(queues.sessions), opened.tables);
+  parts.device = std::make_unique<HandedControl>(*connection, std::move(queues.sessions), opened.tables);
   auto device = io::xdp::XdpFrameIo::create(std::move(parts));
   if (!device) return device.error();
   opened.device = device.take();
@@ -201,7 +183,7 @@ io::BackendReport probeNicdXdp(const io::BackendOptions& options) {
   if (!interface) return impossible("interface", interface.error(), "name one that outrigger-nicd serves and the claim is for");
   auto plan = makePlan(options, *interface);
   if (!plan) return impossible("queues", plan.error(), "name queues that the interface has and the claim is for");
-  report.facts = {{"mode", "known when opened: " + options.xdpMode}, {"by", "outrigger-nicd at " + options.nicdSocket},
+  report.facts = {{"mode", "known when opened: " + options.xdpMode}, {"by", nicdAt(options)},
                   {"interface", nameOf(interface->interface)},       {"driver", nameOf(interface->driver)},
                   {"queues", std::to_string(plan->queues.size())},   {"mtu", std::to_string(interface->mtu)}};
   if (interface->up == 0) {

@@ -9,9 +9,8 @@ namespace {
 
 constexpr uint64_t kMaxUmemLength = 4ull << 30;
 constexpr uint32_t kMaxTxMetadataLength = 256;
-constexpr uint32_t kMinMtu = 68;  // RFC 791
-constexpr uint32_t kMaxMtu = 65535;
-constexpr uint32_t kMaxPacketRing = 1u << 30;
+constexpr uint32_t kSlotAlignment = 16;  // TPACKET_ALIGNMENT
+constexpr uint32_t kPageLength = 4096;
 constexpr uint32_t kMaxQueue = 4096;
 constexpr int32_t kMaxSocketBuffer = 256 << 20;
 
@@ -91,9 +90,17 @@ Result<void> check(const OpenPacket& open) {
   if (open.role < static_cast<uint32_t>(PacketRole::kReceiveSlots) || open.role > static_cast<uint32_t>(PacketRole::kTransmit)) {
     return badValue("role", open.role, "1 to 3");
   }
-  if ((open.flags & ~kPacketFlags) != 0) return badValue("flags", open.flags, "0 to 3");
-  if (open.mtu < kMinMtu || open.mtu > kMaxMtu) return badValue("MTU", open.mtu, "68 to 65535");
-  if (open.ringBytes == 0 || open.ringBytes > kMaxPacketRing) return badValue("ring", open.ringBytes, "up to 1 GiB");
+  if ((open.flags & ~kPacketFlags) != 0) return badValue("flags", open.flags, "0 or 1");
+  if (open.reserved != 0) return badValue("reserved field", open.reserved, "0");
+  if (open.blockLength == 0 || open.blockLength % kPageLength != 0 || open.blockLength > kMaxPacketRing) {
+    return badValue("block length", open.blockLength, "a multiple of 4096 up to 1 GiB");
+  }
+  if (open.slotLength == 0 || open.slotLength % kSlotAlignment != 0 || open.slotLength > open.blockLength) {
+    return badValue("slot length", open.slotLength, "a multiple of 16 up to the block length");
+  }
+  if (open.blocks == 0 || open.blocks > kMaxPacketRing / open.blockLength) {
+    return badValue("number of blocks", open.blocks, "what makes a ring of up to 1 GiB");
+  }
   return {};
 }
 

@@ -148,18 +148,21 @@ enum class PacketRole : uint32_t {
 };
 
 constexpr uint32_t kPacketVnetHeader = 1;  // PACKET_VNET_HDR
-constexpr uint32_t kPacketTrains = 2;      // slots to send of 64 KiB, else of the link's MTU
-constexpr uint32_t kPacketFlags = 3;
+constexpr uint32_t kPacketFlags = 1;
 
-// An AF_PACKET socket with its ring, bound to the interface. A receiving one has a filter that lets steered ports through, locked.
+// An AF_PACKET socket with its ring, bound to the interface. A receiving one has a filter that lets steered ports through, one that sends a
+// filter that lets nothing through; both are locked. The ring is as the driver says, who maps it.
 struct OpenPacket {
   char interface[kInterfaceNameLength] = {};
   uint32_t role = 0;  // PacketRole
   uint32_t flags = 0;
-  uint32_t mtu = 0;        // slots are made for it
-  uint32_t ringBytes = 0;  // about
+  uint32_t slotLength = 0;   // bytes, a multiple of 16
+  uint32_t blockLength = 0;  // bytes, a multiple of 4096
+  uint32_t blocks = 0;
+  uint32_t reserved = 0;
 };
-static_assert(sizeof(OpenPacket) == 32);
+static_assert(sizeof(OpenPacket) == 40);
+constexpr uint32_t kMaxPacketRing = 1u << 30;  // bytes
 
 // Binds a UDP socket to the address in the NIC's namespace and steers what comes to it into the session. Port 0: any free one. With the
 // socket of a port that the client has already (from another session) beside it, that one goes on being used and none comes back.
@@ -239,6 +242,7 @@ constexpr uint32_t kFeatureUdpSegmentation = 2;  // tx-udp-segmentation
 constexpr uint32_t kFeatureChecksum = 4;         // a request for a checksum in the transmit metadata costs less than to compute it
 
 constexpr uint32_t kFeatureZeroCopy = 8;  // the device's driver may bind with zero-copy
+constexpr uint32_t kFeaturePacket = 16;   // this client may have AF_PACKET sockets
 
 struct Described {
   char interface[kInterfaceNameLength] = {};

@@ -10,27 +10,40 @@
 namespace outrigger::io {
 namespace {
 
+constexpr uint32_t kFrameLength = 2048;  // of no meaning to V3 but that it must divide the whole
+
 tpacket_hdr_v1& headerOf(uint8_t* block) { return reinterpret_cast<tpacket_block_desc*>(block)->hdr.bh1; }
 
 uint32_t statusOf(uint8_t* block) { return __atomic_load_n(&headerOf(block).block_status, __ATOMIC_ACQUIRE); }
 
 }  // namespace
 
-Result<std::unique_ptr<ReceiveRing>> BlockRing::open(UniqueFd fd, const Netdev& netdev, const ReceiveRingOptions& options) {
-  std::unique_ptr<BlockRing> ring(new BlockRing(std::move(fd), options));
-  ring->blocks_ = std::max(kMinBlocks, options.bytes / kBlockLength);
+SlotLayout BlockRing::layoutOf(const ReceiveRingOptions& options) {
+  SlotLayout layout;
+  layout.slotLength = kFrameLength;
+  layout.blockLength = kBlockLength;
+  layout.slotsPerBlock = kBlockLength / kFrameLength;
+  layout.blocks = std::max(kMinBlocks, options.bytes / kBlockLength);
+  return layout;
+}
+
+Result<void> BlockRing::request(int fd, const Netdev& netdev, const SlotLayout& layout) {
   tpacket_req3 request{};
-  request.tp_block_size = kBlockLength;
-  request.tp_block_nr = ring->blocks_;
-  request.tp_frame_size = 2048;  // of no meaning to V3 but that it must divide the whole
-  request.tp_frame_nr = request.tp_block_size / request.tp_frame_size * request.tp_block_nr;
+  request.tp_block_size = layout.blockLength;
+  request.tp_block_nr = layout.blocks;
+  request.tp_frame_size = layout.slotLength;
+  request.tp_frame_nr = layout.slots();
   request.tp_retire_blk_tov = 1;  // ms, the shortest
-  if (::setsockopt(ring->fd(), SOL_PACKET, PACKET_RX_RING, &request, sizeof(request)) != 0) {
-    return makeError(ErrorCode::kGeneric,
-                     "backend packet on " + netdev.name + ": cannot make a receive ring of " + std::to_string(ring->blocks_) +
-                         " blocks of " + std::to_string(kBlockLength) + " bytes",
-                     errno);
-  }
+  if (::setsockopt(fd, SOL_PACKET, PACKET_RX_RING, &request, sizeof(request)) == 0) return {};
+  return makeError(ErrorCode::kGeneric,
+                   "backend packet on " + netdev.name + ": cannot make a receive ring of " + std::to_string(layout.blocks) + " blocks of " +
+                       std::to_string(layout.blockLength) + " bytes",
+                   errno);
+}
+
+Result<std::unique_ptr<ReceiveRing>> BlockRing::map(UniqueFd fd, const ReceiveRingOptions& options) {
+  std::unique_ptr<BlockRing> ring(new BlockRing(std::move(fd), options));
+  ring->blocks_ = layoutOf(options).blocks;
   auto memory = PacketRing::map(ring->fd(), static_cast<size_t>(ring->blocks_) * kBlockLength, "receive");
   if (!memory) return memory.error();
   ring->ring_ = memory.take();

@@ -11,7 +11,10 @@ namespace outrigger::io {
 
 class BlockRing final : public ReceiveRing {
  public:
-  static Result<std::unique_ptr<ReceiveRing>> open(UniqueFd fd, const Netdev& netdev, const ReceiveRingOptions& options);
+  static SlotLayout layoutOf(const ReceiveRingOptions& options);
+  // On a socket that has its version: everything that belongs to this kind of ring.
+  static Result<void> request(int fd, const Netdev& netdev, const SlotLayout& layout);
+  static Result<std::unique_ptr<ReceiveRing>> map(UniqueFd fd, const ReceiveRingOptions& options);
 
   uint32_t receive(std::span<RxFrame> frames, uint32_t count, FrameStats& stats) override;
   void giveBack(const RxFrame& frame) override;

@@ -4,29 +4,23 @@
 
 #include <algorithm>
 
-#include "io/packet/packet_io.h"
+#include "io/nicd_client/nicd_packet.h"
 #include "io/stack/raw_backend.h"
 #include "net/netlink_tables.h"
 
 namespace outrigger::io {
 namespace {
 
-enum class Role { kSender, kReceiver };
-
 // The sender receives status messages and repairs' requests alone, the receiver sends nothing else: small rings on those ways.
 constexpr uint32_t kDataRingBytes = 8u << 20;  // of blocks more: block_ring.h
 constexpr uint32_t kControlRingBytes = 1u << 20;
 
-Result<std::unique_ptr<PacketIo>> openDevice(const BackendOptions& options, Role role) {
+Result<std::unique_ptr<PacketIo>> openDevice(const BackendOptions& options, PacketUse use) {
   auto netdev = chooseNetdev(options.interface, options.address);
   if (!netdev) return netdev.error();
-  PacketOptions packet;
+  PacketOptions packet = packetOptionsFor(options, use);
   packet.interface = netdev->name;
-  packet.lowLatency = options.lowLatency || role == Role::kSender;  // a status message must not wait for a block to be over
-  packet.segmentation = options.segmentation && role == Role::kSender;
-  packet.receiveSockets = std::max(1U, static_cast<uint32_t>(role == Role::kReceiver ? options.queues.size() : 1));
-  packet.receiveBytes = role == Role::kReceiver ? kDataRingBytes : kControlRingBytes;
-  packet.transmitBytes = role == Role::kSender ? kDataRingBytes : kControlRingBytes;
+  if (use == PacketUse::kReceiver) packet.receiveSockets = std::max(1U, static_cast<uint32_t>(options.queues.size()));
   return PacketIo::open(packet);
 }
 
@@ -38,10 +32,21 @@ std::string joined(const std::vector<std::string>& words) {
 
 }  // namespace
 
+PacketOptions packetOptionsFor(const BackendOptions& options, PacketUse use) {
+  const bool sends = use == PacketUse::kSender;
+  PacketOptions packet;
+  packet.lowLatency = options.lowLatency || sends;  // a status message must not wait for a block to be over
+  packet.segmentation = options.segmentation && sends;
+  packet.receiveBytes = sends ? kControlRingBytes : kDataRingBytes;
+  packet.transmitBytes = sends ? kDataRingBytes : kControlRingBytes;
+  return packet;
+}
+
 Result<IoPair> openPacket(const BackendOptions& options) {
-  auto sender = openDevice(options, Role::kSender);
+  if (!options.nicdSocket.empty()) return nicd::openNicdPacketPair(options);
+  auto sender = openDevice(options, PacketUse::kSender);
   if (!sender) return sender.error();
-  auto receiver = openDevice(options, Role::kReceiver);
+  auto receiver = openDevice(options, PacketUse::kReceiver);
   if (!receiver) return receiver.error();
   auto tables = net::NetlinkTables::create();
   if (!tables) return tables.error();
@@ -49,9 +54,10 @@ Result<IoPair> openPacket(const BackendOptions& options) {
 }
 
 BackendReport probePacket(const BackendOptions& options) {
+  if (!options.nicdSocket.empty()) return nicd::probeNicdPacket(options);
   BackendReport report;
   report.name = "packet";
-  auto sender = openDevice(options, Role::kSender);
+  auto sender = openDevice(options, PacketUse::kSender);
   if (!sender) {
     report.availability = Availability::kImpossible;
     const bool unprivileged = sender.error().sysErrno == EPERM;

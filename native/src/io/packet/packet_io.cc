@@ -31,13 +31,9 @@ Result<std::unique_ptr<PacketIo>> PacketIo::open(const PacketOptions& options) {
   auto link = LinkReader::open(io->netdev_);
   if (!link) return link.error();
   io->link_ = link.take();
-  io->describe(options);
-  TransmitRingOptions transmit;
-  transmit.vnetHeader = options.vnetHeader;
-  transmit.trains = io->caps_.transmitSegmentation;
-  transmit.mtu = io->link_->read().mtu;
-  transmit.bytes = options.transmitBytes;
-  auto ring = TransmitRing::open(io->netdev_, transmit, *io->link_);
+  const bool cutsTrains = io->link_->feature("tx-udp-segmentation");
+  io->describe(options, cutsTrains);
+  auto ring = TransmitRing::open(io->netdev_, transmitOptions(options, io->link_->read().mtu, cutsTrains), *io->link_);
   if (!ring) return ring.error();
   io->transmit_ = ring.take();
   io->caps_.transmitBufferLength = io->transmit_->capacity();
@@ -45,7 +41,45 @@ Result<std::unique_ptr<PacketIo>> PacketIo::open(const PacketOptions& options) {
   return io;
 }
 
-void PacketIo::describe(const PacketOptions& options) {
+Result<std::unique_ptr<PacketIo>> PacketIo::over(HandedPacket handed, const PacketOptions& options) {
+  std::unique_ptr<PacketIo> io(new PacketIo());
+  io->netdev_ = handed.netdev;
+  io->control_ = std::move(handed.control);
+  auto link = LinkReader::through(handed.transmit.get(), io->netdev_);
+  if (!link) return link.error();
+  io->link_ = link.take();
+  io->describe(options, handed.deviceCutsTrains);
+  io->caps_.openedBy = handed.by;
+  auto ring =
+      TransmitRing::map(std::move(handed.transmit), io->netdev_, transmitOptions(options, handed.mtu, handed.deviceCutsTrains), *io->link_);
+  if (!ring) return ring.error();
+  io->transmit_ = ring.take();
+  io->caps_.transmitBufferLength = io->transmit_->capacity();
+  auto receiver = mapReceiveRing(std::move(handed.receive), receiveOptions(options, handed.mtu));
+  if (!receiver) return receiver.error();
+  io->receive_.push_back(receiver.take());
+  return io;
+}
+
+TransmitRingOptions PacketIo::transmitOptions(const PacketOptions& options, uint32_t mtu, bool deviceCutsTrains) {
+  TransmitRingOptions ring;
+  ring.vnetHeader = options.vnetHeader;
+  ring.trains = options.vnetHeader && options.segmentation && deviceCutsTrains && vnetTrainRefusal().empty();
+  ring.mtu = mtu;
+  ring.bytes = options.transmitBytes;
+  return ring;
+}
+
+ReceiveRingOptions PacketIo::receiveOptions(const PacketOptions& options, uint32_t mtu) {
+  ReceiveRingOptions ring;
+  ring.blocks = !options.lowLatency;
+  ring.vnetHeader = options.vnetHeader;
+  ring.mtu = mtu;
+  ring.bytes = options.receiveBytes / std::max(1U, options.receiveSockets);
+  return ring;
+}
+
+void PacketIo::describe(const PacketOptions& options, bool deviceCutsTrains) {
   caps_.name = "packet";
   caps_.interface = netdev_.name;
   caps_.interfaceIndex = netdev_.index;
@@ -57,7 +91,7 @@ void PacketIo::describe(const PacketOptions& options) {
   caps_.kernelSeesFrames = true;
   const std::string refusal = vnetTrainRefusal();
   caps_.receiveTrains = options.vnetHeader && refusal.empty();
-  caps_.transmitSegmentation = options.vnetHeader && options.segmentation && refusal.empty();
+  caps_.transmitSegmentation = options.vnetHeader && options.segmentation && refusal.empty() && deviceCutsTrains;
   if (!options.vnetHeader) {
     addReason(caps_.reason, "checksum offload and trains: off, they need PACKET_VNET_HDR");
     return;
@@ -71,8 +105,7 @@ void PacketIo::describe(const PacketOptions& options) {
   caps_.offloads.emplace_back("receive trains");
   if (!options.segmentation) {
     addReason(caps_.reason, "transmit segmentation: switched off by configuration");
-  } else if (!netdevFeature(netdev_, "tx-udp-segmentation")) {
-    caps_.transmitSegmentation = false;
+  } else if (!deviceCutsTrains) {
     addReason(caps_.reason, "transmit segmentation: tx-udp-segmentation is off or fixed off on " + netdev_.name + " ('ethtool -k')");
   } else {
     caps_.offloads.emplace_back("transmit segmentation");
@@ -80,11 +113,7 @@ void PacketIo::describe(const PacketOptions& options) {
 }
 
 Result<void> PacketIo::openReceivers(const PacketOptions& options) {
-  ReceiveRingOptions ring;
-  ring.blocks = !options.lowLatency;
-  ring.vnetHeader = options.vnetHeader;
-  ring.mtu = link_->read().mtu;
-  ring.bytes = options.receiveBytes / caps_.queues;
+  const ReceiveRingOptions ring = receiveOptions(options, link_->read().mtu);
   for (uint32_t i = 0; i < caps_.queues; ++i) {
     auto receiver = openReceiveRing(netdev_, ring);
     if (!receiver) return receiver.error();
@@ -135,7 +164,12 @@ Result<void> PacketIo::replaceFilter(const std::vector<SteerRule>& rules) {
   return {};
 }
 
+Result<UniqueFd> PacketIo::openPort(const SockAddr& address, int32_t receiveBufferBytes) {
+  return control_ != nullptr ? control_->openPort(address, receiveBufferBytes) : UniqueFd();
+}
+
 Result<void> PacketIo::steer(const SteerRule& rule) {
+  if (control_ != nullptr) return control_->steer(rule);
   const std::lock_guard<std::mutex> lock(rulesMutex_);
   const auto known = std::find_if(rules_.begin(), rules_.end(), [&](const SteerRule& one) { return one.address == rule.address; });
   if (known != rules_.end()) return {};
@@ -149,6 +183,7 @@ Result<void> PacketIo::steer(const SteerRule& rule) {
 }
 
 Result<void> PacketIo::unsteer(const SteerRule& rule) {
+  if (control_ != nullptr) return control_->unsteer(rule);
   const std::lock_guard<std::mutex> lock(rulesMutex_);
   std::vector<SteerRule> rules = rules_;
   if (std::erase_if(rules, [&](const SteerRule& one) { return one.address == rule.address; }) == 0) return {};
@@ -161,6 +196,11 @@ Result<void> PacketIo::unsteer(const SteerRule& rule) {
 
 LinkState PacketIo::link() {
   LinkState state = link_->read();
+  if (control_ != nullptr) {
+    LinkState given = control_->link();
+    if (given.gone) return given;
+    if (state.reason.empty()) state.reason = std::move(given.reason);
+  }
   if (state.reason.empty() && transmit_->lostBypass()) {
     state.reason = "tx-udp-segmentation of " + netdev_.name + " was switched off: trains go through the kernel's queueing and segmentation";
   }

@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "io/frame/device_control.h"
 #include "io/frame/frame_io.h"
 #include "io/packet/receive_ring.h"
 #include "io/packet/transmit_ring.h"
@@ -24,14 +25,31 @@ struct PacketOptions {
   uint32_t transmitBytes = 4u << 20;
 };
 
+// Sockets that another process opened, made for the rings that `options` give with `mtu`, one of each kind; with a filter that its maker keeps.
+struct HandedPacket {
+  Netdev netdev;  // in the other one's network namespace
+  uint32_t mtu = 0;
+  bool deviceCutsTrains = false;  // tx-udp-segmentation
+  std::string by;                 // who opened it
+  UniqueFd transmit;
+  UniqueFd receive;
+  std::unique_ptr<DeviceControl> control;
+};
+
 class PacketIo final : public FrameIo {
  public:
   // Errors name interface, call and fix; a missing CAP_NET_RAW has errno EPERM.
   static Result<std::unique_ptr<PacketIo>> open(const PacketOptions& options);
+  // Needs no right, and no interface in this network namespace.
+  static Result<std::unique_ptr<PacketIo>> over(HandedPacket handed, const PacketOptions& options);
+  // What of `options` decides about the rings.
+  static TransmitRingOptions transmitOptions(const PacketOptions& options, uint32_t mtu, bool deviceCutsTrains);
+  static ReceiveRingOptions receiveOptions(const PacketOptions& options, uint32_t mtu);
 
   const FrameCaps& caps() const override { return caps_; }
   Result<void> steer(const SteerRule& rule) override;
   Result<void> unsteer(const SteerRule& rule) override;
+  Result<UniqueFd> openPort(const SockAddr& address, int32_t receiveBufferBytes) override;
   LinkState link() override;
   uint32_t receive(std::span<RxFrame> frames) override;
   void giveBack(std::span<const RxFrame> frames) override;
@@ -52,12 +70,13 @@ class PacketIo final : public FrameIo {
   PacketIo() = default;
   Result<void> openReceivers(const PacketOptions& options);
   Result<void> joinFanout();
-  void describe(const PacketOptions& options);
+  void describe(const PacketOptions& options, bool deviceCutsTrains);
   Result<void> replaceFilter(const std::vector<SteerRule>& rules);
 
   Netdev netdev_;
   FrameCaps caps_;
   std::unique_ptr<LinkReader> link_;
+  std::unique_ptr<DeviceControl> control_;  // of a handed device
   std::vector<std::unique_ptr<ReceiveRing>> receive_;
   std::unique_ptr<TransmitRing> transmit_;
   UniqueFd epoll_;  // over several receive sockets

@@ -4,7 +4,6 @@
 
 #include <arpa/inet.h>
 #include <linux/if_ether.h>
-#include <linux/if_packet.h>
 #include <sys/socket.h>
 
 #include <algorithm>
@@ -45,6 +44,15 @@ SlotLayout layOut(uint32_t minimumLength, uint32_t totalBytes) {
   return layout;
 }
 
+tpacket_req ringRequest(const SlotLayout& layout) {
+  tpacket_req request{};
+  request.tp_block_size = layout.blockLength;
+  request.tp_block_nr = layout.blocks;
+  request.tp_frame_size = layout.slotLength;
+  request.tp_frame_nr = layout.slots();
+  return request;
+}
+
 Result<UniqueFd> openPacketSocket(const Netdev& netdev) {
   UniqueFd fd(::socket(AF_PACKET, SOCK_RAW | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
   if (fd.valid()) return fd;
@@ -82,10 +90,13 @@ Result<void> bindPacketSocket(int fd, const Netdev& netdev, uint16_t protocol) {
   return failed(netdev, "cannot bind to the interface", errno);
 }
 
-int32_t raiseBuffer(int fd, int forceOption, int option, int32_t bytes) {
+void raiseBuffer(int fd, int forceOption, int option, int32_t bytes) {
   if (::setsockopt(fd, SOL_SOCKET, forceOption, &bytes, sizeof(bytes)) != 0) {
     ::setsockopt(fd, SOL_SOCKET, option, &bytes, sizeof(bytes));
   }
+}
+
+int32_t grantedBuffer(int fd, int option) {
   int granted = 0;
   socklen_t length = sizeof(granted);
   return ::getsockopt(fd, SOL_SOCKET, option, &granted, &length) == 0 ? granted / 2 : 0;

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <linux/filter.h>
+#include <linux/if_packet.h>
 #include <sys/mman.h>
 
 #include <cstdint>
@@ -62,6 +63,9 @@ struct SlotLayout {
   }
 };
 
+// The layout as the kernel is asked for it.
+tpacket_req ringRequest(const SlotLayout& layout);
+
 // At least `minimumLength` a slot, about `totalBytes` in all.
 SlotLayout layOut(uint32_t minimumLength, uint32_t totalBytes);
 
@@ -77,7 +81,9 @@ Result<void> attachFilter(int fd, const std::vector<sock_filter>& program, const
 // From here on the socket receives: `protocol` ETH_P_ALL; or 0 for one that only sends.
 Result<void> bindPacketSocket(int fd, const Netdev& netdev, uint16_t protocol);
 
-// Up to `bytes`, without the system's limit where CAP_NET_ADMIN allows that. Returns what was granted.
-int32_t raiseBuffer(int fd, int forceOption, int option, int32_t bytes);
+// Up to `bytes`, without the system's limit where CAP_NET_ADMIN allows that.
+void raiseBuffer(int fd, int forceOption, int option, int32_t bytes);
+// Of SO_RCVBUF or SO_SNDBUF, as it was asked for: the kernel says twice that.
+int32_t grantedBuffer(int fd, int option);
 
 }  // namespace outrigger::io

@@ -45,12 +45,16 @@ bool ReceiveRing::describe(const RawFrame& raw, RxFrame& frame, FrameStats& stat
   return false;
 }
 
-Result<std::unique_ptr<ReceiveRing>> openReceiveRing(const Netdev& netdev, const ReceiveRingOptions& options) {
+SlotLayout receiveLayout(const ReceiveRingOptions& options) {
+  return options.blocks ? BlockRing::layoutOf(options) : SlotRing::layoutOf(options);
+}
+
+Result<UniqueFd> openReceiveSocket(const Netdev& netdev, bool blocks, bool vnetHeader, const SlotLayout& layout) {
   auto fd = openPacketSocket(netdev);
   if (!fd) return fd.error();
-  const int version = options.blocks ? TPACKET_V3 : TPACKET_V2;
+  const int version = blocks ? TPACKET_V3 : TPACKET_V2;
   if (auto r = setPacketOption(fd->get(), PACKET_VERSION, version, "PACKET_VERSION", netdev); !r) return r.error();
-  if (options.vnetHeader) {
+  if (vnetHeader) {
     if (auto r = setPacketOption(fd->get(), PACKET_VNET_HDR, 1, "PACKET_VNET_HDR", netdev); !r) return r.error();
   }
   // Kernels before 4.20 don't know it: the filter leaves out the same frames, only later.
@@ -58,7 +62,18 @@ Result<std::unique_ptr<ReceiveRing>> openReceiveRing(const Netdev& netdev, const
   ::setsockopt(fd->get(), SOL_PACKET, PACKET_IGNORE_OUTGOING, &on, sizeof(on));
   const auto nothing = buildPacketFilter({}, FilterView::kPacketSocket);
   if (auto r = attachFilter(fd->get(), *nothing, netdev); !r) return r.error();
-  return options.blocks ? BlockRing::open(fd.take(), netdev, options) : SlotRing::open(fd.take(), netdev, options);
+  if (auto r = blocks ? BlockRing::request(fd->get(), netdev, layout) : SlotRing::request(fd->get(), netdev, layout); !r) return r.error();
+  return fd;
+}
+
+Result<std::unique_ptr<ReceiveRing>> mapReceiveRing(UniqueFd fd, const ReceiveRingOptions& options) {
+  return options.blocks ? BlockRing::map(std::move(fd), options) : SlotRing::map(std::move(fd), options);
+}
+
+Result<std::unique_ptr<ReceiveRing>> openReceiveRing(const Netdev& netdev, const ReceiveRingOptions& options) {
+  auto fd = openReceiveSocket(netdev, options.blocks, options.vnetHeader, receiveLayout(options));
+  if (!fd) return fd.error();
+  return mapReceiveRing(fd.take(), options);
 }
 
 }  // namespace outrigger::io

@@ -61,7 +61,17 @@ class ReceiveRing {
   uint32_t trainBufferBytes_ = 0;
 };
 
-// Opens a socket that drops everything until a filter lets something in, with the ring mapped; not bound yet.
+// What the kernel is asked for, and what is mapped.
+SlotLayout receiveLayout(const ReceiveRingOptions& options);
+
+// A socket with its ring that drops everything until a filter lets something in; not bound yet. Needs CAP_NET_RAW, the rest does not:
+// outrigger-nicd does this for a driver in another process, with the layout that the driver asks for.
+Result<UniqueFd> openReceiveSocket(const Netdev& netdev, bool blocks, bool vnetHeader, const SlotLayout& layout);
+
+// The ring of a socket that openReceiveSocket made with receiveLayout(options), here or in another process.
+Result<std::unique_ptr<ReceiveRing>> mapReceiveRing(UniqueFd fd, const ReceiveRingOptions& options);
+
+// Both.
 Result<std::unique_ptr<ReceiveRing>> openReceiveRing(const Netdev& netdev, const ReceiveRingOptions& options);
 
 }  // namespace outrigger::io

@@ -27,24 +27,27 @@ constexpr int32_t kTrainQueueBytes = 8 << 20;
 
 }  // namespace
 
-Result<std::unique_ptr<ReceiveRing>> SlotRing::open(UniqueFd fd, const Netdev& netdev, const ReceiveRingOptions& options) {
-  std::unique_ptr<SlotRing> ring(new SlotRing(std::move(fd), options));
-  if (auto r = setPacketOption(ring->fd(), PACKET_COPY_THRESH, 1, "PACKET_COPY_THRESH", netdev); !r) return r.error();
-  ring->trainBufferBytes_ = static_cast<uint32_t>(raiseBuffer(ring->fd(), SO_RCVBUFFORCE, SO_RCVBUF, kTrainQueueBytes));
+SlotLayout SlotRing::layoutOf(const ReceiveRingOptions& options) {
   // Headers, the kernel's sockaddr_ll, and at least 16 bytes that it keeps before the network header (tpacket_rcv).
   constexpr uint32_t kOverhead = TPACKET2_HDRLEN + sizeof(VnetHeader) + 2 * TPACKET_ALIGNMENT;
-  ring->layout_ = layOut(kOverhead + ETH_HLEN + 4 + options.mtu, options.bytes);
-  tpacket_req request{};
-  request.tp_block_size = ring->layout_.blockLength;
-  request.tp_block_nr = ring->layout_.blocks;
-  request.tp_frame_size = ring->layout_.slotLength;
-  request.tp_frame_nr = ring->layout_.slots();
-  if (::setsockopt(ring->fd(), SOL_PACKET, PACKET_RX_RING, &request, sizeof(request)) != 0) {
-    return makeError(ErrorCode::kGeneric,
-                     "backend packet on " + netdev.name + ": cannot make a receive ring of " + std::to_string(request.tp_frame_nr) +
-                         " slots of " + std::to_string(request.tp_frame_size) + " bytes",
-                     errno);
-  }
+  return layOut(kOverhead + ETH_HLEN + 4 + options.mtu, options.bytes);
+}
+
+Result<void> SlotRing::request(int fd, const Netdev& netdev, const SlotLayout& layout) {
+  if (auto r = setPacketOption(fd, PACKET_COPY_THRESH, 1, "PACKET_COPY_THRESH", netdev); !r) return r;
+  raiseBuffer(fd, SO_RCVBUFFORCE, SO_RCVBUF, kTrainQueueBytes);
+  const tpacket_req request = ringRequest(layout);
+  if (::setsockopt(fd, SOL_PACKET, PACKET_RX_RING, &request, sizeof(request)) == 0) return {};
+  return makeError(ErrorCode::kGeneric,
+                   "backend packet on " + netdev.name + ": cannot make a receive ring of " + std::to_string(request.tp_frame_nr) +
+                       " slots of " + std::to_string(request.tp_frame_size) + " bytes",
+                   errno);
+}
+
+Result<std::unique_ptr<ReceiveRing>> SlotRing::map(UniqueFd fd, const ReceiveRingOptions& options) {
+  std::unique_ptr<SlotRing> ring(new SlotRing(std::move(fd), options));
+  ring->layout_ = layoutOf(options);
+  ring->trainBufferBytes_ = static_cast<uint32_t>(grantedBuffer(ring->fd(), SO_RCVBUF));
   auto memory = PacketRing::map(ring->fd(), ring->layout_.lengthBytes(), "receive");
   if (!memory) return memory.error();
   ring->ring_ = memory.take();

@@ -26,12 +26,12 @@ uint32_t statusOf(uint8_t* slot) {
 }
 void setStatus(uint8_t* slot, uint32_t status) { __atomic_store_n(&headerOf(slot).tp_status, status, __ATOMIC_RELEASE); }
 
-SlotLayout layoutOf(const TransmitRingOptions& options) {
+}  // namespace
+
+SlotLayout transmitLayout(const TransmitRingOptions& options) {
   const uint32_t header = kSlotHeaderLength + (options.vnetHeader ? static_cast<uint32_t>(sizeof(VnetHeader)) : 0U);
   return layOut(options.trains ? kTrainSlotLength : header + ETH_HLEN + 4 + options.mtu, options.bytes);
 }
-
-}  // namespace
 
 TransmitRing::TransmitRing(UniqueFd fd, const Netdev& netdev, const TransmitRingOptions& options, LinkReader& link)
     : fd_(std::move(fd)),
@@ -40,28 +40,21 @@ TransmitRing::TransmitRing(UniqueFd fd, const Netdev& netdev, const TransmitRing
       vnetHeader_(options.vnetHeader),
       trains_(options.trains),
       dataOffset_(kSlotHeaderLength + (options.vnetHeader ? static_cast<uint32_t>(sizeof(VnetHeader)) : 0U)),
-      layout_(layoutOf(options)) {
+      layout_(transmitLayout(options)) {
   states_.assign(layout_.slots(), State::kFree);
 }
 
-Result<UniqueFd> openTransmitSocket(const Netdev& netdev, const TransmitRingOptions& options) {
+Result<UniqueFd> openTransmitSocket(const Netdev& netdev, bool vnetHeader, const SlotLayout& layout) {
   auto fd = openPacketSocket(netdev);
   if (!fd) return fd.error();
   if (auto r = setPacketOption(fd->get(), PACKET_VERSION, TPACKET_V2, "PACKET_VERSION", netdev); !r) return r.error();
-  if (options.vnetHeader) {
+  if (vnetHeader) {
     if (auto r = setPacketOption(fd->get(), PACKET_VNET_HDR, 1, "PACKET_VNET_HDR", netdev); !r) return r.error();
   }
-  if (options.bypassQdisc) {
-    if (auto r = setPacketOption(fd->get(), PACKET_QDISC_BYPASS, 1, "PACKET_QDISC_BYPASS", netdev); !r) return r.error();
-  }
-  const SlotLayout layout = layoutOf(options);
+  if (auto r = setPacketOption(fd->get(), PACKET_QDISC_BYPASS, 1, "PACKET_QDISC_BYPASS", netdev); !r) return r.error();
   // The kernel charges frames under way against it: as much as the ring holds. Less only makes `flush` take more calls.
   raiseBuffer(fd->get(), SO_SNDBUFFORCE, SO_SNDBUF, static_cast<int32_t>(layout.lengthBytes()));
-  tpacket_req request{};
-  request.tp_block_size = layout.blockLength;
-  request.tp_block_nr = layout.blocks;
-  request.tp_frame_size = layout.slotLength;
-  request.tp_frame_nr = layout.slots();
+  const tpacket_req request = ringRequest(layout);
   if (::setsockopt(fd->get(), SOL_PACKET, PACKET_TX_RING, &request, sizeof(request)) != 0) {
     return makeError(ErrorCode::kGeneric,
                      "backend packet on " + netdev.name + ": cannot make a transmit ring of " + std::to_string(request.tp_frame_nr) +
@@ -82,7 +75,7 @@ Result<std::unique_ptr<TransmitRing>> TransmitRing::map(UniqueFd fd, const Netde
 }
 
 Result<std::unique_ptr<TransmitRing>> TransmitRing::open(const Netdev& netdev, const TransmitRingOptions& options, LinkReader& link) {
-  auto fd = openTransmitSocket(netdev, options);
+  auto fd = openTransmitSocket(netdev, options.vnetHeader, transmitLayout(options));
   if (!fd) return fd.error();
   return map(fd.take(), netdev, options, link);
 }
@@ -215,7 +208,7 @@ bool TransmitRing::recover(int err, FrameStats& stats) {
         return false;
       }
       // Without a qdisc a train must be the device's to cut; one that lost the ability drops each of them.
-      if (trains_ && !lostBypass_.load(std::memory_order_relaxed) && !netdevFeature(netdev_, "tx-udp-segmentation")) {
+      if (trains_ && !lostBypass_.load(std::memory_order_relaxed) && !link_.feature("tx-udp-segmentation")) {
         const int off = 0;
         ::setsockopt(fd_.get(), SOL_PACKET, PACKET_QDISC_BYPASS, &off, sizeof(off));
         lostBypass_.store(true, std::memory_order_relaxed);

@@ -21,15 +21,17 @@ struct TransmitRingOptions {
   bool trains = false;  // slots of 64 KiB, else of the link's MTU
   uint32_t mtu = 1500;
   uint32_t bytes = 4u << 20;
-  bool bypassQdisc = true;
 };
 
-// Bound, with its ring: needs CAP_NET_RAW, the rest does not. outrigger-nicd does this for a driver in another process.
-Result<UniqueFd> openTransmitSocket(const Netdev& netdev, const TransmitRingOptions& options);
+SlotLayout transmitLayout(const TransmitRingOptions& options);
+
+// Bound, with its ring, and deaf: needs CAP_NET_RAW, the rest does not. outrigger-nicd does this for a driver in another process, with the layout
+// that the driver asks for.
+Result<UniqueFd> openTransmitSocket(const Netdev& netdev, bool vnetHeader, const SlotLayout& layout);
 
 class TransmitRing {
  public:
-  // Over a socket that openTransmitSocket made with the same options, here or in another process.
+  // Over a socket that openTransmitSocket made with transmitLayout(options), here or in another process.
   static Result<std::unique_ptr<TransmitRing>> map(UniqueFd fd, const Netdev& netdev, const TransmitRingOptions& options, LinkReader& link);
   static Result<std::unique_ptr<TransmitRing>> open(const Netdev& netdev, const TransmitRingOptions& options, LinkReader& link);
 

@@ -318,14 +318,17 @@ std::vector<std::pair<std::string, std::string>> NetStack::facts() const {
   const FrameCaps& caps = device_->caps();
   std::string offloads;
   for (const std::string& offload : caps.offloads) offloads += (offloads.empty() ? "" : ", ") + offload;
-  return {{"mode", caps.mode},
-          {"interface", caps.interface.empty() ? "not the kernel's" : caps.interface},
-          {"queues", std::to_string(caps.queues)},
-          {"mtu", std::to_string(publishedLink_.load().mtu)},
-          {"offloads", offloads.empty() ? "none" : offloads},
-          {"checksums", caps.transmitChecksum ? "made by the device" : "made in the copy"},
-          {"trains", caps.transmitSegmentation ? "cut by the device" : "cut into frames"},
-          {"ARP, NDP and ICMP", caps.kernelOwnsDevice ? "the kernel's" : "our own"}};
+  std::vector<std::pair<std::string, std::string>> facts = {
+      {"mode", caps.mode},
+      {"interface", caps.interface.empty() ? "not the kernel's" : caps.interface},
+      {"queues", std::to_string(caps.queues)},
+      {"mtu", std::to_string(publishedLink_.load().mtu)},
+      {"offloads", offloads.empty() ? "none" : offloads},
+      {"checksums", caps.transmitChecksum ? "made by the device" : "made in the copy"},
+      {"trains", caps.transmitSegmentation ? "cut by the device" : "cut into frames"},
+      {"ARP, NDP and ICMP", caps.kernelOwnsDevice ? "the kernel's" : "our own"}};
+  if (!caps.openedBy.empty()) facts.insert(facts.begin() + 1, {"by", caps.openedBy});
+  return facts;
 }
 
 void NetStack::upkeep(int64_t nowNs) {

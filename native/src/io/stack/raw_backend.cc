@@ -7,7 +7,8 @@
 namespace outrigger::io {
 
 Result<IoPair> makeRawPair(std::unique_ptr<FrameIo> device, std::unique_ptr<FrameIo> secondOrNull,
-                           std::shared_ptr<net::KernelTables> tables, const BackendOptions& options) {
+                           std::shared_ptr<net::KernelTables> tables, const BackendOptions& options,
+                           std::shared_ptr<net::KernelTables> secondTables) {
   const std::string name = device->caps().name;
   const bool shared = secondOrNull == nullptr || device->caps().singleOwner;
   StackOptions stackOptions;
@@ -23,7 +24,8 @@ Result<IoPair> makeRawPair(std::unique_ptr<FrameIo> device, std::unique_ptr<Fram
     pair.reason = "backend " + name + " has one queue, which one thread must own: sender and receiver share a thread";
     return pair;
   }
-  auto second = NetStack::create(std::move(secondOrNull), std::move(tables), stackOptions);
+  auto second =
+      NetStack::create(std::move(secondOrNull), secondTables != nullptr ? std::move(secondTables) : std::move(tables), stackOptions);
   if (!second) return second.error();
   pair.receiver = std::make_unique<StackFace>(second.take(), 0);
   return pair;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // FrameIo over AF_XDP sockets that are bound already: one socket a receive queue, all over one UMEM, all polled by one thread. Who bound them
-// and owns the program (this process: xdp_device.h, or outrigger-nicd) stands behind XdpDevice.
+// and owns the program (this process: xdp_open.cc, or outrigger-nicd) stands behind DeviceControl.
 //
 // Chunks of the UMEM: the first part belongs to receiving and goes round between fill ring, receive ring and stack; the rest belongs to
 // sending and goes round between the free list, the stack, the transmit ring and the completion ring. So a receiver that holds frames can't
@@ -15,29 +15,12 @@
 #include <vector>
 
 #include "base/fd.h"
+#include "io/frame/device_control.h"
 #include "io/frame/frame_io.h"
 #include "io/xdp/umem_memory.h"
 #include "io/xdp/xsk.h"
 
 namespace outrigger::io::xdp {
-
-// The control part of an open interface. Any thread but the one that polls.
-class XdpDevice {
- public:
-  virtual ~XdpDevice() = default;
-  virtual Result<void> steer(const SteerRule& rule) = 0;
-  virtual Result<void> unsteer(const SteerRule& rule) = 0;
-  // As FrameIo::openPort.
-  virtual Result<UniqueFd> openPort(const SockAddr& address, int32_t receiveBufferBytes) {
-    static_cast<void>(address);
-    static_cast<void>(receiveBufferBytes);
-    return UniqueFd();
-  }
-  virtual LinkState link() = 0;
-  // Frames for a rule that went to the kernel's socket instead, since only the kernel can take them apart; monotonic. The one call for the
-  // thread that polls, about once a second.
-  virtual int64_t framesLeftToKernel() { return 0; }
-};
 
 // Everything that an XdpFrameIo is made of.
 struct XdpParts {
@@ -51,7 +34,7 @@ struct XdpParts {
   // The device itself writes into our memory. If not, a frame may come from a sender on this machine, its checksum never computed.
   bool zeroCopy = false;
   bool busyPoll = false;  // the sockets prefer busy polling: each poll is a system call that runs the device's
-  std::unique_ptr<XdpDevice> device;
+  std::unique_ptr<DeviceControl> device;
 };
 
 // How `lengthBytes` of memory and `queues` queues are divided. Rings are as long as there are chunks to be in them.

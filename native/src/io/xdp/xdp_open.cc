@@ -18,7 +18,7 @@ namespace {
 constexpr uint32_t kTxMetadataRoom = 32;  // TxMetadata, and frames that start on a multiple of 16
 constexpr uint32_t kLongestPacket = 65'535;
 
-class AttachedDevice final : public XdpDevice {
+class AttachedDevice final : public DeviceControl {
  public:
   AttachedDevice(XdpProgram program, std::unique_ptr<LinkReader> reader, std::string interface, uint32_t receivable, uint32_t mtu)
       : program_(std::move(program)),
