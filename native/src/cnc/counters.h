@@ -63,6 +63,8 @@ constexpr int32_t kOutriggerBase = 40000;
 constexpr int32_t kOutriggerSystem = kOutriggerBase;  // driver-wide counters Aeron has no id for; key: int32 OutriggerCounter
 constexpr int32_t kOutriggerBackendInfo = kOutriggerBase + 1;
 constexpr int32_t kOutriggerNetwork = kOutriggerBase + 2;  // what raw backends count, label "outrigger network: <name>"; key: int32
+// One for each manual destination, under its registration id: when it last sent a status message, on the driver's monotonic clock; 0: never.
+constexpr int32_t kOutriggerDestination = kOutriggerBase + 3;
 }  // namespace counter_type
 
 // Channel status values of kSendChannelStatus / kReceiveChannelStatus.

@@ -156,6 +156,15 @@ cnc::Counter CounterFactory::localAddress(std::string_view name, int32_t statusC
   return manager_.allocate(cnc::counter_type::kLocalSockaddr, key, label, nowMs, registrationId);
 }
 
+cnc::Counter CounterFactory::destination(std::string_view channel, int64_t registrationId, int64_t nowMs) {
+  std::string key;
+  append(key, registrationId);
+  appendText(key, channel);
+  std::string label("outrigger destination: ");
+  label += channel;
+  return manager_.allocate(cnc::counter_type::kOutriggerDestination, key, label, nowMs, registrationId);
+}
+
 cnc::Counter CounterFactory::clientHeartbeat(int64_t clientId, int64_t nowMs) {
   std::string key;
   append(key, clientId);

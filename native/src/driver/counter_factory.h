@@ -34,6 +34,7 @@ class CounterFactory {
   cnc::Counter channelStatus(int32_t typeId, std::string_view name, std::string_view channel, int64_t registrationId, int64_t nowMs);
   cnc::Counter localAddress(std::string_view name, int32_t statusCounterId, std::string_view address, int64_t registrationId,
                             int64_t nowMs);
+  cnc::Counter destination(std::string_view channel, int64_t registrationId, int64_t nowMs);
   cnc::Counter clientHeartbeat(int64_t clientId, int64_t nowMs);
   cnc::Counter text(int32_t typeId, std::string_view label, int64_t registrationId, int64_t nowMs);
   void release(cnc::Counter& counter, int64_t nowMs) {

@@ -44,6 +44,7 @@ struct MdcDestination {
   std::unique_ptr<io::NextHop> nextHop;
   io::SockAddr address;
   bool manual = false;
+  cnc::Counter heard;  // kOutriggerDestination; manual only, and invalid where counters are scarce. Written by the sender
   // Sender thread:
   int64_t receiverId = 0;  // of the last SM from there
   bool receiverIdKnown = false;

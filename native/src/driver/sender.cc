@@ -217,6 +217,7 @@ void Sender::State::onStatusMessage(SenderContext& context, SendChannelEndpoint&
       known->receiverId = sm.receiverId;
       known->receiverIdKnown = true;
       known->lastActivityNs = nowNs;
+      if (known->heard.valid()) known->heard.set(nowNs);
     } else if (endpoint.channel.controlMode != net::ControlMode::kManual &&
                std::find(unresolved.begin(), unresolved.end(), source) == unresolved.end()) {
       if (unresolved.size() >= kMaxUnresolved || endpoint.destinations.size() >= kMaxDynamicDestinations) {

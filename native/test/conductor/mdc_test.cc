@@ -78,6 +78,38 @@ TEST_F(Mdc, ManualDestinationsComeAndGoByUriAndById) {
   EXPECT_TRUE(until([&] { return !first->isConnected() && !second->isConnected(); }, 15 * kSecondNs, kMilliNs));
 }
 
+TEST_F(Mdc, AManualDestinationIsCountedAsHeardWhenItAnswersAndOnlyThen) {
+  auto& publisher = connect(a);
+  const auto pub = publication(publisher, kManual, kStream);
+  const auto sub = subscription(connect(b), "aeron:udp?endpoint=10.0.0.2:4000", kStream);
+  const int64_t there = publisher.addDestination(*pub, "aeron:udp?endpoint=10.0.0.2:4000");
+  const int64_t nobody = publisher.addDestination(*pub, "aeron:udp?endpoint=10.0.0.3:4000");
+  ASSERT_TRUE(decided(publisher, there).succeeded());
+  ASSERT_TRUE(decided(publisher, nobody).succeeded());
+  const auto heard = [&](int64_t registrationId) -> int64_t {
+    for (const auto& counter : countersOf(a, cnc::counter_type::kOutriggerDestination)) {
+      if (counter.registrationId == registrationId) return counter.value;
+    }
+    return -1;
+  };
+  ASSERT_TRUE(until([&] { return sub->isConnected() && heard(there) > 0; }));
+  EXPECT_EQ(heard(nobody), 0);
+  const int64_t before = heard(there);
+  EXPECT_TRUE(until([&] { return heard(there) > before; }, 5 * kSecondNs, kMilliNs)) << "status messages go on";
+  EXPECT_TRUE(decided(publisher, publisher.removeDestination(*pub, nobody)).succeeded());
+  EXPECT_TRUE(until([&] { return heard(nobody) == -1; }));
+  EXPECT_GT(heard(there), 0);
+}
+
+TEST_F(Mdc, CountersOfDestinationsGoWithTheirPublication) {
+  auto& publisher = connect(a);
+  const auto pub = publication(publisher, std::string(kManual) + "|linger=0", kStream);
+  ASSERT_TRUE(decided(publisher, publisher.addDestination(*pub, "aeron:udp?endpoint=10.0.0.2:4000")).succeeded());
+  ASSERT_EQ(countersOf(a, cnc::counter_type::kOutriggerDestination).size(), 1U);
+  publisher.closePublication(pub);
+  EXPECT_TRUE(until([&] { return countersOf(a, cnc::counter_type::kOutriggerDestination).empty(); }));
+}
+
 TEST_F(Mdc, ARemoveRightBehindItsAddIsNotLost) {
   RawClient raw(a.directory());
   const int64_t pub = raw.add(cnc::Command::kAddPublication, kManual, kStream);

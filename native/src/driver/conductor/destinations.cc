@@ -56,6 +56,7 @@ ConductorState::LaneStep ConductorState::addDestination(const std::shared_ptr<Pe
       destination->nextHop = job->nextHop->take();
       destination->address = job->address;
       destination->manual = true;
+      countDestination(*destination, asked.channel);
       SenderCommand command2;
       command2.type = SenderCommand::Type::kAddDestination;
       command2.endpoint = &entry->endpoint;
@@ -70,6 +71,20 @@ ConductorState::LaneStep ConductorState::addDestination(const std::shared_ptr<Pe
   };
   parts_.resources.submit(std::move(task));
   return LaneStep::kTaskRunning;
+}
+
+// Many topics of many members must not use up what streams need: an eighth of all counters is for destinations.
+void ConductorState::countDestination(MdcDestination& destination, const std::string& channel) {
+  CounterFactory& factory = parts_.counterFactory;
+  if (destinationCounters_ >= factory.manager().capacity() / 8) return;
+  destination.heard = factory.destination(channel, destination.registrationId, nowMs_);
+  if (destination.heard.valid()) ++destinationCounters_;
+}
+
+void ConductorState::releaseDestination(MdcDestination& destination) {
+  if (!destination.heard.valid()) return;
+  parts_.counterFactory.release(destination.heard, nowMs_);
+  --destinationCounters_;
 }
 
 void ConductorState::onRemoveDestination(const ClientCommand& command, ClientSession& session) {
@@ -156,6 +171,7 @@ void ConductorState::onDestinationReleased(const AgentEvent& event) {
   SendEndpointEntry* entry = entryOf(event.sendEndpoint);
   if (entry == nullptr) return;
   entry->removingDestinations.erase(event.destination);
+  releaseDestination(*event.destination);
   std::erase_if(entry->endpoint.ownedDestinations, [&](const auto& each) { return each.get() == event.destination; });
 }
 

@@ -223,6 +223,7 @@ void ConductorState::releaseSendEndpoint(SendEndpointEntry& entry) {
 void ConductorState::destroySendEndpoint(SendEndpointEntry& entry) {
   if (!entry.released || entry.pendingTasks > 0) return;
   CounterFactory& factory = parts_.counterFactory;
+  for (const auto& destination : entry.endpoint.ownedDestinations) releaseDestination(*destination);
   factory.release(entry.endpoint.destinationCount, nowMs_);
   factory.release(entry.endpoint.localAddress, nowMs_);
   factory.release(entry.endpoint.status, nowMs_);

@@ -87,6 +87,7 @@ void ConductorState::moveTo(SendEndpointEntry& entry, const io::SockAddr& addres
     destination->manual = true;
     destination->registrationId = *destinationId;
     command.type = SenderCommand::Type::kAddDestination;
+    countDestination(*destination, found->channel);
     removeDestination(entry, found->destination);
     found->destination = destination.get();
   }

@@ -302,6 +302,8 @@ class ConductorState {
   LaneStep addDestination(const std::shared_ptr<PendingAdd>& add, ClientSession& session);
   void onRemoveDestination(const ClientCommand& command, ClientSession& session);
   void removeDestination(SendEndpointEntry& entry, MdcDestination* destination);
+  void countDestination(MdcDestination& destination, const std::string& channel);
+  void releaseDestination(MdcDestination& destination);
   void onResolveDestination(const AgentEvent& event);
   void onDestinationExpired(const AgentEvent& event);
   void onDestinationReleased(const AgentEvent& event);
@@ -353,7 +355,8 @@ class ConductorState {
   ResourceAgent backends_;  // opening a device may take long: as names_
   std::shared_ptr<BackendMove> move_;  // tasks hold it, too
   int32_t resolves_ = 0;               // under way on the resource agent
-  bool healthAsked_ = false;           // under way
+  int32_t destinationCounters_ = 0;
+  bool healthAsked_ = false;  // under way
   bool alwaysHealthy_ = false;
   int64_t downSinceNs_ = 0;  // 0: it is not down
   int64_t nextHealthNs_ = 0;
