@@ -233,20 +233,20 @@ function injectionSection(cluster: CheckCluster, { namespace, nowMs }: Installed
 }
 
 function objectsSection(cluster: CheckCluster): Section {
-  const allReady = (plural: string, condition: string, word: string): Check => ({
-    id: `${plural}-${condition.toLowerCase()}`,
-    sentence: `all ${word} are ${condition === 'Ready' ? 'ready' : 'valid'}`,
+  const allReady = (plural: string, word: string): Check => ({
+    id: `${plural}-ready`,
+    sentence: `all ${word} are ready`,
     hint: `kubectl describe ${plural} -n NAMESPACE NAME`,
     run: async () => {
       const all = await cluster.get<List<WithConditions>>(`/apis/${kApiVersion}/${plural}`);
-      const bad = (all?.items ?? []).filter((each) => conditionOf(each, condition)?.status === 'False');
+      const bad = (all?.items ?? []).filter((each) => conditionOf(each, 'Ready')?.status === 'False');
       if (bad.length > 0) {
         throw new CheckWarning(
           bad
             .slice(0, 5)
             .map(
               (each) =>
-                `${each.metadata.namespace}/${each.metadata.name}: ${conditionOf(each, condition)?.message ?? 'no reason given'}`,
+                `${each.metadata.namespace}/${each.metadata.name}: ${conditionOf(each, 'Ready')?.message ?? 'no reason given'}`,
             )
             .join('; ') + (bad.length > 5 ? `; and ${bad.length - 5} more` : ''),
         );
@@ -255,7 +255,7 @@ function objectsSection(cluster: CheckCluster): Section {
   });
   return {
     title: 'topics and profiles',
-    checks: [allReady('topics', 'Ready', 'Topics'), allReady('sidecarprofiles', 'Valid', 'SidecarProfiles')],
+    checks: [allReady('topics', 'Topics'), allReady('sidecarprofiles', 'SidecarProfiles')],
   };
 }
 

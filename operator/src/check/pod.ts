@@ -45,7 +45,7 @@ export interface CheckedPod {
 
 const kSidecar = 'outrigger';
 
-function whyNotReady(status: ContainerStatus | undefined): string {
+export function whyNotReady(status: ContainerStatus | undefined): string {
   const waiting = status?.state?.waiting;
   if (waiting !== undefined) {
     return `it waits: ${waiting.reason ?? 'no reason given'}${waiting.message === undefined ? '' : `, ${waiting.message}`}`;
@@ -176,9 +176,9 @@ export function podSections(
             if (profile === undefined) {
               throw new CheckFailure(`namespace "${namespace}" has no SidecarProfile "${wanted}"`);
             }
-            const valid = conditionOf(profile, 'Valid');
-            if (valid?.status === 'False') {
-              throw new CheckFailure(valid.message ?? 'it is not valid');
+            const ready = conditionOf(profile, 'Ready');
+            if (ready?.status === 'False') {
+              throw new CheckFailure(ready.message ?? 'it is not ready');
             }
           },
         },

@@ -58,6 +58,58 @@ describe('apps on sidecars of a cluster', () => {
     expect((await get(from, '/metrics')).body).toMatch(/^outrigger_directory_up 1$/m);
   });
 
+  it('show the members of a topic and the way to each, from either side', async () => {
+    const [from, to] = [await sidecar('p', '10.0.0.1'), await sidecar('s', '10.0.0.2')];
+    const receiver = to.client.subscribe().write({ open: { target: { topic: 'orders' }, ...credit } });
+    await receiver.next((answer) => answer['opened'] as object);
+    const stream = from.client.publish().write(open('orders'));
+    await stream.next((answer) => (answer['event'] as { connected?: boolean } | undefined)?.connected);
+    const uri = 'aeron:udp?endpoint=10.0.0.2:40123';
+    driver.counterList = [
+      {
+        id: 0,
+        typeId: 40_003,
+        value: process.hrtime.bigint(),
+        registrationId: driver.registrationOf(uri),
+        ownerId: 0n,
+        label: `outrigger destination: ${uri}`,
+        key: Buffer.alloc(112),
+      },
+    ];
+    const membersOf = async ({ client }: Fixture): Promise<unknown> => {
+      const { topics } = (await client.call('admin', 'listTopics')) as {
+        topics: { name: string; members?: unknown }[];
+      };
+      return topics.find(({ name }) => name === 'orders')?.members;
+    };
+    expect(await membersOf(from)).toEqual([
+      expect.objectContaining({ pod: 'shop/p', publishes: true, self: true }),
+      expect.objectContaining({
+        pod: 'shop/s',
+        subscribes: true,
+        network: 'pod',
+        address: '10.0.0.2',
+        port: 40_123,
+        to: { state: 'PATH_STATE_CONNECTED', reason: '' },
+      }),
+    ]);
+    // The stream in memory comes from no address: the subscriber can't tell that it is that publisher's.
+    expect(await membersOf(to)).toEqual([
+      expect.objectContaining({
+        pod: 'shop/p',
+        from: {
+          state: 'PATH_STATE_NOT_CONNECTED',
+          reason: expect.stringContaining('no stream has come from 10.0.0.1') as string,
+        },
+      }),
+      expect.objectContaining({ pod: 'shop/s', self: true }),
+    ]);
+    expect(await from.client.call('admin', 'getStatus')).toMatchObject({
+      directoryState: 'DIRECTORY_STATE_UP',
+      pod: 'shop/p',
+    });
+  });
+
   it('are told the nearest topic where there is none of that name', async () => {
     const { client } = await sidecar('p', '10.0.0.1');
     const error = await client.publish().write(open('ordres')).ended();

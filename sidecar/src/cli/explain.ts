@@ -1,13 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
-// `outrigger explain`: what each network backend could do here, and what the driver of a directory really runs with. The driver's program
-// probes; nothing is started.
+// `outrigger explain`: what each network backend could do here, what the driver of a directory really runs with, and, with --sidecar, what the
+// sidecar beside it has open. The driver's program probes; nothing is started.
 import { execFileSync } from 'node:child_process';
 import { z } from 'zod';
 import { readBackendNote, type BackendNote } from '../driver/backend';
 import { CliError, kExit } from './exit';
 import { nativeProgram } from './installation';
 import { json, time, type Out } from './output';
+import { askSidecar, type SidecarAnswer } from './sidecar_answer';
 import type { DirectoryOptions } from './tools';
+import { topicLines } from './topic_lines';
+
+export interface ExplainOptions extends DirectoryOptions {
+  /** Ask the sidecar too. */
+  readonly sidecar?: boolean;
+  readonly address: string;
+}
 
 const explanationSchema = z.object({
   wouldUse: z.string(),
@@ -73,7 +81,7 @@ function factsOf(facts: Readonly<Record<string, string>>): string {
     .join(', ');
 }
 
-function driverLines(directory: string, note: BackendNote): string[] {
+export function driverLines(directory: string, note: Omit<BackendNote, 'settings'>): string[] {
   const { mode = '', ...agents } = note.threads;
   const lines = [
     `driver ${note.pid} in ${directory} runs ${note.backend} since ${time(note.sinceMs)}`,
@@ -119,16 +127,26 @@ function probeLines(explanation: Explanation, running: string | undefined): stri
   return lines;
 }
 
+function sidecarLines({ error, topics }: SidecarAnswer): string[] {
+  if (error !== '') {
+    return [`the sidecar: ${error}`];
+  }
+  return topics.length === 0 ? ['no app has a topic open'] : topics.flatMap((each) => topicLines(each));
+}
+
 /** Status 1: no configured backend can be had. */
-export function explain(options: DirectoryOptions, out: Out): number {
+export async function explain(options: ExplainOptions, out: Out): Promise<number> {
   const driver = runningDriver(options.dir);
   const explanation = probe(driver?.settings ?? {});
+  const sidecar = options.sidecar === true ? await askSidecar(options.address) : undefined;
   if (options.json === true) {
-    out.line(json({ directory: options.dir, driver: driver ?? null, ...explanation }));
+    const answer = { directory: options.dir, driver: driver ?? null, ...explanation };
+    out.line(json(sidecar === undefined ? answer : { ...answer, sidecar }));
   } else {
     const head =
       driver === undefined ? [`no driver runs in ${options.dir}`] : driverLines(options.dir, driver);
-    out.line([...head, '', ...probeLines(explanation, driver?.backend)].join('\n'));
+    const tail = sidecar === undefined ? [] : ['', ...sidecarLines(sidecar)];
+    out.line([...head, '', ...probeLines(explanation, driver?.backend), ...tail].join('\n'));
   }
   return explanation.wouldUse === '' && driver === undefined ? kExit.failed : kExit.ok;
 }

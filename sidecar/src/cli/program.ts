@@ -11,7 +11,8 @@ import { capture, type CaptureOptions } from './capture';
 import { check, type CheckOptions } from './check';
 import { demo, type DemoOptions } from './demo/demo';
 import { kExit, kExitHelp, statusOf } from './exit';
-import { explain } from './explain';
+import { explain, type ExplainOptions } from './explain';
+import { explainPod, type ExplainPodOptions } from './explain_pod';
 import {
   duration,
   number,
@@ -220,9 +221,16 @@ ${examples(
       report(await annotateFiles(files, options, terminal()));
     });
 
-  withJson(
-    withDirectory(program.command('explain')).description(
-      'say what each network backend could do here, why not more, and what the driver runs with',
+  const explaining = withJson(
+    withAddress(
+      withDirectory(
+        program
+          .command('explain')
+          .description(
+            'say what each network backend could do here, why not more, and what the driver runs with; or explain a pod',
+          )
+          .option('--sidecar', 'say too what the sidecar has open, and the way to each member of its topics'),
+      ),
     ),
     'it',
   )
@@ -235,10 +243,34 @@ ${examples(
   'outrigger explain',
   'OUTRIGGER_INTERFACE=eth1 OUTRIGGER_BACKENDS=xdp,mmsg outrigger explain',
   `outrigger explain --json | jq '.backends[] | select(.name == "xdp")'`,
+  'outrigger explain --sidecar               topics, members, and why one of them gets nothing',
+  'outrigger explain pod till-1 -n shop      the same of a pod, and which profile made it',
 )}`,
     )
-    .action((options: DirectoryOptions) => {
-      report(explain(options, terminal()));
+    .action(async (options: ExplainOptions) => {
+      report(await explain(options, terminal()));
+    });
+
+  withJson(
+    explaining
+      .command('pod')
+      .description('explain a pod of the cluster: its profile, backend, topics, and the way to each member')
+      .argument('<name>', 'NAME or NAMESPACE/NAME')
+      .option('-n, --namespace <name>', "the pod's namespace (default: that of the kubeconfig's context)"),
+    'it',
+  )
+    .addHelpText(
+      'after',
+      `
+Asks the API server of the kubeconfig, and runs \`outrigger explain --sidecar\` in the pod's sidecar. What you have no right to ask is named, and
+the rest is told. Of a pod without a sidecar it says why, and what to do.
+${examples(
+  'outrigger explain pod till-1 -n shop',
+  `outrigger explain pod shop/till-1 --json | jq '.topics[].members[] | select(.to.state == "PATH_STATE_NOT_CONNECTED")'`,
+)}`,
+    )
+    .action(async (name: string, options: ExplainPodOptions) => {
+      report(await explainPod(name, options, sidecarVersion(), terminal()));
     });
 
   withJson(
@@ -451,7 +483,9 @@ ${examples(
       report(await leave(options, terminal()));
     });
 
-  program.commands.forEach((command) => command.exitOverride().showHelpAfterError('(see --help)'));
+  [...program.commands, ...explaining.commands].forEach((command) =>
+    command.exitOverride().showHelpAfterError('(see --help)'),
+  );
   return program;
 }
 

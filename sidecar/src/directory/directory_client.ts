@@ -126,6 +126,11 @@ export class DirectoryClient extends EventEmitter<DirectoryClientEvents> {
     return this.welcome;
   }
 
+  /** Networks that this sidecar receives on. */
+  get ownNetworks(): ReadonlySet<string> {
+    return this.networks;
+  }
+
   /** Last known state of a topic that is open. */
   state(topic: string): TopicState | undefined {
     return this.cache.get(topic);

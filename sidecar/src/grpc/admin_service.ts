@@ -1,12 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 // Answers of outrigger.v1.AdminService as plain objects. No grpc-js types.
 import type { Config } from '../config/schema';
+import type { DirectoryClient } from '../directory/directory_client';
 import type { BackendInfo } from '../driver/backend';
 import type { DriverLink } from '../driver/driver_link';
 import { driverAway, fromNative } from '../messaging/targets';
+import { memberPaths, type MemberPath } from '../messaging/member_paths';
 import type { MessagingService } from '../messaging/messaging_service';
 import type { TopicTotals } from '../metrics/topic_totals';
 import type { NativeClient } from '../native/types';
+import type { Topic } from '../topics/schema';
 import type { TopicStore } from '../topics/topic_store';
 
 export interface AdminDependencies {
@@ -15,6 +18,8 @@ export interface AdminDependencies {
   readonly startedMs: number;
   readonly link: DriverLink;
   readonly topics: TopicStore;
+  /** undefined: no cluster. */
+  readonly directory?: DirectoryClient | undefined;
   readonly messaging: MessagingService;
   readonly totals: TopicTotals;
   readonly isDraining: () => boolean;
@@ -31,6 +36,48 @@ const kStates = {
   up: 'DRIVER_STATE_UP',
   closed: 'DRIVER_STATE_CLOSED',
 } as const;
+
+/** Type of the counters that say when a destination was heard of last (native/src/cnc/counters.h). */
+const kDestinationType = 40_003;
+
+function directoryStatus(directory: DirectoryClient | undefined): object {
+  if (directory === undefined) {
+    return {};
+  }
+  const { self } = directory;
+  return {
+    directoryState: directory.connected ? 'DIRECTORY_STATE_UP' : 'DIRECTORY_STATE_CONNECTING',
+    directoryError: directory.connected ? '' : directory.lastReason,
+    pod: self === undefined ? '' : `${self.namespace}/${self.pod}`,
+    node: self?.node ?? '',
+  };
+}
+
+function membersOf(deps: AdminDependencies, topic: Topic): readonly MemberPath[] {
+  const { directory, messaging, link } = deps;
+  let counters: ReturnType<NativeClient['counters']> = [];
+  try {
+    counters = link.client?.counters() ?? [];
+  } catch {
+    counters = []; // the driver went away this moment
+  }
+  const remote = !deps.topics.isLocal(topic.name);
+  return memberPaths({
+    topic,
+    state: remote ? directory?.state(topic.name) : undefined,
+    self: directory?.self,
+    networks: directory?.ownNetworks ?? new Set<string>(),
+    endpoints: deps.config.endpoints,
+    publications: messaging.publications.list().filter((each) => each.label === topic.name),
+    subscriptions: [...messaging.subscribers].filter((each) => each.label === topic.name),
+    heardNs: new Map(
+      counters
+        .filter(({ typeId }) => typeId === kDestinationType)
+        .map(({ registrationId, value }) => [registrationId, value]),
+    ),
+    nowNs: process.hrtime.bigint(),
+  });
+}
 
 export function adminMethods(deps: AdminDependencies): Readonly<Record<string, AdminMethod>> {
   const ask = <T>(question: (client: NativeClient) => T): T => {
@@ -72,6 +119,7 @@ export function adminMethods(deps: AdminDependencies): Readonly<Record<string, A
         topicsError: deps.topics.error ?? '',
         driverLosses: deps.link.stats.losses,
         endpoints: deps.config.endpoints,
+        ...directoryStatus(deps.directory),
       };
     },
     ListTopics: () => ({
@@ -90,6 +138,7 @@ export function adminMethods(deps: AdminDependencies): Readonly<Record<string, A
           subscribeStreams: totals.subscribeStreams,
           publishedMessages: totals.publishedMessages,
           deliveredMessages: totals.deliveredMessages,
+          members: membersOf(deps, topic),
         };
       }),
     }),
@@ -110,7 +159,7 @@ export function adminMethods(deps: AdminDependencies): Readonly<Record<string, A
           limit: (position?.limit ?? 0n).toString(),
           messages: session.figures.messages,
           bytes: session.figures.bytes,
-          destinations: [...(shared?.applied ?? [])],
+          destinations: [...(shared?.applied.keys() ?? [])],
         };
       }),
       subscribers: [...deps.messaging.subscribers].map((session) => ({

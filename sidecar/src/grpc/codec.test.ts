@@ -88,7 +88,12 @@ describe('codec', () => {
     const available = encode('SubscribeResponse', {
       event: { imageAvailable: { sessionId: 3, joinPosition: 64, source: 'a' } },
     });
-    expect(summarizeResponse(available)).toEqual({ kind: 'available', sessionId: 3, joinPosition: 64n });
+    expect(summarizeResponse(available)).toEqual({
+      kind: 'available',
+      sessionId: 3,
+      joinPosition: 64n,
+      source: 'a',
+    });
     expect(summarizeResponse(imageUnavailable(3, 96n, 3))).toEqual({
       kind: 'unavailable',
       sessionId: 3,

@@ -215,7 +215,12 @@ export function gap(sessionId: number, from: bigint, to: bigint, reason: number)
 /** What of a response the sidecar must know: where each image stands. */
 export type ResponseSummary =
   | { readonly kind: 'batch'; readonly sessionId: number; readonly position: bigint }
-  | { readonly kind: 'available'; readonly sessionId: number; readonly joinPosition: bigint }
+  | {
+      readonly kind: 'available';
+      readonly sessionId: number;
+      readonly joinPosition: bigint;
+      readonly source: string;
+    }
   | { readonly kind: 'unavailable'; readonly sessionId: number; readonly position: bigint }
   | { readonly kind: 'other' };
 
@@ -270,7 +275,7 @@ export function summarizeResponse(response: Buffer): ResponseSummary {
         });
   const body = event as {
     event?: string;
-    imageAvailable?: { sessionId: number; joinPosition: string };
+    imageAvailable?: { sessionId: number; joinPosition: string; source: string };
     imageUnavailable?: { sessionId: number; position: string };
   };
   if (body.event === 'imageAvailable' && body.imageAvailable !== undefined) {
@@ -278,6 +283,7 @@ export function summarizeResponse(response: Buffer): ResponseSummary {
       kind: 'available',
       sessionId: body.imageAvailable.sessionId,
       joinPosition: BigInt(body.imageAvailable.joinPosition),
+      source: body.imageAvailable.source,
     };
   }
   if (body.event === 'imageUnavailable' && body.imageUnavailable !== undefined) {

@@ -35,8 +35,8 @@ function openedOf(publication: NativePublication): PublishOpenedMessage {
 export class SharedPublication {
   native: NativePublication | undefined;
   readonly listeners = new Set<PublicationListener>();
-  /** Destinations that the driver has. */
-  readonly applied = new Set<string>();
+  /** Destinations that the driver has, with their registration ids. */
+  readonly applied = new Map<string, bigint>();
   desired: readonly string[];
   connected = false;
   opening: Promise<void> = Promise.resolve();
@@ -202,10 +202,13 @@ export class Publications {
       return;
     }
     publication.retryAt = 0;
-    const change = async (uri: string, action: () => Promise<unknown>, done: () => void): Promise<void> => {
+    const change = async <T>(
+      uri: string,
+      action: () => Promise<T>,
+      done: (result: T) => void,
+    ): Promise<void> => {
       try {
-        await action();
-        done();
+        done(await action());
       } catch (error) {
         publication.retryAt = Date.now() + kDestinationRetryMs;
         this.log.warn(
@@ -215,7 +218,7 @@ export class Publications {
       }
     };
     const wanted = new Set(publication.desired);
-    for (const uri of [...publication.applied].filter((each) => !wanted.has(each))) {
+    for (const uri of [...publication.applied.keys()].filter((each) => !wanted.has(each))) {
       await change(
         uri,
         () => native.removeDestination(uri),
@@ -226,7 +229,7 @@ export class Publications {
       await change(
         uri,
         () => native.addDestination(uri),
-        () => publication.applied.add(uri),
+        (registrationId) => publication.applied.set(uri, registrationId),
       );
     }
   }

@@ -65,6 +65,8 @@ export class SubscribeSession implements DuplexHandlers {
   private seen: Figures = { messages: 0n, bytes: 0n, skipped: 0n, gaps: 0n };
   /** Position after the last delivered message of each live image. */
   private readonly images = new Map<number, bigint>();
+  /** Addresses that the live images come from. */
+  private readonly imageSources = new Map<number, string>();
   /** Images that ended with the driver: where they stood. */
   private readonly lost = new Map<number, bigint>();
   private readonly imageWaiters: { sessions: ReadonlySet<number>; resolve: () => void }[] = [];
@@ -96,6 +98,11 @@ export class SubscribeSession implements DuplexHandlers {
 
   get imageCount(): number {
     return this.images.size;
+  }
+
+  /** Where its images come from: host:port of each publisher. */
+  get sources(): readonly string[] {
+    return [...this.imageSources.values()];
   }
 
   get policy(): SlowPolicy {
@@ -293,6 +300,7 @@ export class SubscribeSession implements DuplexHandlers {
       if (summary.kind === 'batch') {
         this.images.set(summary.sessionId, summary.position);
       } else if (summary.kind === 'available') {
+        this.imageSources.set(summary.sessionId, summary.source);
         this.joined(summary.sessionId, summary.joinPosition);
       } else if (summary.kind === 'unavailable') {
         this.imageGone(summary.sessionId);
@@ -319,6 +327,7 @@ export class SubscribeSession implements DuplexHandlers {
 
   private imageGone(sessionId: number): void {
     this.images.delete(sessionId);
+    this.imageSources.delete(sessionId);
     for (const waiter of this.imageWaiters.splice(0)) {
       if (this.receivesOneOf(waiter.sessions)) {
         this.imageWaiters.push(waiter);
@@ -400,6 +409,7 @@ export class SubscribeSession implements DuplexHandlers {
       this.write(imageUnavailable(sessionId, position, kImageEndDriverLost));
     }
     this.images.clear();
+    this.imageSources.clear();
   }
 
   private write(response: Buffer): void {

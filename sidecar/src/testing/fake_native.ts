@@ -147,7 +147,7 @@ export class FakePublication implements NativePublication {
     }
     this.destinations.add(uri);
     this.driver.notify();
-    return Promise.resolve(1n);
+    return Promise.resolve(this.driver.registrationOf(uri));
   }
 
   removeDestination(uri: string): Promise<void> {
@@ -321,9 +321,17 @@ export class FakeDriver implements Native {
   joinAt = 0n;
   counterList: CounterSnapshot[] = [];
   refuse: NativeError | undefined;
+  private readonly registrations = new Map<string, bigint>();
   private sessions = 100;
   private clients: ClientOptions[] = [];
   private waiters: (() => void)[] = [];
+
+  /** Of a destination; the same for each that is written alike. */
+  registrationOf(uri: string): bigint {
+    const known = this.registrations.get(uri) ?? BigInt(this.registrations.size + 1);
+    this.registrations.set(uri, known);
+    return known;
+  }
 
   notify(): void {
     for (const publication of this.publications) {
