@@ -43,6 +43,8 @@ class FrameWorld {
   virtual bool takesOpenChecksums() const { return true; }
   // Whether the first frame after the link came up needs no second one behind it to get out.
   virtual bool sendsAtOnceAfterLinkUp() const { return true; }
+  // Why a process can't open it a second time, empty when it can.
+  virtual std::string opensOnce() const { return {}; }
 
  protected:
   virtual std::unique_ptr<FrameIo> open() = 0;

@@ -149,6 +149,33 @@ class DpdkPacketWorld final : public VethWorld {
   uint32_t mtu_;
 };
 
+// DPDK's own AF_XDP, whose program takes every frame of the interface: one that the kernel does not own, with an exception interface.
+class DpdkXdpWorld final : public VethWorld {
+ public:
+  explicit DpdkXdpWorld(const WorldOptions& options) : VethWorld(options), mtu_(options.mtu) { io_ = open(); }
+  bool countsOverflow() const override { return false; }
+  // Nothing tells its driver that the link is back.
+  bool sendsAtOnceAfterLinkUp() const override { return false; }
+  std::string opensOnce() const override {
+    return "net_af_xdp leaves the socket of a port that was closed open, and with it the queue taken";
+  }
+
+ protected:
+  std::unique_ptr<FrameIo> open() override {
+    const Inside inside(near_);
+    BackendOptions options = dpdkOptions(std::string("net_af_xdp0,iface=") + kInterface);
+    options.dpdkMtu = mtu_;
+    options.dpdkAddresses = "10.77.0.1/24,fd77::1/64";
+    options.dpdkInterface = "except0";
+    auto io = openDpdkFrames(options);
+    EXPECT_TRUE(io.ok()) << io.error().message;
+    return io.ok() ? io.take() : nullptr;
+  }
+
+ private:
+  uint32_t mtu_;
+};
+
 // A device that the kernel does not own, since net_tap's far end is the kernel's interface: with the exception interface that such a device
 // has, as a VF under vfio would.
 class DpdkTapWorld final : public FrameWorld {
@@ -218,6 +245,11 @@ std::vector<FrameVariant> frameVariants() {
   all.push_back(xdpOf("xdpNativeWithLittleMemory", {.umemBytes = 1 << 20}));
   all.push_back(xdpOf("xdpNativeWithTransmitChecksum", {.transmitChecksum = xdp::Offload::kOn}));
   all.push_back(dpdk("dpdkAfPacket", [](const WorldOptions& world, std::string&) { return std::make_unique<DpdkPacketWorld>(world); }));
+  all.push_back(dpdk("dpdkXdp", [](const WorldOptions& world, std::string& why) -> std::unique_ptr<FrameWorld> {
+    if (world.mtu <= 1500) return std::make_unique<DpdkXdpWorld>(world);
+    why = "net_af_xdp takes no frame beyond a page";
+    return nullptr;
+  }));
   all.push_back(dpdk("dpdkTap", [](const WorldOptions& world, std::string& why) -> std::unique_ptr<FrameWorld> {
     if (world.mtu <= 1500) return std::make_unique<DpdkTapWorld>(world);
     why = "net_tap takes no frame beyond 1522 bytes";

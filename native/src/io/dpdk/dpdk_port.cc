@@ -90,6 +90,30 @@ void retire(Pool pool) {
   std::erase_if(retired, [](const Pool& each) { return rte_mempool_in_use_count(each.get()) == 0; });
 }
 
+// As rte_pktmbuf_pool_create, but that buffers on ordinary pages may lie across two of them. Such memory is of no use to a device that needs
+// physical addresses; a device with an IOMMU sees it as the process does; and net_af_xdp takes a pool for one piece, which it is not when every
+// buffer has a page of its own. `ops`: what keeps the free ones, null for DPDK's choice.
+rte_mempool* makePool(const std::string& name, uint32_t count, uint16_t room, int socket, const char* ops, bool hugepages) {
+  const uint32_t flags = hugepages ? 0 : RTE_MEMPOOL_F_NO_IOVA_CONTIG;
+  const auto element = static_cast<uint32_t>(sizeof(rte_mbuf)) + room;
+  rte_mempool* pool = rte_mempool_create_empty(name.c_str(), count, element, 0, sizeof(rte_pktmbuf_pool_private), socket, flags);
+  if (pool == nullptr) return nullptr;
+  rte_pktmbuf_pool_private layout{};
+  layout.mbuf_data_room_size = room;
+  int result = rte_mempool_set_ops_byname(pool, ops == nullptr ? rte_mbuf_best_mempool_ops() : ops, nullptr);
+  if (result == 0) {
+    rte_pktmbuf_pool_init(pool, &layout);
+    result = rte_mempool_populate_default(pool);
+  }
+  if (result < 0) {
+    rte_mempool_free(pool);
+    rte_errno = -result;
+    return nullptr;
+  }
+  rte_mempool_obj_iter(pool, rte_pktmbuf_init, nullptr);
+  return pool;
+}
+
 }  // namespace
 
 DriverTraits traitsOf(const std::string& driver, const EalDevice& device) {
@@ -328,8 +352,8 @@ Result<void> Port::makePools(const EalPlan& plan, uint32_t bufferLength) {
   const int socket = rte_eth_dev_socket_id(id_);
   const auto make = [&](const std::string& name, uint32_t count) {
     // Last in, first out keeps the buffers in use few and warm; no per-core caches, since the driver's threads are not EAL's.
-    rte_mempool* pool = rte_pktmbuf_pool_create_by_ops(name.c_str(), count, 0, 0, static_cast<uint16_t>(room), socket, "stack");
-    if (pool == nullptr) pool = rte_pktmbuf_pool_create(name.c_str(), count, 0, 0, static_cast<uint16_t>(room), socket);
+    rte_mempool* pool = makePool(name, count, static_cast<uint16_t>(room), socket, "stack", plan.hugepages);
+    if (pool == nullptr) pool = makePool(name, count, static_cast<uint16_t>(room), socket, nullptr, plan.hugepages);
     return Pool(pool);
   };
   receivePool_ = make("outrigger_rx" + suffix, receive + (total - receive - kSpareBuffers) / 2);
