@@ -16,7 +16,14 @@ if (
 }
 writeImage(archive, {
   reference,
-  config: { User: user, Entrypoint: [entrypoint], Cmd: [], Env: ['PATH=/'], WorkingDir: '/', Labels: {} },
+  config: {
+    User: user,
+    Entrypoint: [entrypoint],
+    Cmd: [],
+    Env: ['PATH=/usr/bin:/'],
+    WorkingDir: '/',
+    Labels: {},
+  },
   layers: [
     {
       comment: 'all',

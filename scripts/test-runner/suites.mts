@@ -354,6 +354,9 @@ async function buildCluster(context: Context): Promise<string | undefined> {
   // test/cluster/run puts it on both nodes.
   const image = await step(context, 'image', ['make', 'image'], kBuildTimeoutSeconds);
   if (!image.ok) return complaint(image);
+  // Maven, PyPI and Go modules the first time; the cluster itself has no way out.
+  const apps = await step(context, 'app-images', ['test/cluster/images/build'], kBuildTimeoutSeconds);
+  if (!apps.ok) return complaint(apps);
   return complaint(
     await step(context, 'binaries', ['test/cluster/binaries/build'], kClusterBuildTimeoutSeconds),
   );

@@ -21,6 +21,8 @@ export interface AppOptions {
   readonly graceSeconds?: number;
   /** Of the container `app`, over what it has otherwise: image, command, env, ... */
   readonly container?: object;
+  /** Beside the container `app`. */
+  readonly others?: readonly object[];
 }
 
 interface PodStatus {
@@ -72,7 +74,7 @@ export class Pods {
 
   /** A pod that asks for a sidecar and runs `outrigger ARGS` beside it, once. */
   app(name: string, node: NodeName, args: readonly string[], options: AppOptions = {}): PodObject {
-    const { annotations, graceSeconds = 5, container = {} } = options;
+    const { annotations, graceSeconds = 5, container = {}, others = [] } = options;
     return {
       apiVersion: 'v1',
       kind: 'Pod',
@@ -95,6 +97,7 @@ export class Pods {
             securityContext: { runAsUser: 1000, runAsNonRoot: true },
             ...container,
           },
+          ...others,
         ],
       },
     };
@@ -198,9 +201,10 @@ export class Pods {
     }
   }
 
-  /** What a pod's sidecar and app said and what happened to it, for a test that failed. */
-  async storyOf(name: string): Promise<string> {
-    const [logs, described] = await Promise.all([
+  /** What a pod's sidecar and app said and what happened to it, for a test that failed; also of a Deployment, by a label of its pods. */
+  async storyOf(name: string, label?: string): Promise<string> {
+    const described = label === undefined ? [name] : ['-l', label];
+    const [logs, description] = await Promise.all([
       command('kubectl', [
         'logs',
         '-n',
@@ -211,9 +215,9 @@ export class Pods {
         '--tail',
         '40',
       ]),
-      command('kubectl', ['describe', 'pod', '-n', this.namespace, name]),
+      command('kubectl', ['describe', 'pod', '-n', this.namespace, ...described]),
     ]);
-    return `${name}:\n${logs.stdout}${logs.stderr}\n${described.stdout.split('\n').slice(-15).join('\n')}`;
+    return `${name}:\n${logs.stdout}${logs.stderr}\n${description.stdout.split('\n').slice(-15).join('\n')}`;
   }
 
   private status(name: string): Promise<PodStatus> {
@@ -234,22 +238,28 @@ export class FollowedLog {
     this.child.once('close', () => (this.ended = true));
   }
 
-  /** Lines of JSON so far that have this in `key`. */
-  has(key: string, value: unknown): boolean {
-    return this.text.split('\n').some((line) => line.startsWith('{') && fieldOf(line, key) === value);
+  /** Its lines of JSON so far. */
+  get lines(): readonly Readonly<Record<string, unknown>>[] {
+    return this.text.split('\n').flatMap((line) => {
+      try {
+        return line.startsWith('{') ? [JSON.parse(line) as Readonly<Record<string, unknown>>] : [];
+      } catch {
+        return []; // the last one is not whole yet
+      }
+    });
+  }
+
+  /** The newest line whose `event` is this and whose other fields are those. */
+  last(
+    event: string,
+    fields: Readonly<Record<string, unknown>> = {},
+  ): Readonly<Record<string, unknown>> | undefined {
+    const wanted = Object.entries({ event, ...fields });
+    return this.lines.findLast((line) => wanted.every(([key, value]) => line[key] === value));
   }
 
   stop(): void {
     this.child.kill('SIGKILL');
-  }
-}
-
-/** The last line may not be whole yet. */
-function fieldOf(line: string, key: string): unknown {
-  try {
-    return (JSON.parse(line) as Record<string, unknown>)[key];
-  } catch {
-    return undefined;
   }
 }
 
