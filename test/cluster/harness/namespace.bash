@@ -1,6 +1,29 @@
 # SPDX-License-Identifier: Apache-2.0
 # What both nodes' sandboxes do to their own namespaces. Sourced.
 
+# The machine's cgroup hierarchies and one more, which pods with hugepages need and most machines do not mount. In a view of its own: a folder
+# made in the machine's would be a mount point that the end of another cluster takes away, mount and all. Before `ownFolders`, since nothing
+# can be moved below a shared mount.
+ownCgroupView() {
+  local view=$CLUSTER_STATE/cgroups each
+  [[ $(stat -fc %T /sys/fs/cgroup) == tmpfs ]] || return 0
+  mkdir "$view"
+  mount -t tmpfs -o mode=755 cgroups "$view"
+  for each in /sys/fs/cgroup/*; do
+    if [[ -L $each ]]; then
+      cp -P "$each" "$view"
+    elif mountpoint -q "$each"; then
+      mkdir "$view/${each##*/}"
+      mount --rbind "$each" "$view/${each##*/}"
+    fi
+  done
+  if [[ ! -e $view/hugetlb ]]; then
+    mkdir "$view/hugetlb"
+    mount -t cgroup -o hugetlb cgroup "$view/hugetlb" 2>/dev/null || rmdir "$view/hugetlb"
+  fi
+  mount --move "$view" /sys/fs/cgroup
+}
+
 # Folders that a node writes are its own, and stand under STATE for whoever looks from outside.
 ownFolders() { # STATE_OF_NODE
   local folder
