@@ -2,6 +2,17 @@
 // What each mode of `make bench` measures. `smoke` only shows that everything works, `quick` takes a few minutes, `full` about twenty.
 import type { Window } from './engine';
 
+// Every backend against the raw floor of its API.
+export interface BackendsPlan {
+  rounds: number;
+  window: Window;
+  throughput: { mtu: number; messages: number[] }[];
+  latency: { mtus: number[]; bytes: number; rate: number; window: Window };
+  reflectors: boolean;
+  // All by default.
+  variants?: string[];
+}
+
 export interface Plan {
   mode: 'smoke' | 'quick' | 'full';
   rounds: number;
@@ -21,6 +32,7 @@ export interface Plan {
   app:
     | { sizes: number[]; rounds: number; window: Window; languages: ('typescript' | 'go')[]; single: boolean }
     | undefined;
+  backends: BackendsPlan;
 }
 
 export const PLANS: Record<Plan['mode'], Plan> = {
@@ -34,6 +46,13 @@ export const PLANS: Record<Plan['mode'], Plan> = {
     loss: { sizes: [288], percents: [1], rounds: 1, window: { warmupMs: 100, measureMs: 300 } },
     idle: { streams: [1], measureMs: 200 },
     app: undefined,
+    backends: {
+      rounds: 1,
+      window: { warmupMs: 20, measureMs: 100 },
+      throughput: [{ mtu: 1500, messages: [1376] }],
+      latency: { mtus: [1500], bytes: 32, rate: 1000, window: { warmupMs: 50, measureMs: 100 } },
+      reflectors: true,
+    },
   },
   quick: {
     mode: 'quick',
@@ -50,6 +69,13 @@ export const PLANS: Record<Plan['mode'], Plan> = {
       window: { warmupMs: 1000, measureMs: 2000 },
       languages: ['typescript', 'go'],
       single: false,
+    },
+    backends: {
+      rounds: 1,
+      window: { warmupMs: 100, measureMs: 300 },
+      throughput: [{ mtu: 1500, messages: [64, 1376, 8192] }],
+      latency: { mtus: [1500], bytes: 32, rate: 10_000, window: { warmupMs: 100, measureMs: 500 } },
+      reflectors: true,
     },
   },
   full: {
@@ -70,6 +96,16 @@ export const PLANS: Record<Plan['mode'], Plan> = {
       window: { warmupMs: 1000, measureMs: 3000 },
       languages: ['typescript', 'go'],
       single: true,
+    },
+    backends: {
+      rounds: 3,
+      window: { warmupMs: 150, measureMs: 400 },
+      throughput: [
+        { mtu: 1500, messages: [64, 256, 1376, 8192] },
+        { mtu: 9000, messages: [256, 1376, 8928, 65_536] },
+      ],
+      latency: { mtus: [1500, 9000], bytes: 32, rate: 10_000, window: { warmupMs: 150, measureMs: 600 } },
+      reflectors: true,
     },
   },
 };

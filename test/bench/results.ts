@@ -2,6 +2,7 @@
 // The results of a run: one case for each metric of each of our settings against each setting of a peer, ratio first, as a file and as a table.
 import { readFileSync } from 'node:fs';
 import { cpus, release, totalmem } from 'node:os';
+import type { BackendResults } from './backend_results';
 
 export type Metric = 'throughput' | 'cpuSecondsPerMillion' | 'rttP50' | 'rttP99' | 'idleCpu' | 'rss' | 'pss';
 export type Peer = 'aeron' | 'nats' | 'outrigger';
@@ -42,6 +43,8 @@ export interface Results {
   cases: Case[];
   // What could not be measured, and why. Empty in a good run.
   failures: string[];
+  // Of the part `backends`, where that ran.
+  backends?: BackendResults;
 }
 
 const METRICS: Record<Metric, { unit: string; larger: 'better' | 'worse'; title: string }> = {

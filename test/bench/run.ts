@@ -4,6 +4,16 @@
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import { appSuite } from './app';
+import type { BackendResults } from './backend_results';
+import {
+  LATENCY_CHART,
+  THROUGHPUT_CHART,
+  latencyChart,
+  report,
+  throughputChart,
+  withReport,
+} from './backend_report';
+import { backendsSuite } from './backends';
 import type { Build } from './contenders';
 import { Hosts } from './hosts';
 import { PLANS, type Plan } from './plan';
@@ -48,10 +58,10 @@ function find(root: string, what: string, ...candidates: string[]): string {
   return found;
 }
 
-function buildAt(root: string): Build {
+function buildAt(root: string, withJava: boolean): Build {
   const java = join(root, 'test/interop/java');
   const jar = join(java, 'target/interop-peer-1.jar');
-  if (!existsSync(jar)) run('mvn', '-q', '-B', '-f', join(java, 'pom.xml'), 'package');
+  if (withJava && !existsSync(jar)) run('mvn', '-q', '-B', '-f', join(java, 'pom.xml'), 'package');
   return {
     root,
     driver: find(root, 'the driver', 'build/outrigger-driver', 'build/native/outrigger-driver'),
@@ -60,10 +70,36 @@ function buildAt(root: string): Build {
   };
 }
 
+function backendsReport(results: Results, backends: BackendResults): string {
+  const { machine } = results;
+  return report(
+    backends,
+    `${machine.cores} × ${machine.cpu}, ${machine.memoryGb} GiB, Linux ${machine.kernel}; ${results.date}; mode \`${results.mode}\`.`,
+  );
+}
+
+// The charts, beside the document or the results; returns the text that goes with them.
+function writeBackends(results: Results, backends: BackendResults, folder: string): string {
+  writeFileSync(join(folder, LATENCY_CHART), latencyChart(backends));
+  writeFileSync(join(folder, THROUGHPUT_CHART), throughputChart(backends));
+  return backendsReport(results, backends);
+}
+
+// What this run measured; what it left out stays as it was.
+function writeDocument(file: string, results: Results): void {
+  let document = readFileSync(file, 'utf8');
+  if (results.cases.length > 0) document = withTable(document, results);
+  if (results.backends) document = withReport(document, backendsReport(results, results.backends));
+  writeFileSync(file, document);
+}
+
 async function main(): Promise<number> {
   const options = optionsFrom(process.argv.slice(2));
   const plan = PLANS[options.mode];
-  const build = buildAt(options.root);
+  const build = buildAt(
+    options.root,
+    options.only.length === 0 || options.only.some((suite) => suite !== 'backends'),
+  );
   const startedAt = Date.now();
   const log = (text: string): void => {
     process.stdout.write(`${((Date.now() - startedAt) / 1000).toFixed(0).padStart(5)} s  ${text}\n`);
@@ -75,6 +111,7 @@ async function main(): Promise<number> {
   const hosts = Hosts.open(tag, 1500);
   const suites = new Suites(hosts, build, plan, tag, log);
   let interrupted = false;
+  let backends: BackendResults | undefined;
   const finish = async (): Promise<void> => {
     await stopAll();
     hosts.close();
@@ -89,8 +126,9 @@ async function main(): Promise<number> {
       void finish().then(() => process.exit(130));
     });
   }
+  const isInterrupted = (): boolean => interrupted;
   const wanted = (suite: string): boolean =>
-    !interrupted && (options.only.length === 0 || options.only.includes(suite));
+    !isInterrupted() && (options.only.length === 0 || options.only.includes(suite));
   try {
     if (wanted('throughput')) await suites.throughputSuites();
     if (wanted('rtt')) await suites.roundTripSuite();
@@ -102,23 +140,33 @@ async function main(): Promise<number> {
       suites.outcome.cases.push(...outcome.cases);
       suites.outcome.failures.push(...outcome.failures);
     }
+    if (wanted('backends')) {
+      const outcome = await backendsSuite(hosts, build.benchPrograms, plan.backends, tag, {
+        log,
+        isInterrupted,
+      });
+      backends = outcome.results;
+      suites.outcome.failures.push(...outcome.failures);
+    }
   } finally {
     await finish();
   }
+  if (isInterrupted()) return 130;
   const results: Results = {
     machine: thisMachine(),
     date: new Date(startedAt).toISOString(),
     mode: plan.mode,
     seconds: (Date.now() - startedAt) / 1000,
     ...suites.outcome,
+    ...(backends ? { backends } : {}),
   };
   mkdirSync(dirname(options.out), { recursive: true });
   writeFileSync(options.out, `${JSON.stringify(results, null, 2)}\n`);
-  process.stdout.write(`\n${table(results)}\n\nresults in ${options.out}\n`);
-  if (options.document) {
-    const document = join(options.root, 'docs/benchmarks.md');
-    writeFileSync(document, withTable(readFileSync(document, 'utf8'), results));
-  }
+  const documents = options.document ? join(options.root, 'docs') : dirname(options.out);
+  if (results.cases.length > 0) process.stdout.write(`\n${table(results)}\n`);
+  if (backends) process.stdout.write(`\n${writeBackends(results, backends, documents)}\n`);
+  process.stdout.write(`\nresults in ${options.out}\n`);
+  if (options.document) writeDocument(join(documents, 'benchmarks.md'), results);
   return results.failures.length === 0 ? 0 : 1;
 }
 
