@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // Streams that outlive the backend they run on: what a driver does when its device goes, comes back, or lacks an address. The backends are
 // mortal ones around mmsg; real devices are pulled in test/backends.
+#include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <unistd.h>
 
+#include <filesystem>
 #include <fstream>
 #include <sstream>
 
@@ -167,6 +170,44 @@ TEST_P(BackendMove, StreamsOfEveryKindGoOnWhenTheirBackendIsLost) {
   const std::string channel = "aeron:udp?endpoint=127.0.0.1:" + port();
   later.push_back(stream(world, client, channel, channel, 6));
   exchange(world, later, 100);
+}
+
+// Puts another file under the number of each ring of this process: what the kernel answers from then on, it answers to any ring that is no more.
+int breakRings() {
+  const UniqueFd other(::open("/dev/null", O_RDWR | O_CLOEXEC));
+  int broken = 0;
+  for (const auto& entry : std::filesystem::directory_iterator("/proc/self/fd")) {
+    std::error_code gone;
+    if (std::filesystem::read_symlink(entry.path(), gone).string() != "anon_inode:[io_uring]") continue;
+    if (::dup3(other.get(), std::stoi(entry.path().filename()), O_CLOEXEC) >= 0) ++broken;
+  }
+  return broken;
+}
+
+TEST_P(BackendMove, ARingThatBreaksInTheMidstOfTrafficLosesNoMessage) {
+  if (!io::makeBackend("uring", {})) GTEST_SKIP() << "io_uring can't be had here";
+  DriverWorld world(config(GetParam(), {"uring", "mmsg"}));
+  MediaClient& client = world.addClient();
+  std::vector<Stream> streams;
+  for (const char* host : {"127.0.0.1", "[::1]"}) {
+    const std::string channel = std::string("aeron:udp?endpoint=") + host + ":" + std::to_string(freePort());
+    streams.push_back(stream(world, client, channel, channel, 1));
+  }
+  exchange(world, streams, 500);
+  EXPECT_THAT(backendLabel(client), HasSubstr("backend=uring"));
+  EXPECT_EQ(breakRings(), 4) << "one to receive and one to send, of the sender and of the receiver";
+  world.until(
+      [&] {
+        pump(streams);
+        return HasFatalFailure() || backendLabel(client).starts_with("outrigger: backend=mmsg");
+      },
+      "the next backend");
+  exchange(world, streams, 500);
+  for (const Stream& each : streams) {
+    EXPECT_EQ(*each.unavailable, 0) << "no session was lost";
+    EXPECT_EQ(each.check.received, each.check.next);
+  }
+  EXPECT_THAT(errors(client), Contains(HasSubstr("network backend uring is lost (its ring is broken: io_uring_enter: ")));
 }
 
 TEST_P(BackendMove, AddsAndRemovesInTheMidstOfAMoveAreServed) {

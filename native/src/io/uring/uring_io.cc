@@ -4,8 +4,10 @@
 #include "io/uring/uring_io.h"
 
 #include <algorithm>
+#include <atomic>
 #include <bit>
 #include <cstring>
+#include <string>
 #include <vector>
 
 #include "io/posix/receive_slots.h"
@@ -43,9 +45,12 @@ class UringIo final : public UdpIoBase {
   uint32_t transmit(Endpoint& endpoint, std::span<TxItem> items) override;
   int waitHandle() const override { return receive_.fd(); }
   bool arm() override;
+  Health health() override;
   std::vector<std::pair<std::string, std::string>> facts() const override;
 
  private:
+  // Uring::enter, and whether the ring can be used any more.
+  int enter(Uring& ring, uint32_t wait);
   // An endpoint's standing receive. Its number and generation are in the completions, so that those of a detached one are told apart.
   struct Receiver {
     UdpEndpoint* endpoint = nullptr;
@@ -73,7 +78,8 @@ class UringIo final : public UdpIoBase {
   std::array<DatagramAddresses, RxBurst::kMaxPackets> addresses_{};
   TrainTransmitter transmitter_;
   std::array<int32_t, TrainTransmitter::kMaxMessages> results_{};
-  int lateErrno_ = 0;  // of the message behind the last that was sent
+  int lateErrno_ = 0;                // of the message behind the last that was sent
+  std::atomic<int> brokenErrno_{0};  // why a ring is of no use any more
 };
 
 // Rings are enabled only by their owner, so what the owner will do is tried here: setup, enable and enter may be forbidden one by one.
@@ -116,7 +122,7 @@ void UringIo::attach(Endpoint& endpoint) {
   ++idleReceivers_;
   if (!receive_.enable()) return;
   startReceivers();
-  receive_.enter(0);
+  enter(receive_, 0);
 }
 
 void UringIo::detach(Endpoint& endpoint) {
@@ -213,7 +219,7 @@ uint32_t UringIo::poll(RxBurst& burst, int64_t) {
   for (int round = 0; round < 2 && burst.count == 0; ++round) {
     if (round > 0 && idleReceivers_ == 0) break;
     if (idleReceivers_ > 0) startReceivers();
-    if (receive_.queued() > 0 || receive_.hasWork()) receive_.enter(0);
+    if (receive_.queued() > 0 || receive_.hasWork()) enter(receive_, 0);
     while (usedCount_ < used_.size()) {
       const io_uring_cqe* completion = receive_.peek();
       if (completion == nullptr) break;
@@ -222,6 +228,21 @@ uint32_t UringIo::poll(RxBurst& burst, int64_t) {
     }
   }
   return datagrams;
+}
+
+// What is short for a moment (memory, room for completions) is tried again by the next call; a ring that the kernel will not run is not.
+int UringIo::enter(Uring& ring, uint32_t wait) {
+  const int err = ring.enter(wait);
+  const bool passing = err == 0 || err == EAGAIN || err == EBUSY || err == EBADR || err == ENOMEM || err == ETIME;
+  if (!passing) brokenErrno_.store(err, std::memory_order_relaxed);
+  return err;
+}
+
+// What arrives for a broken ring waits in the sockets.
+Health UringIo::health() {
+  const int err = brokenErrno_.load(std::memory_order_relaxed);
+  if (err == 0) return {};
+  return {Health::State::kGone, std::string("its ring is broken: io_uring_enter: ") + std::strerror(err)};
 }
 
 bool UringIo::arm() { return idleReceivers_ == 0 && !receive_.hasCompletion() && !receive_.hasWork(); }
@@ -234,8 +255,8 @@ int UringIo::sendBatch(int fd, mmsghdr* messages, uint32_t count) {
     errno = std::exchange(lateErrno_, 0);
     return -1;
   }
-  // A ring saves nothing for one message.
-  if (count == 1 || !send_.enable()) return ::sendmmsg(fd, messages, count, kFlags);
+  // A ring saves nothing for one message, and a broken one sends none.
+  if (count == 1 || brokenErrno_.load(std::memory_order_relaxed) != 0 || !send_.enable()) return ::sendmmsg(fd, messages, count, kFlags);
   for (uint32_t i = 0; i < count; ++i) {
     io_uring_sqe* entry = send_.next();
     entry->opcode = IORING_OP_SENDMSG;
@@ -248,8 +269,10 @@ int UringIo::sendBatch(int fd, mmsghdr* messages, uint32_t count) {
     results_[i] = -ECANCELED;
   }
   for (uint32_t ended = 0; ended < count;) {
-    if (const int err = send_.enter(count - ended); err != 0 && !send_.hasCompletion()) {
+    if (const int err = enter(send_, count - ended); err != 0 && !send_.hasCompletion()) {
       send_.drop();
+      // None of them was taken: they go without a ring, and so do all that follow.
+      if (ended == 0 && brokenErrno_.load(std::memory_order_relaxed) != 0) return ::sendmmsg(fd, messages, count, kFlags);
       break;
     }
     for (; const io_uring_cqe* completion = send_.peek(); send_.advance(), ++ended) {
