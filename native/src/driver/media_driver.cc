@@ -2,6 +2,8 @@
 // MediaDriver: putting the parts together, and taking them apart in the order that clients and peers need.
 #include "driver/media_driver.h"
 
+#include <unistd.h>
+
 #include <algorithm>
 #include <memory>
 #include <mutex>
@@ -28,6 +30,7 @@
 #include "driver/resource_agent.h"
 #include "driver/sender.h"
 #include "io/backend.h"
+#include "io/posix/port_holder.h"
 
 namespace outrigger::driver {
 namespace {
@@ -142,6 +145,7 @@ Result<void> MediaDriver::State::takeDirectory() {
   auto taken = DriverDirectory::take(config, clock->epochMillis(), notices);
   if (!taken) return taken.error();
   directory = taken.take();
+  io::namePortsAfter("outrigger-driver " + std::to_string(::getpid()) + " in " + config.directory);
   return {};
 }
 

@@ -12,6 +12,7 @@
 #include <cerrno>
 
 #include "base/json_log.h"
+#include "io/posix/port_holder.h"
 #include "io/xdp/interface_facts.h"
 #include "io/xdp/umem_memory.h"
 #include "io/xdp/xsk.h"
@@ -110,6 +111,13 @@ Result<io::Netdev> Registry::permittedInterface(const Owner& owner, const std::s
 }
 
 Result<void> Registry::checkRoom(const Owner& owner, uint64_t memoryBytes) {
+  // All of them would be one, with each other's queues.
+  if (!owner.claim && owner.pid == 0) {
+    return refuse(Refusal::kNotAllowed,
+                  "the process that asks can't be seen from outrigger-nicd's PID namespace, so it can't be told from others: run "
+                  "outrigger-nicd in the "
+                  "node's PID namespace (hostPID: true), or give it --claims");
+  }
   if (memoryBytes > static_cast<uint64_t>(options_.maxUmemBytes)) {
     return refuse(Refusal::kLimit, std::to_string(memoryBytes) + " bytes are more than one session may have, " +
                                        std::to_string(options_.maxUmemBytes) + ": ask for less, or raise outrigger-nicd --max-umem");
@@ -422,13 +430,19 @@ Result<Registry::Port> Registry::openPort(const Owner& owner, Session& session, 
     static_cast<void>(closePort(session, port.address));
     return done.error();
   }
+  sign(session, port.address, existing.valid() ? existing.get() : port.socket.get());
   return port;
 }
 
 Result<void> Registry::closePort(Session& session, const Address& port) {
   if (std::erase(session.record.ports, port) == 0) return {};
+  std::erase_if(session.signs, [&](const auto& each) { return each.first == port; });
   unsteer(session, port);
   return store_.save(session.record);
+}
+
+void Registry::sign(Session& session, const Address& port, int socket) {
+  session.signs.emplace_back(port, io::putPortSign(socket, sockAddrOf(port), "outrigger-nicd for " + holderText(session.record)));
 }
 
 Result<void> Registry::steer(Session& session, const Address& port) {
@@ -457,6 +471,7 @@ void Registry::unsteer(Session& session, const Address& port) {
 }
 
 void Registry::withdraw(Session& session) {
+  session.signs.clear();
   for (const Address& port : session.record.ports) unsteer(session, port);
   if (Device* device = deviceOf(session)) static_cast<void>(device->program().removeSocket(session.record.queue));
 }

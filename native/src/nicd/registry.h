@@ -30,11 +30,12 @@ struct Owner {
 
 struct Session {
   SessionRecord record;
-  UniqueFd filterRules;    // packet: the map of its filter
-  UniqueFd process;        // pidfd of the holder, where it can be had
-  bool attached = false;   // a connection holds it
-  bool expired = false;    // steered to no more; kept while its process lives, since its memory is still pinned
-  int64_t leaseEndNs = 0;  // when not attached
+  UniqueFd filterRules;                             // packet: the map of its filter
+  std::vector<std::pair<Address, UniqueFd>> signs;  // io/posix/port_holder.h, of its ports
+  UniqueFd process;                                 // pidfd of the holder, where it can be had
+  bool attached = false;                            // a connection holds it
+  bool expired = false;                             // steered to no more; kept while its process lives, since its memory is still pinned
+  int64_t leaseEndNs = 0;                           // when not attached
 };
 
 class Registry {
@@ -101,6 +102,7 @@ class Registry {
   uint32_t groupOf(const Owner& owner, uint32_t interfaceIndex) const;
   Result<void> steer(Session& session, const Address& port);
   void unsteer(Session& session, const Address& port);
+  static void sign(Session& session, const Address& port, int socket);
   bool portHeldBesides(const Session& session, const Address& port) const;
   void withdraw(Session& session);  // no frame comes to it any more
   void erase(std::map<uint64_t, std::unique_ptr<Session>>::iterator at, const std::string& why);

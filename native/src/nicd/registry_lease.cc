@@ -56,6 +56,8 @@ Result<Session*> Registry::resume(const Owner& owner, const Resume& request, con
     if (record.kind == SessionKind::kPacket && !session->filterRules.valid()) break;
     if (auto r = steer(*session, port); !r) return r.error();
   }
+  session->signs.clear();
+  for (const Address& port : record.ports) sign(*session, port, socket.get());
   record.pid = owner.pid;
   record.processStart = owner.processStart;
   if (auto r = store_.save(record); !r) return r.error();

@@ -9,6 +9,7 @@
 #include <cstring>
 #include <memory>
 
+#include "io/posix/port_holder.h"
 #include "nicd/refusal.h"
 
 namespace outrigger::nicd {
@@ -87,9 +88,11 @@ Result<UdpPort> openUdpPort(const std::string& interface, const Address& address
   const int error =
       address.port == 0 && !ranges.empty() ? bindInRanges(port.socket.get(), wanted, ranges) : bindTo(port.socket.get(), wanted);
   if (error != 0) {
-    return refuse(error == EADDRINUSE ? Refusal::kBusy : Refusal::kSystem,
-                  "cannot bind UDP " + wanted.toString() + " on " + interface + (error == EADDRINUSE ? ", another socket has it" : ""),
-                  error);
+    const std::string what = "cannot bind UDP " + wanted.toString() + " on " + interface;
+    if (error != EADDRINUSE) return refuse(Refusal::kSystem, what, error);
+    if (address.port == 0) return refuse(Refusal::kBusy, what + ": all ports that this client may use are taken", error);
+    const std::string holder = io::portHolder(wanted);
+    return refuse(Refusal::kBusy, what + ": this port is held by " + (holder.empty() ? "another socket" : holder), error);
   }
   io::SockAddr bound;
   bound.length = sizeof(bound.storage);

@@ -147,9 +147,10 @@ class NicdProcess {
   NicdProcess(const NicdProcess&) = delete;
   NicdProcess& operator=(const NicdProcess&) = delete;
 
-  // Returns when it serves.
-  void start(std::vector<std::string> arguments) {
+  // Returns when it serves. `before`: a program that becomes it.
+  void start(std::vector<std::string> arguments, const std::vector<std::string>& before = {}) {
     arguments.insert(arguments.begin(), programPath());
+    arguments.insert(arguments.begin(), before.begin(), before.end());
     int pipe[2];
     ASSERT_EQ(::pipe2(pipe, O_CLOEXEC), 0);
     log_ = UniqueFd(pipe[0]);
@@ -162,7 +163,7 @@ class NicdProcess {
       std::vector<char*> argv;
       for (std::string& argument : arguments) argv.push_back(argument.data());
       argv.push_back(nullptr);
-      ::execv(argv[0], argv.data());
+      ::execvp(argv[0], argv.data());
       ::_exit(127);
     }
     end.reset();

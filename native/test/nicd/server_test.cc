@@ -129,6 +129,25 @@ TEST_F(NicdServer, AClaimOpensWhatItNamesAndNothingElse) {
   });
 }
 
+TEST_F(NicdServer, WhereProcessesCanNotBeToldApartASessionNeedsAClaim) {
+  NicdWorld::run([](NicdWorld& world) {
+    world.nicd.start(world.arguments({"--allow-packet"}), {"unshare", "--pid", "--fork", "--kill-child"});
+    PodProcess pod([&](PodProcess&) {
+      RawClient client(world.socket());
+      ASSERT_NE(bodyOf<Welcome>(client.hello()), nullptr);
+      OpenPacket packet;
+      ASSERT_TRUE(setName(packet.interface, "va"));
+      packet.role = static_cast<uint32_t>(PacketRole::kTransmit);
+      packet.slotLength = 2048;
+      packet.blockLength = 1 << 18;
+      packet.blocks = 4;
+      EXPECT_THAT(refusalText(client.ask(MessageType::kOpenPacket, packet)), AllOf(HasSubstr("hostPID"), HasSubstr("--claims")));
+    });
+    pod.join();
+    world.nicd.kill(SIGKILL);  // `unshare` does not end for less
+  });
+}
+
 TEST_F(NicdServer, AFloodOfOneClientLeavesTheOthersAnswered) {
   NicdWorld::run([](NicdWorld& world) {
     world.start({"--max-requests", "100", "--max-clients-of-uid", "8"});

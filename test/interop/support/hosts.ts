@@ -25,24 +25,61 @@ export interface HostPair {
   close(): Promise<void>;
 }
 
-let pairs = 0;
+let namespaces = 0;
+
+/** Random too: a test file that could not clean up must not be in the way of the next one. */
+function uniqueName(): string {
+  return `ogi${process.pid}${String.fromCharCode(97 + namespaces++)}${randomBytes(2).toString('hex')}-`;
+}
+
+/** All of it replaces itself by the next, so that the child is the program. It dies with the test process, however that dies. */
+function spawnIn(
+  namespace: string,
+  command: readonly string[],
+  options: SpawnOptions,
+  children: Set<ChildProcess>,
+): ChildProcess {
+  const child = spawn('ip', ['netns', 'exec', namespace, ...command], options);
+  children.add(child);
+  child.once('close', () => children.delete(child));
+  return child;
+}
+
+async function removeAll(children: Set<ChildProcess>, names: readonly string[]): Promise<void> {
+  for (const child of children) {
+    child.kill('SIGKILL');
+  }
+  for (const name of names) {
+    await run('ip', ['netns', 'del', name]).catch(() => undefined);
+  }
+}
+
+export interface Namespace {
+  readonly name: string;
+  spawn(command: readonly string[], options: SpawnOptions): ChildProcess;
+  close(): Promise<void>;
+}
+
+/** One with nothing but its loopback. */
+export async function makeNamespace(): Promise<Namespace> {
+  const name = `${uniqueName()}p`;
+  const children = new Set<ChildProcess>();
+  await run('ip', ['netns', 'add', name]);
+  await run('ip', ['-n', name, 'link', 'set', 'lo', 'up']);
+  return {
+    name,
+    spawn: (command, options) => spawnIn(name, command, options, children),
+    close: () => removeAll(children, [name]),
+  };
+}
 
 function host(namespace: string, ipv4: string, ipv6: string, children: Set<ChildProcess>): Host {
   return {
     ipv4,
     ipv6,
     address: (family) => (family === 'IPv4' ? ipv4 : `[${ipv6}]`),
-    spawn: (command, args, options) => {
-      // All of it replaces itself by the next, so that the child is the program. It dies with the test process, however that dies.
-      const child = spawn(
-        'ip',
-        ['netns', 'exec', namespace, 'setpriv', '--pdeathsig', 'KILL', command, ...args],
-        options,
-      );
-      children.add(child);
-      child.once('close', () => children.delete(child));
-      return child;
-    },
+    spawn: (command, args, options) =>
+      spawnIn(namespace, ['setpriv', '--pdeathsig', 'KILL', command, ...args], options, children),
     setLink: async (state) => {
       await run('ip', ['-n', namespace, 'link', 'set', 'eth0', state]);
     },
@@ -60,18 +97,10 @@ export const localHost: Host = {
 
 /** Needs root. Both hosts are gone, with all that is in them, after close(): also what a test that failed left running. */
 export async function makeHosts(): Promise<HostPair> {
-  // Random too: a test file that could not clean up must not be in the way of the next one.
-  const base = `ogi${process.pid}${String.fromCharCode(97 + pairs++)}${randomBytes(2).toString('hex')}-`;
+  const base = uniqueName();
   const names = [`${base}0`, `${base}1`] as const;
   const children = new Set<ChildProcess>();
-  const close = async (): Promise<void> => {
-    for (const child of children) {
-      child.kill('SIGKILL');
-    }
-    for (const name of names) {
-      await run('ip', ['netns', 'del', name]).catch(() => undefined);
-    }
-  };
+  const close = (): Promise<void> => removeAll(children, names);
   try {
     for (const name of names) {
       await run('ip', ['netns', 'add', name]);

@@ -94,7 +94,7 @@ export function ends(pair: Pair, direction: Direction): { from: Side; to: Side }
 let lastPort = 20000;
 export const nextPort = (): number => ++lastPort;
 
-export function endpoint(to: Side, family: Family, port = nextPort()): string {
+export function endpoint(to: Pick<Side, 'host'>, family: Family, port = nextPort()): string {
   return `${to.host.address(family)}:${port}`;
 }
 

@@ -6,6 +6,8 @@
 #include <net/if.h>
 #include <netinet/udp.h>
 
+#include "io/posix/port_holder.h"
+
 #ifndef IP_RECVFRAGSIZE
 #define IP_RECVFRAGSIZE 25
 #endif
@@ -154,7 +156,11 @@ Result<std::unique_ptr<UdpEndpoint>> UdpEndpoint::open(const EndpointConfig& con
   if (!isTakenOver(config) && ::bind(fd, config.bindAddress.get(), config.bindAddress.length) != 0) {
     const int err = errno;
     if (err == EADDRINUSE) {
-      return failed(config, "cannot bind: another socket holds this port ('ss -ulnp' names its process); choose another or stop it", err);
+      const std::string holder = portHolder(config.bindAddress);
+      return failed(config,
+                    "cannot bind: this port is held by " + (holder.empty() ? "another socket ('ss -ulnp' may name its process)" : holder) +
+                        "; choose another port, or stop it",
+                    err);
     }
     if (err == EADDRNOTAVAIL) return failed(config, "cannot bind: no local interface has this address", err);
     return failed(config, "cannot bind", err);
@@ -163,6 +169,7 @@ Result<std::unique_ptr<UdpEndpoint>> UdpEndpoint::open(const EndpointConfig& con
   if (::getsockname(fd, reinterpret_cast<sockaddr*>(&endpoint->localAddress_.storage), &endpoint->localAddress_.length) != 0) {
     return failed(config, "cannot read the bound address", errno);
   }
+  endpoint->sign_ = putPortSign(fd, endpoint->localAddress_, portOwner());
   endpoint->receiveBufferBytes_ = grantedBuffer(fd, SO_RCVBUF);
   endpoint->sendBufferBytes_ = grantedBuffer(fd, SO_SNDBUF);
   return endpoint;

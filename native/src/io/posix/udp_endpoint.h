@@ -45,6 +45,7 @@ class UdpEndpoint final : public Endpoint {
 
  private:
   UniqueFd fd_;
+  UniqueFd sign_;
   SockAddr localAddress_;
   int32_t receiveBufferBytes_ = 0;
   int32_t sendBufferBytes_ = 0;

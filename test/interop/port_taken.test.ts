@@ -1,0 +1,100 @@
+// SPDX-License-Identifier: Apache-2.0
+// A port that is taken: the error that a client gets names who has it, whichever backend holds it and wherever its driver is.
+import type { ChildProcess } from 'node:child_process';
+import { once } from 'node:events';
+import { startOurs, type OurDriver } from './support/drivers';
+import { kPodUser, makePod, Nicd } from './support/nicd';
+import { closeAll, endpoint, makeMachines, type Machines } from './support/pair';
+
+jest.setTimeout(120_000);
+
+let machines: Machines;
+beforeAll(async () => {
+  machines = await makeMachines();
+});
+afterAll(async () => {
+  await machines.close();
+});
+
+const kStream = 5;
+
+/** What a second driver on host B answers to a subscription of an endpoint that somebody holds. */
+async function refusalOf(channel: string, second: OurDriver): Promise<string> {
+  const client = await machines.b.client(second.dir);
+  try {
+    return await client.subscription(channel, kStream).then(
+      () => 'nothing: it was opened',
+      (error: unknown) => (error as Error).message,
+    );
+  } finally {
+    await client.close();
+  }
+}
+
+function driver(backends: string): OurDriver {
+  return startOurs(machines.hosts.b, { env: { OUTRIGGER_BACKENDS: backends } });
+}
+
+function nameOf({ child, dir }: OurDriver): string {
+  return `held by outrigger-driver ${child.pid} in ${dir};`;
+}
+
+test.each([
+  { first: 'mmsg', second: 'mmsg' },
+  { first: 'packet', second: 'mmsg' },
+  { first: 'xdp', second: 'packet' },
+])('a driver on $second is told that one on $first has the port', async ({ first, second }) => {
+  const drivers = [driver(first), driver(second)] as const;
+  const holder = await machines.b.client(drivers[0].dir);
+  const channel = `aeron:udp?endpoint=${endpoint({ host: machines.hosts.b }, 'IPv6')}`;
+  try {
+    const subscription = await holder.subscription(channel, kStream);
+    expect(await refusalOf(channel, drivers[1])).toContain(nameOf(drivers[0]));
+    await subscription.close();
+  } finally {
+    await closeAll(holder, ...drivers);
+  }
+});
+
+test('any other program is named by its process', async () => {
+  const port = 20_999;
+  const script = `require('dgram').createSocket('udp4').bind(${port}, '0.0.0.0', () => console.log('bound'))`;
+  const other: ChildProcess = machines.hosts.b.spawn(process.execPath, ['-e', script], {
+    stdio: ['ignore', 'pipe', 'inherit'],
+  });
+  const second = driver('mmsg');
+  try {
+    await once(other.stdout as NodeJS.ReadableStream, 'data');
+    const channel = `aeron:udp?endpoint=${endpoint({ host: machines.hosts.b }, 'IPv4', port)}`;
+    expect(await refusalOf(channel, second)).toMatch(
+      new RegExp(`held by process ${other.pid} \\(.+\\) of user 0;`),
+    );
+  } finally {
+    const closed = once(other, 'close');
+    other.kill('SIGKILL');
+    await closed;
+    await second.close();
+  }
+});
+
+test('a port that nicd reserved for a driver in a pod is named so to one on the host, and to one in another pod', async () => {
+  const nicd = await Nicd.start(machines.hosts.b, '--allow-packet');
+  const pods = [await makePod(machines.hosts.b), await makePod(machines.hosts.b)] as const;
+  const env = { ...nicd.env, OUTRIGGER_BACKENDS: 'packet' };
+  const drivers = [
+    startOurs(pods[0].host, { env }, pods[0].directory()),
+    startOurs(pods[1].host, { env }, pods[1].directory()),
+    driver('mmsg'),
+  ] as const;
+  const holder = await machines.b.client(drivers[0].dir);
+  const channel = `aeron:udp?endpoint=${endpoint({ host: machines.hosts.b }, 'IPv4')}`;
+  try {
+    const subscription = await holder.subscription(channel, kStream);
+    const name = `process ${drivers[0].child.pid} of user ${kPodUser}`;
+    expect(await refusalOf(channel, drivers[1])).toContain(`is steered to ${name}`);
+    expect(await refusalOf(channel, drivers[2])).toContain(`held by outrigger-nicd for ${name}`);
+    await subscription.close();
+  } finally {
+    await closeAll(holder, ...drivers, ...pods, nicd);
+  }
+});
