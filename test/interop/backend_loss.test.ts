@@ -48,6 +48,12 @@ async function pullProgram(pair: Pair): Promise<void> {
   await run('bpftool', ['link', 'detach', 'id', xdpLinkOf(child.pid as number)]);
 }
 
+/** DPDK's port over the kernel's packet sockets; 4 KiB pages: hugepages are the whole machine's, and other tests count them. */
+const kDpdk = {
+  OUTRIGGER_HUGEPAGES: 'false',
+  OUTRIGGER_DPDK_ARGS: '--vdev=net_af_packet0,iface=eth0,qdisc_bypass=1,framecnt=4096,blocksz=65536',
+};
+
 const kMoves = [
   {
     what: 'its XDP program is pulled',
@@ -56,7 +62,7 @@ const kMoves = [
     lose: pullProgram,
     restore: (): Promise<void> => Promise.resolve(),
   },
-  ...['xdp', 'packet'].map((backend) => ({
+  ...['xdp', 'packet', 'dpdk'].map((backend) => ({
     what: `the interface of ${backend} goes down for a while`,
     backend,
     reason: 'down',
@@ -67,7 +73,9 @@ const kMoves = [
 
 describe.each(kMoves)('when $what', ({ backend, reason, lose, restore }) => {
   test.each(kDirections)('a stream from %s goes on, complete', async (direction) => {
-    const pair = await makePair(machines, { ours: { env: { OUTRIGGER_BACKENDS: `${backend},mmsg` } } });
+    const pair = await makePair(machines, {
+      ours: { env: { OUTRIGGER_BACKENDS: `${backend},mmsg`, ...(backend === 'dpdk' ? kDpdk : {}) } },
+    });
     try {
       const { from, to } = ends(pair, direction);
       const channel = `aeron:udp?endpoint=${endpoint(to, 'IPv4')}`;
