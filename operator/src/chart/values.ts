@@ -43,6 +43,13 @@ export const valuesSchema = z.strictObject({
     .describe('Lives of the CA and the certificates of webhook and directory.'),
   injection: z.strictObject({ sidecarImage: z.string() }),
   udpPorts: z.strictObject({ first: port, last: port }),
+  seccompProfile: z.strictObject({
+    install: z.boolean(),
+    kubeletRoot: z.string().regex(/^\/[\w./-]+$/),
+    nodeSelector: labels,
+    tolerations: z.array(z.record(z.string(), z.unknown())),
+    resources,
+  }),
   networkPolicy: z.strictObject({ enabled: z.boolean(), namespaces: z.array(dnsLabel) }),
   monitoring: z.strictObject({
     podMonitors: z.boolean(),

@@ -2,7 +2,7 @@
 // The product in the test cluster as `helm install` brings it, for test files that need it: each installs it and takes it away again, since
 // others bring an injector of their own.
 import { join } from 'node:path';
-import { command, helm } from '../kubectl';
+import { command, helm, until } from '../kubectl';
 
 export const kRoot = join(__dirname, '../../..');
 export const kChart = join(kRoot, 'charts/outrigger');
@@ -12,7 +12,7 @@ export const kSystem = 'outrigger-system';
 export const kNodes = ['node1', 'node2'] as const;
 export type NodeName = (typeof kNodes)[number];
 
-/** Installs or upgrades, and waits until all of it is ready. @param values `--set` of the chart beyond the image. */
+/** Installs or upgrades, and waits until all of it is ready and pods get their sidecar. @param values `--set` of the chart beyond the image. */
 export async function installProduct(values: Readonly<Record<string, string>> = {}): Promise<void> {
   const all = {
     'image.repository': 'localhost/outrigger',
@@ -25,6 +25,22 @@ export async function installProduct(values: Readonly<Record<string, string>> = 
     ...Object.entries(all).flatMap(([key, value]) => ['--set', `${key}=${value}`]),
     ...['--wait', '--timeout', '150s', '--take-ownership'],
   );
+  await until('the injector answers', async () => (await injected()) !== undefined, 90_000);
+}
+
+/** Whoever leads registers the webhook, a moment after all is ready: a pod that is made before has no sidecar. */
+async function injected(): Promise<string | undefined> {
+  const pod = {
+    apiVersion: 'v1',
+    kind: 'Pod',
+    metadata: { name: 'asks', namespace: 'default', labels: { 'outrigger.dev/inject': 'true' } },
+    spec: { containers: [{ name: 'app', image: kImage }] },
+  };
+  const { ok, stdout } = await command('kubectl', ['create', '--dry-run=server', '-o', 'json', '-f', '-'], {
+    input: JSON.stringify(pod),
+  });
+  const made = ok ? (JSON.parse(stdout) as { spec: { initContainers?: { name: string }[] } }) : undefined;
+  return made?.spec.initContainers?.find(({ name }) => name === 'outrigger')?.name;
 }
 
 /** Takes it away, where it is there; never rejects, for `afterAll`. */
