@@ -107,7 +107,7 @@ export function podSections(
         {
           id: 'pod-has-sidecar',
           sentence: 'it has one',
-          hint: 'pods get it when they are made: delete the pod so that its owner makes it again, and see outrigger check',
+          hint: `pods get it when they are made: outrigger explain pod ${namespace}/${name} says why this one did not`,
           required: true,
           run: () =>
             pod.spec?.initContainers?.some((each) => each.name === kSidecar) === true
@@ -185,7 +185,7 @@ export function podSections(
         {
           id: 'pod-member',
           sentence: 'it is a member of a topic',
-          hint: 'it becomes one when the app opens a topic; the log of the sidecar says when the directory refuses',
+          hint: `it becomes one when the app opens a topic; outrigger explain pod ${namespace}/${name} says what it has open and who answers`,
           run: async () => {
             const slices = await cluster.get<List<TopicEndpointSlice>>(
               `/apis/${kApiVersion}/topicendpointslices`,

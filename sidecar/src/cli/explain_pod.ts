@@ -3,7 +3,8 @@
 import { NoPod, PodExplainer, type PodExplanation } from '../../../operator/src/explain/explain_pod';
 import type { ExplainCluster } from '../../../operator/src/explain/rights';
 import { connectCluster, podOf, type ClusterConnection } from './cluster_connection';
-import { CliError, kExit } from './exit';
+import { ApiError } from '../../../operator/src/kit/api_error';
+import { CliError, kExit, unavailable } from './exit';
 import { json, type Out } from './output';
 import { topicLines } from './topic_lines';
 
@@ -109,6 +110,9 @@ export async function explainPodIn(
   } catch (error) {
     if (error instanceof NoPod) {
       throw new CliError(kExit.failed, error.message);
+    }
+    if (error instanceof ApiError) {
+      throw unavailable(`the API server does not answer as it should: ${error.message}`);
     }
     throw error;
   }
