@@ -91,6 +91,8 @@ spec:
             httpGet: { path: /readyz, port: http }
             periodSeconds: 2
             timeoutSeconds: 2
+          # Calls go on coming until every API server and kube-proxy knows that this pod ends.
+          lifecycle: { preStop: { sleep: { seconds: 5 } } }
           resources: {{ toYaml .values.resources | nindent 12 }}
           securityContext:
             allowPrivilegeEscalation: false
