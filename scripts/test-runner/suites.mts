@@ -362,28 +362,34 @@ async function buildCluster(context: Context): Promise<string | undefined> {
   );
 }
 
-/** Tests inside a real cluster: one for all of them, gone with the last. */
+/** Takes its API server away for five minutes, in which nothing else could be done: it has a cluster of its own beside that of all others. */
+const kOutageTest = 'test/cluster/faults_outage.test.ts';
+
+/** Tests inside real clusters, which are gone with the last. */
 async function cluster(context: Context): Promise<Outcome[]> {
-  const report = join(context.results, 'jest.json');
+  const others = globSync('test/cluster/*.test.ts').filter((each) => each !== kOutageTest);
+  const outcomes = await Promise.all([
+    runInCluster(context, 'cluster', others),
+    runInCluster(context, 'outage', [kOutageTest]),
+  ]);
+  return outcomes.flat();
+}
+
+/** In one cluster for all of them. */
+async function runInCluster(context: Context, name: string, files: readonly string[]): Promise<Outcome[]> {
+  const report = join(context.results, `${name}.json`);
   rmSync(report, { force: true });
   const jest = [
-    'jest',
-    '--selectProjects',
-    'cluster',
-    '--json',
-    '--outputFile',
-    report,
-    '--ci',
-    '--runInBand',
-    '--forceExit',
+    ...['jest', '--selectProjects', 'cluster', '--ci', '--runInBand', '--forceExit'],
+    ...['--json', '--outputFile', report, '--runTestsByPath', ...files],
   ];
-  const result = await step(context, 'cluster', ['test/cluster/run', ...jest], 2 * kTestTimeoutSeconds, {
-    CLUSTER_KEEP: join(context.results, 'components'),
+  const result = await step(context, name, ['test/cluster/run', ...jest], 2 * kTestTimeoutSeconds, {
+    CLUSTER_KEEP: join(context.results, `${name}-components`),
   });
   const outcomes = readJest(report, context.root);
-  if (outcomes === undefined) return [failed('cluster', complaint(result) ?? 'jest wrote no results')];
+  if (outcomes === undefined) return [failed(name, complaint(result) ?? 'jest wrote no results')];
   const blamed = outcomes.some((each) => each.status === 'failed');
-  return result.ok || blamed ? outcomes : [...outcomes, failed('cluster', complaint(result) ?? '')];
+  return result.ok || blamed ? outcomes : [...outcomes, failed(name, complaint(result) ?? '')];
 }
 
 const kDpdkNextFolder = 'build/dpdk-next';

@@ -13,7 +13,10 @@ export const kNodes = ['node1', 'node2'] as const;
 export type NodeName = (typeof kNodes)[number];
 
 /** Installs or upgrades, and waits until all of it is ready and pods get their sidecar. @param values `--set` of the chart beyond the image. */
-export async function installProduct(values: Readonly<Record<string, string>> = {}): Promise<void> {
+export async function installProduct(
+  values: Readonly<Record<string, string>> = {},
+  chart = kChart,
+): Promise<void> {
   const all = {
     'image.repository': 'localhost/outrigger',
     'image.tag': 'dev',
@@ -21,7 +24,7 @@ export async function installProduct(values: Readonly<Record<string, string>> = 
     ...values,
   };
   await helm(
-    ...['upgrade', '--install', 'outrigger', kChart, '--namespace', kSystem, '--create-namespace'],
+    ...['upgrade', '--install', 'outrigger', chart, '--namespace', kSystem, '--create-namespace'],
     ...Object.entries(all).flatMap(([key, value]) => ['--set', `${key}=${value}`]),
     ...['--wait', '--timeout', '150s', '--take-ownership'],
   );
