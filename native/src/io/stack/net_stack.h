@@ -96,6 +96,7 @@ class NetStack : public std::enable_shared_from_this<NetStack> {
     UniqueFd waitEpoll;    // those, and the device
     uint32_t pollsSinceKernel = 0;
     bool kernelReady = false;
+    int64_t nextKernelLookNs = 0;  // while nothing else comes
     IoTotals detachedTotals;
   };
 

@@ -14,6 +14,8 @@ namespace {
 constexpr uint32_t kMinBatch = 40;
 // The reserved sockets carry what is rare. Looking costs a system call: on a busy device once in this many polls.
 constexpr uint32_t kPollsPerKernelLook = 16;
+// While there is nothing to do polls follow one another in less than a microsecond, and a look costs a third of one: it was two fifths of such a poll.
+constexpr int64_t kKernelLookIntervalNs = 5'000;
 // Buffers of the device that waiting datagrams may keep: a quarter of a small ring. More are copied out.
 constexpr uint32_t kMaxHeldFrames = 64;
 constexpr int kMaxEvents = 16;
@@ -81,7 +83,8 @@ uint32_t NetStack::poll(uint32_t index, RxBurst& burst, int64_t nowNs) {
   if (burst.count < RxBurst::kMaxPackets || nowNs < isolateUntilNs_) datagrams += readDevice(face, index, burst);
   giveBackDropped();
   ++face.pollsSinceKernel;
-  if (burst.count < RxBurst::kMaxPackets && (burst.count == 0 || face.kernelReady || face.pollsSinceKernel >= kPollsPerKernelLook)) {
+  const bool idle = burst.count == 0 && nowNs >= face.nextKernelLookNs;
+  if (burst.count < RxBurst::kMaxPackets && (idle || face.kernelReady || face.pollsSinceKernel >= kPollsPerKernelLook)) {
     datagrams += readKernel(face, burst);
   }
   return datagrams;
@@ -321,10 +324,11 @@ bool NetStack::isSecondCopy(const ReceiveSlots::Arrival& arrival) const {
 
 uint32_t NetStack::readKernel(Face& face, RxBurst& burst) {
   face.pollsSinceKernel = 0;
-  face.kernelReady = false;
+  face.nextKernelLookNs = nowNs_ + kKernelLookIntervalNs;
   std::array<epoll_event, kMaxEvents> events;
   ReceiveSlots& slots = *face.kernelSlots;
   const int ready = ::epoll_wait(face.kernelEpoll.get(), events.data(), std::min<int>(kMaxEvents, static_cast<int>(slots.count())), 0);
+  face.kernelReady = ready > 0;  // where there was something, more may be
   uint32_t datagrams = 0;
   slots.prepare(face.kernelSlotsUsed);
   uint32_t slot = 0;
