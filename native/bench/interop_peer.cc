@@ -220,6 +220,7 @@ struct Seen {
   int64_t first = -1;
   int64_t next = 0;
   int64_t outOfOrder = 0;
+  std::pair<int64_t, int64_t> firstWrong{-1, -1};  // what was due and what came, the first time that they differed
   int64_t corrupt = 0;
   int64_t longest = 0;
   bool ended = false;
@@ -255,7 +256,7 @@ struct Collector {
           if (one->first < 0) {
             one->first = sequence;
           } else if (sequence != one->next) {
-            ++one->outOfOrder;
+            if (one->outOfOrder++ == 0) one->firstWrong = {one->next, sequence};
           }
           if (!payload::matches(data, length, header.streamId(), sequence)) ++one->corrupt;
           one->next = sequence + 1;
@@ -288,6 +289,8 @@ struct Collector {
                                               .number("first", one.first)
                                               .number("next", one.next)
                                               .number("outOfOrder", one.outOfOrder)
+                                              .number("due", one.firstWrong.first)
+                                              .number("came", one.firstWrong.second)
                                               .number("corrupt", one.corrupt)
                                               .number("longest", one.longest)
                                               .flag("ended", one.ended)

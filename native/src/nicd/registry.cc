@@ -15,6 +15,7 @@
 #include "io/posix/port_holder.h"
 #include "io/xdp/interface_facts.h"
 #include "io/xdp/umem_memory.h"
+#include "io/xdp/xdp_plan.h"
 #include "io/xdp/xsk.h"
 #include "nicd/packet_session.h"
 #include "nicd/refusal.h"
@@ -262,7 +263,14 @@ Result<UniqueFd> Registry::bindQueue(const OpenXdp& request, const Device& devic
   binding.busyWaitMs = 100;  // others wait meanwhile; who asks tries again
   if (shared.valid()) binding.sharedUmemSocket = shared.get();
   const auto wanted = static_cast<XdpMode>(request.mode);
-  const bool mayZeroCopy = !device.generic() && (wanted == XdpMode::kAuto || wanted == XdpMode::kZeroCopy) && !shared.valid();
+  bool mayZeroCopy = !device.generic() && (wanted == XdpMode::kAuto || wanted == XdpMode::kZeroCopy) && !shared.valid();
+  if (mayZeroCopy) {
+    const auto facts = io::xdp::readInterfaceFacts(device.netdev());
+    auto fits = io::xdp::checkZeroCopyRings(facts, device.netdev().name, sizes, 1, request.chunkLength);
+    if (!fits && wanted == XdpMode::kZeroCopy) return fits.error();
+    mayZeroCopy = fits.ok();
+    if (!fits) grant.reason = fits.error().message;
+  }
   binding.mode = mayZeroCopy ? io::xdp::XskMode::kZeroCopy : io::xdp::XskMode::kCopy;
   auto bound = io::xdp::bindXsk(socket->get(), binding);
   if (!bound && mayZeroCopy && wanted == XdpMode::kAuto && bound.error().sysErrno != EBUSY) {

@@ -191,6 +191,40 @@ TEST_P(XdpFrameIoTest, WhatAHeldOrFullRingLosesIsCountedAndTheRestArrivesAfterwa
   });
 }
 
+TEST_P(XdpFrameIoTest, AFrameInAChunkThatTheKernelDoesNotHaveIsRefusedAndItsChunkNotLentOnceMore) {
+  VethWorld::run([mode = std::string(GetParam())](VethWorld& world) {
+    auto options = optionsFor(mode);
+    options.umemBytes = 2u * 32 * 2048;
+    auto io = openIo(options);
+    ASSERT_NE(io, nullptr);
+    ASSERT_TRUE(io->steer({address("10.77.0.1", 40001)}));
+    FrameSender wire;
+    world.inFar([&] { wire.open("vb"); });
+    const auto frame = FrameBuilder().to("10.77.0.1", 40001).build();
+    // As a kernel does that takes old frames for new ones: one chunk is in the fill ring twice, in the place of another.
+    wire.send(frame);
+    wire.send(frame);
+    std::array<RxFrame, 2> held;
+    uint32_t count = 0;
+    ASSERT_TRUE(waitUntil([&] { return (count += io->receive(std::span(held).subspan(count))) == held.size(); }));
+    io->giveBack({held.data(), 1});
+    io->giveBack({held.data(), 1});
+    for (int i = 0; i < 30; ++i) {
+      wire.send(frame);
+      ASSERT_EQ(receive(*io, 1).size(), 1U);
+    }
+    wire.send(frame);
+    wire.send(frame);
+    std::array<RxFrame, 2> last;
+    ASSERT_TRUE(waitUntil([&] { return io->receive(last) == 1; }));
+    ASSERT_TRUE(waitUntil([&] { return io->receive(std::span(last).subspan(1)) == 0 && io->stats.invalidDescriptors.load() == 1; }))
+        << "the second frame in the chunk that is held now";
+    io->giveBack({last.data(), 1});
+    wire.send(frame);
+    EXPECT_EQ(receive(*io, 1).size(), 1U);
+  });
+}
+
 TEST_P(XdpFrameIoTest, ReservedBuffersRunOutAreCountedAndComeBackWhenAborted) {
   VethWorld::run([mode = std::string(GetParam())](VethWorld&) {
     auto options = optionsFor(mode);

@@ -61,7 +61,7 @@ Result<Plan> makePlan(const io::BackendOptions& options, const Described& interf
   const io::xdp::XskMode bind = mayZeroCopy ? io::xdp::XskMode::kZeroCopy : io::xdp::XskMode::kCopy;
   plan.layout.chunkBytes = mtu <= io::xdp::longestInOneBuffer(kSmallChunkBytes, bind) ? kSmallChunkBytes : kLargeChunkBytes;
   if ((interface.features & kFeatureChecksum) != 0) plan.layout.txMetadataBytes = kTxMetadataRoom;
-  plan.rings = io::xdp::ringSizesFor(options.umemBytes, plan.layout.chunkBytes, static_cast<uint32_t>(plan.queues.size()));
+  plan.rings = io::xdp::ringSizesFor(options.umemBytes, plan.layout.chunkBytes, static_cast<uint32_t>(plan.queues.size()), bind);
   OpenXdp& request = plan.request;
   std::copy(std::begin(interface.interface), std::end(interface.interface), request.interface);
   request.mode = static_cast<uint32_t>(*mode);

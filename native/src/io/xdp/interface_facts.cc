@@ -123,6 +123,9 @@ InterfaceFacts readInterfaceFacts(const Netdev& netdev) {
   ethtool_channels channels{};
   channels.cmd = ETHTOOL_GCHANNELS;
   if (request(SIOCETHTOOL, &channels)) facts.queues = std::max(channels.combined_count + channels.rx_count, 1U);
+  ethtool_ringparam rings{};
+  rings.cmd = ETHTOOL_GRINGPARAM;
+  if (request(SIOCETHTOOL, &rings)) facts.receiveDescriptors = rings.rx_pending;
   ifreq query{};
   std::memcpy(query.ifr_name, netdev.name.data(), std::min<size_t>(netdev.name.size(), IFNAMSIZ - 1));
   if (::ioctl(control.get(), SIOCGIFMTU, &query) == 0) facts.mtu = static_cast<uint32_t>(query.ifr_mtu);

@@ -13,9 +13,10 @@
 namespace outrigger::io::xdp {
 
 struct InterfaceFacts {
-  std::string driver;     // "veth", "mlx5_core", as ethtool -i prints it; empty when it has none
-  bool hardware = false;  // stands on a bus: frames come from outside of this kernel
-  uint32_t queues = 1;    // receive queues in use
+  std::string driver;               // "veth", "mlx5_core", as ethtool -i prints it; empty when it has none
+  bool hardware = false;            // stands on a bus: frames come from outside of this kernel
+  uint32_t queues = 1;              // receive queues in use
+  uint32_t receiveDescriptors = 0;  // of each queue's ring in the device; 0 when it does not say
   uint32_t mtu = 0;
   // From the netdev family; without it (an older kernel) nothing is known.
   struct Features {

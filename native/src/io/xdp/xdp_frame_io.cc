@@ -19,6 +19,9 @@ constexpr uint64_t kAddressMask = (1ULL << kQueueShift) - 1;
 constexpr uint32_t kMaxRing = 4096;  // entries; more only adds latency and cache misses when we lag
 constexpr uint32_t kMaxKicks = 64;   // system calls in one flush where the kernel takes 32 frames a call: a ring of 2048
 
+// Calls in a row that moved no frame, after which it is not worth staying awake for them: a link without carrier takes none at all.
+constexpr uint32_t kMaxIdleKicks = 10'000;
+
 void add(std::atomic<int64_t>& value, int64_t delta) {
   // One writer: no locked instruction on the data path.
   value.store(value.load(std::memory_order_relaxed) + delta, std::memory_order_relaxed);
@@ -26,12 +29,12 @@ void add(std::atomic<int64_t>& value, int64_t delta) {
 
 }  // namespace
 
-RingSizes ringSizesFor(uint64_t lengthBytes, uint32_t chunkBytes, uint32_t queues) {
+RingSizes ringSizesFor(uint64_t lengthBytes, uint32_t chunkBytes, uint32_t queues, XskMode mode) {
   const auto chunks = static_cast<uint32_t>(std::min<uint64_t>(lengthBytes / chunkBytes, 1u << 20));
   const uint32_t half = std::max(chunks / 2, 2U);
   RingSizes sizes;
   sizes.fill = std::min(std::bit_floor(std::max(half / std::max(queues, 1U), 1U)), kMaxRing);
-  sizes.receive = sizes.fill;
+  sizes.receive = mode == XskMode::kZeroCopy ? std::max(sizes.fill / 2, 1U) : sizes.fill;
   sizes.transmit = std::min(std::bit_floor(half), kMaxRing / 2);
   sizes.completion = std::min(std::bit_floor(half), kMaxRing);
   return sizes;
@@ -61,6 +64,7 @@ Result<void> XdpFrameIo::open() {
   // As many chunks to send from as may be on their way: the completion ring takes each back.
   transmitChunks_ = static_cast<uint32_t>(std::min<uint64_t>(chunks - receiveChunks, parts_.rings.completion));
   firstTransmitAddress_ = receiveChunks * chunkBytes;
+  lent_.assign(receiveChunks, 1);
   free_.reserve(transmitChunks_);
   for (uint32_t i = transmitChunks_; i-- > 0;) free_.push_back(firstTransmitAddress_ + static_cast<uint64_t>(i) * chunkBytes);
 
@@ -116,7 +120,14 @@ void XdpFrameIo::describe(const xdp_desc& descriptor, uint32_t queue, RxFrame& f
   frame.cookie = static_cast<uint64_t>(queue) << kQueueShift | chunkOf(descriptor.addr);
 }
 
+bool XdpFrameIo::take(const xdp_desc& descriptor) {
+  if (descriptor.len > parts_.layout.chunkBytes || descriptor.addr > firstTransmitAddress_ - descriptor.len) return false;
+  const uint64_t chunk = descriptor.addr / parts_.layout.chunkBytes;
+  return chunk < lent_.size() && std::exchange(lent_[chunk], uint8_t{0}) != 0;
+}
+
 void XdpFrameIo::recycle(uint32_t queue, uint64_t address) {
+  lent_[address / parts_.layout.chunkBytes] = 1;
   auto& fill = queues_[queue].rings.fill;
   // There is room for each chunk that this queue's frames are made of.
   if (fill.room(1) != 0) fill.push(chunkOf(address));
@@ -136,13 +147,9 @@ uint32_t XdpFrameIo::receiveFrom(uint32_t index, std::span<RxFrame> frames) {
     if ((ring.peek(taken + buffers - 1).options & kPacketContinues) != 0) break;
     const bool fits = buffers <= frames.size();
     if (fits && given + buffers > frames.size()) break;
-    bool valid = fits;
-    for (uint32_t i = 0; i < buffers && valid; ++i) {
-      const xdp_desc descriptor = ring.peek(taken + i);
-      // A ring is shared memory: what it says is checked before it is followed.
-      valid = descriptor.len <= parts_.layout.chunkBytes && descriptor.addr <= firstTransmitAddress_ - descriptor.len;
-    }
-    if (valid) {
+    uint32_t sound = 0;  // buffers, from the first on
+    while (fits && sound < buffers && take(ring.peek(taken + sound))) ++sound;
+    if (sound == buffers) {
       for (uint32_t i = 0; i < buffers; ++i) {
         describe(ring.peek(taken + i), index, frames[given + i]);
         add(stats.receivedBytes, frames[given + i].length);
@@ -155,8 +162,8 @@ uint32_t XdpFrameIo::receiveFrom(uint32_t index, std::span<RxFrame> frames) {
     } else {
       add(fits ? stats.invalidDescriptors : stats.oversizedFrames, 1);
       for (uint32_t i = 0; i < buffers; ++i) {
-        const uint64_t address = ring.peek(taken + i).addr;
-        if (address < firstTransmitAddress_) recycle(index, address);
+        const xdp_desc descriptor = ring.peek(taken + i);
+        if (i < sound || take(descriptor)) recycle(index, descriptor.addr);
       }
       dropped = true;
     }
@@ -275,13 +282,16 @@ void XdpFrameIo::kick() {
     }
     const uint32_t left = ring.pending();
     if (left == pending) {
-      // A driver that sends by itself was told and takes its time; a kernel that takes nothing has no room (EAGAIN, ENOBUFS).
-      kickBlocked_ = error != 0;
-      unkicked_ = kickBlocked_;
+      // A driver that sends by itself was told and takes its time; a kernel that takes nothing has no room (EAGAIN, ENOBUFS). With busy
+      // polling nobody was told: the call is the device's work itself, and does nothing while another thread is at it.
+      unkicked_ = error != 0 || parts_.busyPoll;
+      kickBlocked_ = unkicked_ && ++idleKicks_ < kMaxIdleKicks;
       return;
     }
+    idleKicks_ = 0;
     pending = left;
   }
+  if (pending == 0) idleKicks_ = 0;
 }
 
 bool XdpFrameIo::flush() {

@@ -37,8 +37,9 @@ struct XdpParts {
   std::unique_ptr<DeviceControl> device;
 };
 
-// How `lengthBytes` of memory and `queues` queues are divided. Rings are as long as there are chunks to be in them.
-RingSizes ringSizesFor(uint64_t lengthBytes, uint32_t chunkBytes, uint32_t queues);
+// How `lengthBytes` of memory and `queues` queues are divided. Rings are as long as there are chunks to be in them; with zero-copy, where the
+// device holds many of a queue's chunks, the receive ring takes half of them.
+RingSizes ringSizesFor(uint64_t lengthBytes, uint32_t chunkBytes, uint32_t queues, XskMode mode = XskMode::kCopy);
 
 class XdpFrameIo final : public FrameIo {
  public:
@@ -78,6 +79,9 @@ class XdpFrameIo final : public FrameIo {
   Result<void> open();
   uint32_t receiveFrom(uint32_t queue, std::span<RxFrame> frames);
   void describe(const xdp_desc& descriptor, uint32_t queue, RxFrame& frame) const;
+  // A ring is shared memory: what it says is checked before it is followed. False for what lies outside of the receive chunks, and for a chunk
+  // that the kernel does not have: given back once more, it would be written to while it is read.
+  bool take(const xdp_desc& descriptor);
   void recycle(uint32_t queue, uint64_t address);
   void reap();
   void kick();
@@ -87,6 +91,7 @@ class XdpFrameIo final : public FrameIo {
   std::vector<Queue> queues_;
   UniqueFd epoll_;              // over several sockets
   std::vector<uint64_t> free_;  // chunks to send from; never longer than transmitChunks_
+  std::vector<uint8_t> lent_;   // by receive chunk: whether the kernel has it
   uint64_t firstTransmitAddress_ = 0;
   uint32_t transmitChunks_ = 0;
   uint32_t receiveHeld_ = 0;
@@ -94,6 +99,7 @@ class XdpFrameIo final : public FrameIo {
   uint32_t nextQueue_ = 0;  // whose turn it is
   bool unkicked_ = false;   // the kernel has not been told about all that was committed
   bool kickBlocked_ = false;
+  uint32_t idleKicks_ = 0;
   XskStatistics seen_;  // what of the kernel's counters is in `stats` already
   int64_t leftSeen_ = 0;
   std::atomic<int> lostErrno_{0};  // why the kernel took the socket from its queue

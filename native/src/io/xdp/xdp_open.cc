@@ -102,11 +102,7 @@ bool preferBusyPoll(const std::vector<UniqueFd>& sockets, int32_t microseconds, 
 }
 
 bool wantsTransmitChecksum(const Plan& plan, const Rung& rung, Offload wish) {
-  if (wish != Offload::kAuto) return wish == Offload::kOn;
-  if (rung.bind == XskMode::kZeroCopy) return plan.facts.features && plan.facts.features->transmitChecksum;
-  // With copies the kernel hands the request on to any device. Where that is only memory, nobody computes the sum and the peer has to know;
-  // our own pass over the payload computes it at no cost to speak of.
-  return plan.facts.hardware && netdevFeature(plan.netdev, "tx-checksum-ip-generic");
+  return wish == Offload::kAuto ? deviceFillsChecksum(plan, rung) : wish == Offload::kOn;
 }
 
 // The program of one mode, kept from rung to rung: attaching restarts the link of some devices.

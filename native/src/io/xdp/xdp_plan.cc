@@ -3,6 +3,7 @@
 #include "io/xdp/xdp_plan.h"
 
 #include <algorithm>
+#include <bit>
 #include <cerrno>
 
 #include "io/xdp/xdp_frame_io.h"
@@ -31,11 +32,36 @@ uint32_t longestInOneBuffer(uint32_t chunkBytes, XskMode mode) {
   return frameBytes - kLayer2Bytes;
 }
 
+Result<void> checkZeroCopyRings(const InterfaceFacts& facts, const std::string& interface, const RingSizes& rings, uint32_t queues,
+                                uint32_t chunkBytes) {
+  constexpr uint32_t kUsualDescriptors = 256;  // igb's ring, when it does not say
+  constexpr uint32_t kHeldFrames = 256;        // the most that the stack has taken and not given back
+  if (facts.driver != "igb") return {};
+  const uint32_t descriptors = facts.receiveDescriptors == 0 ? kUsualDescriptors : facts.receiveDescriptors;
+  if (rings.fill >= descriptors + rings.receive + kHeldFrames) return {};
+  const uint64_t fill = std::bit_ceil(2 * (descriptors + kHeldFrames));
+  return makeError(ErrorCode::kNotSupported,
+                   "xdp: driver igb mistakes old frames for new ones when a fill ring runs dry, and on interface " + interface +
+                       " one of " + std::to_string(rings.fill) + " chunks can, beside " + std::to_string(descriptors) +
+                       " descriptors of the device and a receive ring of " + std::to_string(rings.receive) + ": a UMEM of " +
+                       std::to_string(2 * queues * fill * chunkBytes) + " bytes would be enough");
+}
+
+bool deviceFillsChecksum(const Plan& plan, const Rung& rung) {
+  if (rung.bind == XskMode::kZeroCopy) return plan.facts.features && plan.facts.features->transmitChecksum;
+  // With copies the kernel hands the request on to any device. Where that is only memory, nobody computes the sum and the peer has to know;
+  // our own pass over the payload computes it at no cost to speak of.
+  return plan.facts.hardware && netdevFeature(plan.netdev, "tx-checksum-ip-generic");
+}
+
 std::string driverOf(const Plan& plan) { return plan.facts.driver.empty() ? "its driver" : "driver " + plan.facts.driver; }
 
 std::string fixOf(const Rung& rung, const Plan& plan, const Error& error) {
   if (error.sysErrno == EPERM || error.sysErrno == EACCES) return kCapabilitiesFix;
   if (error.sysErrno == EBUSY) return "close what holds it, or name another interface or other queues";
+  if (error.code == ErrorCode::kNotSupported && plan.facts.driver == "igb") {
+    return "set OUTRIGGER_UMEM_SIZE to that, or give the device fewer descriptors ('ethtool -G " + plan.netdev.name + " rx 64')";
+  }
   if (rung.bind == XskMode::kZeroCopy)
     return "use a device whose driver has AF_XDP zero-copy (ice, i40e, ixgbe, igb, igc, mlx5, virtio_net)";
   if (rung.attach == AttachMode::kNative && plan.facts.mtu > kLongestNativeSingle) {
@@ -84,8 +110,9 @@ Result<void> shapeFor(XskMode mode, Plan& plan) {
                                               std::to_string(queueCount) + " queues of interface " + plan.netdev.name + ": give it " +
                                               std::to_string(needed) + " or more");
   }
-  plan.rings = ringSizesFor(plan.umemBytes, plan.layout.chunkBytes, queueCount);
-  return {};
+  plan.rings = ringSizesFor(plan.umemBytes, plan.layout.chunkBytes, queueCount, mode);
+  if (mode != XskMode::kZeroCopy) return {};
+  return checkZeroCopyRings(plan.facts, plan.netdev.name, plan.rings, queueCount, plan.layout.chunkBytes);
 }
 
 }  // namespace outrigger::io::xdp

@@ -42,6 +42,14 @@ Result<Plan> makePlan(const BackendOptions& options);
 // Sets chunks, rings and multiBuffer for a mode. Fails when the memory does not hold them.
 Result<void> shapeFor(XskMode mode, Plan& plan);
 
+// Whether a device can be trusted with zero-copy on rings of these sizes. igb (as of Linux 7.3) takes the frames of its last round for new ones
+// when the fill ring runs dry, so that a chunk is written to while it is read: there, all rings after the fill ring have to run full first.
+Result<void> checkZeroCopyRings(const InterfaceFacts& facts, const std::string& interface, const RingSizes& rings, uint32_t queues,
+                                uint32_t chunkBytes);
+
+// Whether a checksum that the transmit metadata of a frame asks for is computed by the device.
+bool deviceFillsChecksum(const Plan& plan, const Rung& rung);
+
 std::string driverOf(const Plan& plan);  // "driver veth"
 // What whoever runs this can do about `error` on a rung.
 std::string fixOf(const Rung& rung, const Plan& plan, const Error& error);

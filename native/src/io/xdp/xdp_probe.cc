@@ -82,9 +82,13 @@ void probeRungs(const Plan& plan, const std::vector<Rung>& rungs, BackendReport&
     if (missing.empty() && !shape) missing = shape.error().message;
     if (missing.empty()) {
       report.facts.emplace_back("mode", rung.name);
+      report.facts.emplace_back("transmit checksum", deviceFillsChecksum(plan, rung) ? "by the device"
+                                                     : rung.bind == XskMode::kZeroCopy
+                                                         ? driverOf(plan) + " takes no transmit metadata with zero-copy"
+                                                         : "in software");
       return;
     }
-    degraded(report, rung.name, missing, fixOf(rung, plan, Error{}));
+    degraded(report, rung.name, missing, fixOf(rung, plan, shape ? Error{} : shape.error()));
   }
   report.availability = Availability::kImpossible;
 }
