@@ -5,6 +5,7 @@ package quotes
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 
@@ -36,7 +37,10 @@ func Setting(name, otherwise string) string {
 
 // Connect reaches the sidecar in the same pod. Injection sets OUTRIGGER_ADDRESS.
 func Connect() (*grpc.ClientConn, outrigger.MessagingServiceClient, error) {
-	address := Setting("OUTRIGGER_ADDRESS", "unix:/run/outrigger/outrigger.sock")
+	address := os.Getenv("OUTRIGGER_ADDRESS")
+	if address == "" {
+		return nil, nil, errors.New(`OUTRIGGER_ADDRESS is not set: has the pod the label outrigger.dev/inject: "true"?`)
+	}
 	// Without TLS: the socket never leaves the pod.
 	connection, err := grpc.NewClient(address, grpc.WithTransportCredentials(insecure.NewCredentials()))
 	if err != nil {

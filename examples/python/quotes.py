@@ -11,7 +11,9 @@ from outrigger.v1 import messaging_pb2_grpc as service
 
 def connect():
     """The sidecar in the same pod; injection sets OUTRIGGER_ADDRESS. Without TLS: the socket never leaves the pod."""
-    address = os.environ.get("OUTRIGGER_ADDRESS", "unix:/run/outrigger/outrigger.sock")
+    address = os.environ.get("OUTRIGGER_ADDRESS")
+    if not address:
+        raise SystemExit('OUTRIGGER_ADDRESS is not set: has the pod the label outrigger.dev/inject: "true"?')
     channel = grpc.insecure_channel(address)
     return channel, service.MessagingServiceStub(channel)
 

@@ -180,27 +180,6 @@ export class Pods {
     return kubectl(['logs', '-n', this.namespace, name, '-c', container]);
   }
 
-  /** The last line of an app that has ended: its figures. */
-  async summaryOf<T extends Published | Received>(name: string): Promise<T> {
-    return summaryIn<T>(await this.logs(name));
-  }
-
-  /**
-   * Deletes a pod with its grace period and answers all that a container said, to its last word. The API server forgets a log with its pod, so the log
-   * is followed from before; that it is shows in its first bytes, so the app must be one that says something early.
-   */
-  async lastWordsOf(name: string, container = 'app'): Promise<string> {
-    const log = new FollowedLog(['-n', this.namespace, name, '-c', container]);
-    try {
-      await until(`a first word of ${name}`, () => log.text !== '');
-      await kubectl(['delete', 'pod', name, '-n', this.namespace, '--wait=true'], { timeoutMs: kEndMs });
-      await until(`the end of the log of ${name}`, () => log.ended);
-      return log.text;
-    } finally {
-      log.stop();
-    }
-  }
-
   /** What a pod's sidecar and app said and what happened to it, for a test that failed; also of a Deployment, by a label of its pods. */
   async storyOf(name: string, label?: string): Promise<string> {
     const described = label === undefined ? [name] : ['-l', label];
