@@ -37,7 +37,13 @@ export interface Contents {
 }
 
 /** Native programs of the image, and what each variant adds. */
-const kPrograms = ['outrigger-driver', 'outrigger-init', 'outrigger-probe', 'outrigger.node'];
+const kPrograms = [
+  'outrigger-driver',
+  'outrigger-init',
+  'outrigger-probe',
+  'outrigger-nicd',
+  'outrigger.node',
+];
 const kDpdkModule = 'outrigger-dpdk.so';
 
 /** Poll-mode drivers of NICs that clouds and data centres have, the virtual ones, and what every start of DPDK loads. */
@@ -90,7 +96,7 @@ function copyPrograms(root: string, variant: Variant): void {
   for (const name of [...kPrograms, ...(variant === 'dpdk' ? [kDpdkModule] : [])]) {
     strip(join('build/native', name), join(folder, name));
   }
-  for (const name of ['outrigger-driver', 'outrigger-init']) {
+  for (const name of ['outrigger-driver', 'outrigger-init', 'outrigger-nicd']) {
     symlinkSync(`../lib/outrigger/build/native/${name}`, join(root, 'usr/bin', name));
   }
   strip('node_modules/node/bin/node', join(root, 'usr/bin/node'));

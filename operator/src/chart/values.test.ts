@@ -34,6 +34,8 @@ describe('the values of the chart', () => {
     ['a tag with a blank', changed('image', { tag: 'a b' })],
     ['a port beyond the last', changed('udpPorts', { last: 70_000 })],
     ['a namespace that is none', changed('networkPolicy', { namespaces: ['Shop!'] })],
+    ['an interface of two words', changed('nicd', { interface: 'eth1 eth2' })],
+    ['nobody who may ask nicd', changed('nicd', { allowUids: [] })],
     ['an interval without a unit', changed('monitoring', { interval: '30' })],
     ['a life of days', changed('certificates', { authorityLife: '30d' })],
     ['runbooks that are no address', changed('monitoring', { runbookUrl: 'docs' })],

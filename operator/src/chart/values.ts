@@ -50,6 +50,19 @@ export const valuesSchema = z.strictObject({
     tolerations: z.array(z.record(z.string(), z.unknown())),
     resources,
   }),
+  nicd: z
+    .strictObject({
+      enabled: z.boolean(),
+      interface: z.string().regex(/^[^\s/:]{0,15}$/),
+      allowPacket: z.boolean(),
+      lease: duration,
+      allowUids: z.array(z.int().min(0).max(4_294_967_294)).min(1),
+      resources,
+      nodeSelector: labels,
+      tolerations: z.array(z.record(z.string(), z.unknown())),
+      priorityClassName: z.string(),
+    })
+    .describe('outrigger-nicd on every node of nodeSelector: hands NIC queues to drivers without rights.'),
   networkPolicy: z.strictObject({ enabled: z.boolean(), namespaces: z.array(dnsLabel) }),
   monitoring: z.strictObject({
     podMonitors: z.boolean(),

@@ -34,6 +34,8 @@ ownFolders() { # STATE_OF_NODE
     mount --bind "$1/fs$folder" "$folder"
   done
   mkdir -p /run/netns /run/lock
+  # As systemd has it on a node: what is pinned there is the node's own.
+  mount -t bpf bpf /sys/fs/bpf
 }
 
 forwardPackets() {
