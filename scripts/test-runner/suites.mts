@@ -54,7 +54,7 @@ export const suites: readonly Suite[] = [
   }),
   { name: 'dpdk-next', build: buildDpdkNext, test: dpdkNext, minutes: 6 },
   { name: 'fuzz', build: buildFuzzers, test: fuzz },
-  { name: 'cluster', build: buildCluster, test: cluster, minutes: 22 },
+  { name: 'cluster', build: buildCluster, test: cluster, minutes: 24 },
   { name: 'lab', build: buildLab, test: lab, minutes: 18 },
 ];
 
