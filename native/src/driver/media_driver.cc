@@ -175,8 +175,8 @@ Result<void> MediaDriver::State::makeFiles(const MediaDriverParts& parts) {
 
   countersManager = cnc::CountersManager(regions.countersMetadata, regions.countersValues);
   counterFactory = std::make_unique<CounterFactory>(countersManager);
-  const bool mayBeRaw = !parts.makeIo && std::any_of(config.backends.begin(), config.backends.end(), io::isRawBackend);
-  if (!counterFactory->createDriverCounters(counters, nowMs) || (mayBeRaw && !counterFactory->createNetworkCounters(counters, nowMs))) {
+  const bool mayCount = !parts.makeIo && std::any_of(config.backends.begin(), config.backends.end(), io::countsNetworkEvents);
+  if (!counterFactory->createDriverCounters(counters, nowMs) || (mayCount && !counterFactory->createNetworkCounters(counters, nowMs))) {
     return makeError(ErrorCode::kGeneric, "AERON_COUNTERS_BUFFER_LENGTH=" + std::to_string(config.cncSizes.countersValuesLength) +
                                               " does not even hold the driver's own counters; raise it");
   }

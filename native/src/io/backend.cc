@@ -14,6 +14,7 @@
 #include "io/packet/packet_backend.h"
 #include "io/socket/socket_io.h"
 #include "io/uring/uring_io.h"
+#include "io/verbs/verbs_backend.h"
 #include "io/xdp/xdp_backend.h"
 #include "io/xdp/xdp_open.h"
 
@@ -93,6 +94,7 @@ Result<std::unique_ptr<DatagramIo>> impaired(std::unique_ptr<DatagramIo> io, con
 const std::vector<Backend>& backends() {
   static const std::vector<Backend> table{
       {"dpdk", openDpdk, probeDpdk},
+      {"verbs", openVerbs, probeVerbs},
       {"xdp", openXdpPair, xdp::probeXdp},
       {"packet", openPacket, probePacket},
       {"uring", openUring, probeUring},
@@ -111,9 +113,9 @@ const std::vector<std::string>& backendNames() {
   return names;
 }
 
-bool isRawBackend(const std::string& name) {
-  static const std::vector<std::string> raw{"dpdk", "xdp", "packet", "tap"};
-  return std::find(raw.begin(), raw.end(), name) != raw.end();
+bool countsNetworkEvents(const std::string& name) {
+  static const std::vector<std::string> counting{"dpdk", "verbs", "xdp", "packet", "tap"};
+  return std::find(counting.begin(), counting.end(), name) != counting.end();
 }
 
 Result<void> applyEnvironment(BackendOptions& options) {

@@ -82,8 +82,8 @@ const std::vector<Backend>& backends();
 // Names that makeBackend and openPair take.
 const std::vector<std::string>& backendNames();
 
-// One that moves frames under NetStack, not datagrams through the kernel's sockets.
-bool isRawBackend(const std::string& name);
+// One that does not move datagrams through the kernel's sockets alone, and so has more to count (IoTotals::network).
+bool countsNetworkEvents(const std::string& name);
 
 // Overrides options from OUTRIGGER_UDP_SEGMENT=on|off, OUTRIGGER_UDP_GRO=on|off, OUTRIGGER_BUSY_POLL_US=<n> and
 // OUTRIGGER_IMPAIR=<specification>. A malformed value is an error naming variable, value and what is allowed.

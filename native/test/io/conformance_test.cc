@@ -4,6 +4,7 @@
 #include <set>
 
 #include "conformance_world.h"
+#include "verbs_world.h"
 #include "veth_world.h"
 #include "wire_world.h"
 
@@ -50,6 +51,8 @@ std::vector<Variant> variants() {
        }},
       {"xdpNative", [] { return xdpOnVeth("native"); }},
       {"xdpGeneric", [] { return xdpOnVeth("generic"); }},
+      {"verbsOverAFabric", [] { return std::make_unique<FabricWorld>(); }},
+      {"verbs", [] { return std::make_unique<DeviceWorld>(); }},
       {"sim", [] { return std::make_unique<SimWorld>(); }},
       {"stackOverSimulatedWire", [] { return std::make_unique<WireWorld>(); }},
       {"impairWithoutEffect", [] { return real("mmsg", true, true, "loss=0"); }},

@@ -19,7 +19,7 @@ import {
 } from './schema';
 
 /** Backends in DESIGN's order; which of them a build has is for the driver to say. */
-export const kBackends = ['mmsg', 'socket', 'uring', 'packet', 'xdp', 'dpdk', 'tap'] as const;
+export const kBackends = ['mmsg', 'socket', 'uring', 'packet', 'xdp', 'dpdk', 'verbs', 'tap'] as const;
 
 const quantityMap = z.record(
   z.string(),
@@ -259,7 +259,7 @@ export const sidecarProfileSpecSchema = withRules(
         "'memory ' + self.memory + ' does not hold one stream: it needs 8Mi and three times buffers.termLength, ' + self.buffers.termLength + '; raise memory or lower termLength'",
     },
     {
-      rule: "!(self.hugepages.mode == 'Required' && self.backends.all(b, b in ['mmsg', 'socket', 'uring', 'tap']))",
+      rule: "!(self.hugepages.mode == 'Required' && self.backends.all(b, b in ['mmsg', 'socket', 'uring', 'verbs', 'tap']))",
       check: ({ hugepages, backends }) =>
         hugepages.mode !== 'Required' || backends.some((each) => ['packet', 'xdp', 'dpdk'].includes(each)),
       message:

@@ -130,28 +130,33 @@ Result<void> configure(const EndpointConfig& config, const UdpSocketOptions& opt
 }  // namespace
 
 Result<std::unique_ptr<UdpEndpoint>> UdpEndpoint::open(const EndpointConfig& config, const UdpSocketOptions& options) {
+  auto endpoint = std::make_unique<UdpEndpoint>();
+  if (auto r = openInto(*endpoint, config, options); !r) return r.error();
+  return endpoint;
+}
+
+Result<void> UdpEndpoint::openInto(UdpEndpoint& endpoint, const EndpointConfig& config, const UdpSocketOptions& options) {
   const sa_family_t family = config.bindAddress.family();
   if (family != AF_INET && family != AF_INET6) return failed(config, "the bind address has no IPv4 or IPv6 family", 0);
   if (isMulticast(config.bindAddress)) {
     return makeError(ErrorCode::kNotSupported, "UDP endpoint " + config.bindAddress.toString() +
                                                    ": multicast groups are not supported, use unicast or multi-destination-cast");
   }
-  auto endpoint = std::make_unique<UdpEndpoint>();
   if (isTakenOver(config)) {
-    endpoint->fd_ = UniqueFd(::fcntl(config.predecessor->socketFd(), F_DUPFD_CLOEXEC, 0));
-    if (!endpoint->fd_.valid()) return failed(config, "cannot take over the socket of the backend before", errno);
+    endpoint.fd_ = UniqueFd(::fcntl(config.predecessor->socketFd(), F_DUPFD_CLOEXEC, 0));
+    if (!endpoint.fd_.valid()) return failed(config, "cannot take over the socket of the backend before", errno);
     // Raw backends let their socket drop what they receive themselves. ENOENT: there is no filter.
     const int none = 0;
-    if (::setsockopt(endpoint->fd(), SOL_SOCKET, SO_DETACH_FILTER, &none, sizeof(none)) != 0 && errno != ENOENT) {
+    if (::setsockopt(endpoint.fd(), SOL_SOCKET, SO_DETACH_FILTER, &none, sizeof(none)) != 0 && errno != ENOENT) {
       return failed(config, "cannot remove the filter of the socket of the backend before", errno);
     }
-    const int flags = ::fcntl(endpoint->fd(), F_GETFL);
-    if (::fcntl(endpoint->fd(), F_SETFL, flags | O_NONBLOCK) != 0) return failed(config, "cannot make the socket non-blocking", errno);
+    const int flags = ::fcntl(endpoint.fd(), F_GETFL);
+    if (::fcntl(endpoint.fd(), F_SETFL, flags | O_NONBLOCK) != 0) return failed(config, "cannot make the socket non-blocking", errno);
   } else {
-    endpoint->fd_ = UniqueFd(::socket(family, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, IPPROTO_UDP));
-    if (!endpoint->fd_.valid()) return failed(config, "cannot create a socket", errno);
+    endpoint.fd_ = UniqueFd(::socket(family, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, IPPROTO_UDP));
+    if (!endpoint.fd_.valid()) return failed(config, "cannot create a socket", errno);
   }
-  const int fd = endpoint->fd();
+  const int fd = endpoint.fd();
   if (auto r = configure(config, options, fd); !r) return r.error();
   if (!isTakenOver(config) && ::bind(fd, config.bindAddress.get(), config.bindAddress.length) != 0) {
     const int err = errno;
@@ -165,14 +170,14 @@ Result<std::unique_ptr<UdpEndpoint>> UdpEndpoint::open(const EndpointConfig& con
     if (err == EADDRNOTAVAIL) return failed(config, "cannot bind: no local interface has this address", err);
     return failed(config, "cannot bind", err);
   }
-  endpoint->localAddress_.length = sizeof(endpoint->localAddress_.storage);
-  if (::getsockname(fd, reinterpret_cast<sockaddr*>(&endpoint->localAddress_.storage), &endpoint->localAddress_.length) != 0) {
+  endpoint.localAddress_.length = sizeof(endpoint.localAddress_.storage);
+  if (::getsockname(fd, reinterpret_cast<sockaddr*>(&endpoint.localAddress_.storage), &endpoint.localAddress_.length) != 0) {
     return failed(config, "cannot read the bound address", errno);
   }
-  endpoint->sign_ = putPortSign(fd, endpoint->localAddress_, portOwner());
-  endpoint->receiveBufferBytes_ = grantedBuffer(fd, SO_RCVBUF);
-  endpoint->sendBufferBytes_ = grantedBuffer(fd, SO_SNDBUF);
-  return endpoint;
+  endpoint.sign_ = putPortSign(fd, endpoint.localAddress_, portOwner());
+  endpoint.receiveBufferBytes_ = grantedBuffer(fd, SO_RCVBUF);
+  endpoint.sendBufferBytes_ = grantedBuffer(fd, SO_SNDBUF);
+  return {};
 }
 
 }  // namespace outrigger::io

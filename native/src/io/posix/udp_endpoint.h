@@ -20,18 +20,20 @@ struct UdpSocketOptions {
   bool countDrops = true;      // SO_RXQ_OVFL: off where a socket filter drops, since the kernel counts that as the same
 };
 
-class UdpEndpoint final : public Endpoint {
+class UdpEndpoint : public Endpoint {
  public:
   static constexpr size_t kNotAttached = SIZE_MAX;
 
   // Opens, configures and binds, or takes the predecessor's socket over. Fails with kChannelEndpointError naming the address and the
   // option or call that failed.
   static Result<std::unique_ptr<UdpEndpoint>> open(const EndpointConfig& config, const UdpSocketOptions& options);
+  // The same for one that a backend derived.
+  static Result<void> openInto(UdpEndpoint& endpoint, const EndpointConfig& config, const UdpSocketOptions& options);
 
-  const SockAddr& localAddress() const override { return localAddress_; }
-  int32_t receiveBufferBytes() const override { return receiveBufferBytes_; }
-  int32_t sendBufferBytes() const override { return sendBufferBytes_; }
-  int socketFd() const override { return fd_.get(); }
+  const SockAddr& localAddress() const final { return localAddress_; }
+  int32_t receiveBufferBytes() const final { return receiveBufferBytes_; }
+  int32_t sendBufferBytes() const final { return sendBufferBytes_; }
+  int socketFd() const final { return fd_.get(); }
   int fd() const { return fd_.get(); }
 
   // Takes the socket's running total of dropped datagrams (32 bits, wraps) and adds what is new to the statistics.
