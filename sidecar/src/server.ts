@@ -20,6 +20,7 @@ import { HttpServer } from './metrics/http_server';
 import { Metrics } from './metrics/metrics';
 import { TopicTotals } from './metrics/topic_totals';
 import type { Native } from './native/types';
+import { DriverPolicy } from './policy/driver_policy';
 import { TopicStore } from './topics/topic_store';
 
 export interface SidecarParts {
@@ -65,6 +66,7 @@ class RunningSidecar implements Sidecar {
   private resolveEnded: () => void = () => undefined;
   private readonly topics: TopicStore;
   private readonly directory: DirectoryClient | undefined;
+  private readonly policy: DriverPolicy | undefined;
   private readonly messaging: MessagingService;
   private readonly health = new HealthState(['', kMessagingService, kAdminService]);
   private readonly grpc: GrpcServer;
@@ -110,6 +112,10 @@ class RunningSidecar implements Sidecar {
         { endpoints: config.endpoints.map(parseEndpoint), version, answerTimeoutMs: config.openTimeout },
         log,
       );
+    this.policy =
+      config.policyFile === ''
+        ? undefined
+        : new DriverPolicy({ config, topics: this.topics, directory: this.directory, log });
     this.messaging = new MessagingService({
       config,
       topics: this.topics,
@@ -117,6 +123,7 @@ class RunningSidecar implements Sidecar {
       totals,
       log,
       directory: this.directory,
+      policy: this.policy,
     });
     const shared = {
       config,
@@ -125,6 +132,7 @@ class RunningSidecar implements Sidecar {
       link: this.link,
       topics: this.topics,
       directory: this.directory,
+      policy: this.policy,
       messaging: this.messaging,
       totals,
       isDraining: () => this.draining !== undefined,
@@ -192,6 +200,7 @@ class RunningSidecar implements Sidecar {
     this.health.set(kAdminService, 'SERVING');
     try {
       this.topics.start();
+      this.policy?.refresh();
       await this.grpc.start();
       if (config.httpListen !== '') {
         await this.http.listen(config.httpListen);
@@ -258,6 +267,7 @@ class RunningSidecar implements Sidecar {
     this.health.set(kAdminService, 'NOT_SERVING');
     await this.grpc.stop(Math.min(graceMs, kSettleMs * 20));
     this.messaging.close();
+    this.policy?.close();
     await this.link.close();
     if (this.httpBound !== undefined) {
       await this.http.close();

@@ -140,6 +140,8 @@ enum class OutriggerCounter : int32_t {
   kDoorbellsRung,          // sleeping clients woken
   kImpairedDrops,          // datagrams dropped on purpose by the impair layer
   kBackendChanges,         // moves of all streams to another network backend
+  kSourcesRefused,         // SETUPs and data of streams without image, from addresses that the policy does not list as publishers
+  kCommandsForbidden,      // client commands that the policy does not allow
   kCount,
 };
 

@@ -15,6 +15,7 @@ class SendChannelEndpoint;
 class ReceiveChannelEndpoint;
 class NetworkPublication;
 class PublicationImage;
+class SourceList;
 struct MdcDestination;
 struct SendEndpointMove;
 struct ReceiveEndpointMove;
@@ -60,12 +61,14 @@ struct ReceiverCommand {
     kRejectImage,       // image, value: ErrorCode; reason text is in the image (set by the conductor before sending this)
     kTermBacked,        // image: memory exists up to position `value`
     kSwitchBackend,     // as the sender's
+    kSetSources,        // endpoint, streamId, sources: who may publish, null: nobody. The list before it is answered by kSourcesReleased
   };
   Type type{};
   BackendSwitch<ReceiveEndpointMove>* change = nullptr;
   bool sessionSpecific = false;
   ReceiveChannelEndpoint* endpoint = nullptr;
   PublicationImage* image = nullptr;
+  const SourceList* sources = nullptr;
   cnc::Counter counter;
   int32_t streamId = 0;
   int32_t sessionId = 0;
@@ -87,6 +90,8 @@ struct AgentEvent {
     kLossObserved,        // image, value: bytes lost (for the loss report)
     kError,               // text, errorCode: an entry for the error log
     kBackendSwitched,     // the only answer under way to a kSwitchBackend of this agent
+    kSourcesReleased,     // sources
+    kSourceRefused,       // receiveEndpoint, setup.streamId, address: none of the sources; value 1: for the first time
     kImageStateChanged,   // image is draining, has lingered or is done: see PublicationImage::state()
   };
   Type type{};
@@ -96,6 +101,7 @@ struct AgentEvent {
   NetworkPublication* publication = nullptr;
   PublicationImage* image = nullptr;
   MdcDestination* destination = nullptr;
+  const SourceList* sources = nullptr;
   io::SockAddr address;
   int64_t receiverId = 0;
   int64_t groupTag = 0;

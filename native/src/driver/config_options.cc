@@ -266,6 +266,19 @@ void directoryOptions(Table& t) {
   t.toggle("AERON_DIR_WARN_IF_EXISTS", "Log when the directory exists at start", &DriverConfig::warnIfDirectoryExists);
   t.mode("OUTRIGGER_DIR_MODE", "Permissions of the directory; its group may use the driver", &DriverConfig::directoryMode, 0700, 07777);
   t.mode("OUTRIGGER_FILE_MODE", "Permissions of the files in it, whatever the umask", &DriverConfig::fileMode, 0600, 0666);
+  t.add(
+      "OUTRIGGER_POLICY_FILE",
+      "File with what clients may open and who may publish to them, which the sidecar writes and keeps up to date; while there is none, "
+      "only aeron:ipc and spies are allowed. Empty: everything is, as in Aeron's drivers",
+      "an absolute path outside the driver's directory, in a folder that only its owner may write, or empty",
+      [](DriverConfig& c, std::string_view value, std::string&) {
+        if (!value.empty() && (!value.starts_with('/') || value.ends_with('/'))) return false;
+        c.policyFile = std::string(value);
+        return true;
+      },
+      [](const DriverConfig& c) { return c.policyFile; });
+  t.number("OUTRIGGER_POLICY_OWNER", "Number of the user whose policy file is obeyed, beside root; -1 for the driver's own",
+           &DriverConfig::policyOwner, -1, UINT32_MAX);
   t.duration("AERON_DRIVER_TIMEOUT", "Age of the heartbeat from which a driver counts as dead", &DriverConfig::driverTimeoutMs, kMilliNs,
              kDaySeconds * kSecondNs, kMilliNs);
   t.size("AERON_FILE_PAGE_SIZE", "Page size that files are aligned to", &DriverConfig::filePageSize, 4096, 1024 * kMiB, ", a power of two",
@@ -730,6 +743,12 @@ io::BackendOptions backendOptionsOf(const DriverConfig& config) {
 }
 
 Result<void> checkConfig(const DriverConfig& config, std::vector<std::string>& notices) {
+  if (!config.policyFile.empty() && config.policyFile.starts_with(config.directory + "/")) {
+    return makeError(ErrorCode::kGeneric,
+                     "OUTRIGGER_POLICY_FILE=" + config.policyFile +
+                         " is in the driver's directory, where clients could put another one in its place; name one in a "
+                         "folder that clients don't have");
+  }
   if (config.publicationReservedSessionIdLow > config.publicationReservedSessionIdHigh) {
     return makeError(ErrorCode::kGeneric,
                      "AERON_PUBLICATION_RESERVED_SESSION_ID_LOW=" + std::to_string(config.publicationReservedSessionIdLow) +

@@ -77,6 +77,8 @@ constexpr std::array<const char*, static_cast<size_t>(OutriggerCounter::kCount)>
     "outrigger: doorbells rung",
     "outrigger: datagrams dropped by impairment",
     "outrigger: changes of the network backend",
+    "outrigger: datagrams of sources that the policy does not admit",
+    "outrigger: client commands that the policy forbids",
 };
 
 template <typename T>

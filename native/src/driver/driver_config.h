@@ -57,8 +57,10 @@ struct DriverConfig {
   int32_t busyPollUs = 0;          // SO_BUSY_POLL, 0 = leave alone
   bool segmentationOffload = true;
   bool receiveCoalescing = true;
-  io::BackendOptions raw;  // what raw backends open: interface, queues, memory; the fields above override its own of sockets
-  mode_t fileMode = 0660;  // cnc.dat, logs, doorbells: clients may run under another UID of the directory's group
+  io::BackendOptions raw;    // what raw backends open: interface, queues, memory; the fields above override its own of sockets
+  std::string policyFile;    // what clients may open and who may publish to them, empty: everything and everybody, as in Aeron
+  int64_t policyOwner = -1;  // user whose policy file is obeyed, beside root; -1: the driver's own
+  mode_t fileMode = 0660;    // cnc.dat, logs, doorbells: clients may run under another UID of the directory's group
 
   IdleStrategy conductorIdle;  // dedicated, shared-network
   IdleStrategy senderIdle;     // dedicated

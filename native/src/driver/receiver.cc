@@ -74,6 +74,8 @@ struct Receiver::State {
                  const io::SockAddr& source, int64_t nowNs);
   void onSetup(ReceiverContext& context, ReceiverEndpoint& endpoint, const wire::SetupFrame& setup, const io::SockAddr& source,
                int64_t nowNs);
+  static void refuseSource(ReceiverContext& context, ReceiverEndpoint& endpoint, int32_t streamId, const io::SockAddr& source,
+                           int64_t datagrams, int64_t nowNs);
   bool elicit(ReceiverContext& context, ReceiverEndpoint& endpoint, int32_t streamId, int32_t sessionId, const io::SockAddr& destination);
   static int64_t introductionDueNs(const ReceiverEndpoint& endpoint);
   int32_t introduce(ReceiverContext& context, ReceiverEndpoint& endpoint, int64_t nowNs);
@@ -165,6 +167,14 @@ void Receiver::State::onCommand(ReceiverContext& context, const ReceiverCommand&
       event.type = AgentEvent::Type::kBackendSwitched;
       answer(context, event);
       break;
+    case ReceiverCommand::Type::kSetSources:
+      if (ReceiverEndpoint* endpoint = find(command.endpoint)) {
+        event.sources = endpoint->setSources(command.streamId, command.sources);
+        if (event.sources == nullptr) break;
+        event.type = AgentEvent::Type::kSourcesReleased;
+        answer(context, event);
+      }
+      break;
   }
 }
 
@@ -214,6 +224,22 @@ int32_t Receiver::State::introduce(ReceiverContext& context, ReceiverEndpoint& e
   return elicit(context, endpoint, 0, 0, *endpoint.channel().channel.control) ? 1 : 0;
 }
 
+// A sender repeats its SETUP, so a publisher that becomes one later needs no more than that.
+void Receiver::State::refuseSource(ReceiverContext& context, ReceiverEndpoint& endpoint, int32_t streamId, const io::SockAddr& source,
+                                   int64_t datagrams, int64_t nowNs) {
+  context.counters.add(OutriggerCounter::kSourcesRefused, datagrams);
+  const bool isNew = endpoint.isNewStranger(streamId, source);
+  if (!isNew && endpoint.lastStrangerNs != 0 && nowNs - endpoint.lastStrangerNs < kRefusalEventIntervalNs) return;
+  endpoint.lastStrangerNs = nowNs;
+  AgentEvent event;
+  event.type = AgentEvent::Type::kSourceRefused;
+  event.receiveEndpoint = &endpoint.channel();
+  event.address = source;
+  event.setup.streamId = streamId;
+  event.value = isNew ? 1 : 0;
+  if (!context.events.offer(event)) context.counters.add(SystemCounter::kConductorProxyFails, 1);
+}
+
 void Receiver::State::onSetup(ReceiverContext& context, ReceiverEndpoint& endpoint, const wire::SetupFrame& setup,
                               const io::SockAddr& source, int64_t nowNs) {
   if (PublicationImage* image = endpoint.image(setup.streamId, setup.sessionId)) {
@@ -223,6 +249,9 @@ void Receiver::State::onSetup(ReceiverContext& context, ReceiverEndpoint& endpoi
   if (!endpoint.wants(setup.streamId, setup.sessionId)) {
     context.counters.add(OutriggerCounter::kUnknownStreamDrops, 1);
     return;
+  }
+  if (!context.config.policyFile.empty() && !endpoint.admits(setup.streamId, source)) {
+    return refuseSource(context, endpoint, setup.streamId, source, 1, nowNs);
   }
   Session* session = endpoint.sessions().find(setup.streamId, setup.sessionId);
   if (session == nullptr || session->state != SessionState::kPendingSetup) {
@@ -300,7 +329,12 @@ void Receiver::State::onRun(ReceiverContext& context, ReceiverEndpoint& endpoint
     if ((touched.empty() || touched.back() != image) && touched.size() < kMaxTouched) touched.push_back(image);
     return;
   }
-  context.counters.add(OutriggerCounter::kUnknownStreamDrops, (length + segment - 1) / segment);
+  const uint32_t datagrams = (length + segment - 1) / segment;
+  if (!context.config.policyFile.empty() && endpoint.wants(header.streamId, header.sessionId) &&
+      !endpoint.admits(header.streamId, source)) {
+    return refuseSource(context, endpoint, header.streamId, source, datagrams, nowNs);
+  }
+  context.counters.add(OutriggerCounter::kUnknownStreamDrops, datagrams);
   const bool ends = wire::isHeartbeat(run, length) && (header.header.flags & wire::kFlagEos) != 0;
   if (ends || !endpoint.wants(header.streamId, header.sessionId)) return;
   Session* session = endpoint.unknownSession(header.streamId, header.sessionId, nowNs);

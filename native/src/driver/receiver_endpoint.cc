@@ -56,6 +56,26 @@ bool ReceiverEndpoint::wants(int32_t streamId, int32_t sessionId) const {
          std::any_of(interest.sessions.begin(), interest.sessions.end(), [&](const auto& s) { return s.first == sessionId; });
 }
 
+const SourceList* ReceiverEndpoint::setSources(int32_t streamId, const SourceList* sources) {
+  strangerCount_ = 0;  // who is refused from now on is refused by another list
+  const auto found = sources_.find(streamId);
+  const SourceList* before = found == sources_.end() ? nullptr : found->second;
+  if (sources != nullptr) {
+    sources_[streamId] = sources;
+  } else if (found != sources_.end()) {
+    sources_.erase(found);
+  }
+  return before;
+}
+
+bool ReceiverEndpoint::isNewStranger(int32_t streamId, const io::SockAddr& source) {
+  const std::pair<int32_t, AddressKey> stranger{streamId, addressKeyOf(source)};
+  const auto end = strangers_.begin() + static_cast<std::ptrdiff_t>(strangerCount_);
+  if (strangerCount_ == strangers_.size() || std::find(strangers_.begin(), end, stranger) != end) return false;
+  strangers_[strangerCount_++] = stranger;
+  return true;
+}
+
 void ReceiverEndpoint::addImage(PublicationImage* image) {
   Session& session = sessions_.add(image->params().streamId, image->params().sessionId);
   if (session.state != SessionState::kActive) ++images_;

@@ -3,12 +3,15 @@
 // datagram goes; sends nothing. Receiver thread only.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <unordered_map>
+#include <utility>
 #include <vector>
 
 #include "driver/endpoints.h"
 #include "driver/session_table.h"
+#include "driver/source_list.h"
 #include "wire/frames.h"
 
 namespace outrigger::driver {
@@ -25,6 +28,15 @@ class ReceiverEndpoint {
   void removeInterest(int32_t streamId, int32_t sessionId, bool sessionSpecific);
   bool wants(int32_t streamId, int32_t sessionId) const;
   bool wantsAnything() const { return !interests_.empty(); }
+
+  // Who may publish a stream here, where a policy says it (DriverConfig::policyFile). Returns the list before; null stands for nobody.
+  const SourceList* setSources(int32_t streamId, const SourceList* sources);
+  bool admits(int32_t streamId, const io::SockAddr& source) const {
+    const auto found = sources_.find(streamId);
+    return found != sources_.end() && found->second->admits(source);
+  }
+  // True the first time that this source of this stream is refused: the error log gets one entry each. Of a flood of sources it gets some.
+  bool isNewStranger(int32_t streamId, const io::SockAddr& source);
 
   // The image of a session, null when there is none. Trains of one stream follow each other: the last answer is kept.
   PublicationImage* image(int32_t streamId, int32_t sessionId) {
@@ -47,13 +59,16 @@ class ReceiverEndpoint {
   // Forgets pending set-ups and cool-downs whose time is over.
   void expire(int64_t nowNs);
 
-  int64_t lastElicitNs = 0;   // multi-destination receivers introduce themselves
-  int32_t elicits = 0;        // introductions since there was an image
-  int64_t lastRefusalNs = 0;  // of an entry in the error log
+  int64_t lastElicitNs = 0;    // multi-destination receivers introduce themselves
+  int32_t elicits = 0;         // introductions since there was an image
+  int64_t lastRefusalNs = 0;   // of an entry in the error log
+  int64_t lastStrangerNs = 0;  // when the conductor last heard of a refused source
 
  private:
   // Unknown sessions are a stranger's word; each costs an entry until its time is over.
   static constexpr size_t kMaxUnconfirmed = 1024;
+  // Error log entries that strangers can cause on one endpoint until its sources change; all are counted.
+  static constexpr size_t kMaxStrangers = 64;
   struct Interest {
     int32_t all = 0;
     std::vector<std::pair<int32_t, int32_t>> sessions;  // (session, count)
@@ -62,6 +77,9 @@ class ReceiverEndpoint {
   ReceiveChannelEndpoint* endpoint_;
   SessionTable sessions_;
   std::unordered_map<int32_t, Interest> interests_;
+  std::unordered_map<int32_t, const SourceList*> sources_;
+  std::array<std::pair<int32_t, AddressKey>, kMaxStrangers> strangers_{};
+  size_t strangerCount_ = 0;
   size_t images_ = 0;
   PublicationImage* cached_ = nullptr;
   int32_t cachedStreamId_ = 0;

@@ -90,5 +90,28 @@ TEST(ReceiverAllocation, AnImageThatStandsCostsNone) {
   EXPECT_GT(quiet.sent, 0);
 }
 
+TEST(ReceiverAllocation, StrangersThatThePolicyDoesNotAdmitCostNone) {
+  ReceiverWorld world;
+  world.config.policyFile = "/run/own/policy";
+  QuietIo quiet;
+  world.receiver = std::make_unique<Receiver>(quiet, world.config, world.counters, world.commands, world.events, world.doorbells);
+  world.open();
+  quiet.endpoint = world.endpoint.socket.get();
+  const auto setup = ReceiverWorld::setup(kSession + 1);
+  const auto* bytes = reinterpret_cast<const uint8_t*>(&setup);
+  const Bytes asked(bytes, bytes + sizeof(setup));
+  const Bytes data = ReceiverWorld::frame(0, 480, kSession + 2);
+  const int64_t before = outrigger::testing::allocations.load();
+  for (uint16_t port = 1; port <= 200; ++port) {
+    quiet.source.setPort(port);
+    quiet.deliver(asked, 0);
+    world.step(kMilliNs);
+    quiet.deliver(data, 0);
+    world.step(kMilliNs);
+  }
+  EXPECT_EQ(outrigger::testing::allocations.load() - before, 0);
+  EXPECT_EQ(world.count(cnc::OutriggerCounter::kSourcesRefused), 400);
+}
+
 }  // namespace
 }  // namespace outrigger::driver::testing

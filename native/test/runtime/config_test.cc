@@ -51,6 +51,8 @@ const std::map<std::string, Sample>& samples() {
       {"AERON_DIR_WARN_IF_EXISTS", {"on", "true"}},
       {"OUTRIGGER_DIR_MODE", {"0750", "0750"}},
       {"OUTRIGGER_FILE_MODE", {"600", "0600"}},
+      {"OUTRIGGER_POLICY_FILE", {"/run/own/policy", "/run/own/policy"}},
+      {"OUTRIGGER_POLICY_OWNER", {"65532", "65532"}},
       {"AERON_DRIVER_TIMEOUT", {"2500", "2500ms"}},
       {"AERON_FILE_PAGE_SIZE", {"2m", "2m"}},
       {"AERON_LOSS_REPORT_BUFFER_LENGTH", {"64k", "64k"}},
@@ -243,6 +245,13 @@ TEST(Config, ValuesOutsideTheirRangeAreRefusedAtBothEnds) {
       {"AERON_RECEIVER_GROUP_TAG", "1.5"},
   };
   for (const auto& [name, value] : wrong) EXPECT_THAT(errorOf({{name, value}}), HasSubstr(name + "=" + value));
+}
+
+TEST(Config, APolicyFileThatClientsCouldReplaceIsRefused) {
+  EXPECT_THAT(errorOf({{"AERON_DIR", "/dev/shm/d"}, {"OUTRIGGER_POLICY_FILE", "/dev/shm/d/policy"}}),
+              AllOf(HasSubstr("/dev/shm/d/policy"), HasSubstr("is in the driver's directory")));
+  EXPECT_EQ(configOf({{"AERON_DIR", "/dev/shm/d"}, {"OUTRIGGER_POLICY_FILE", "/dev/shm/d-policy/policy"}}).policyFile,
+            "/dev/shm/d-policy/policy");
 }
 
 TEST(Config, ABadImpairmentSaysWhichParameterIsWrong) {

@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Apps on real sidecars that a real directory joins: what a gRPC client sees of topics that no file names. The network is in memory.
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { status, type ServiceError } from '@grpc/grpc-js';
 import pino from 'pino';
 import { FakeDriver } from '../../../sidecar/src/testing/fake_native';
@@ -14,13 +17,17 @@ let directory: Directory;
 let driver: FakeDriver;
 let fixtures: Fixture[];
 
-async function sidecar(pod: string, address: string): Promise<Fixture> {
+async function sidecar(pod: string, address: string, settings = {}): Promise<Fixture> {
   cluster.addresses.set(pod, [address]);
   const open = inProcess(
     () => directory,
     () => tokenOf(pod),
   );
-  const made = await startFixture({ endpoints: [`${address}:40123`], openTimeout: '2s' }, driver, open);
+  const made = await startFixture(
+    { endpoints: [`${address}:40123`], openTimeout: '2s', ...settings },
+    driver,
+    open,
+  );
   fixtures.push(made);
   return made;
 }
@@ -145,5 +152,69 @@ describe('apps on sidecars of a cluster', () => {
     while (directory.stats.registrations > 0) {
       await new Promise((resolve) => setTimeout(resolve, 5));
     }
+  });
+
+  describe('whose driver has a policy', () => {
+    let folder: string;
+    let path: string;
+    const rules = (): string[] => readFileSync(path, 'utf8').split('\n').slice(1, -2);
+    const until = async (condition: () => boolean): Promise<void> => {
+      while (!condition()) {
+        await new Promise((resolve) => setTimeout(resolve, 5));
+      }
+    };
+    beforeEach(() => {
+      folder = mkdtempSync(join(tmpdir(), 'outrigger-policy-'));
+      path = join(folder, 'policy');
+    });
+    afterEach(() => rmSync(folder, { recursive: true, force: true }));
+    const governed = (pod: string, address: string): Promise<Fixture> =>
+      sidecar(pod, address, { policyFile: path, topicsFile: '' });
+
+    it('let members publish to what they subscribe to, as members come and go', async () => {
+      const to = await governed('s', '10.0.0.2');
+      const receiver = to.client.subscribe().write({ open: { target: { topic: 'orders' }, ...credit } });
+      await receiver.next((answer) => answer['opened'] as object);
+      expect(rules()).toEqual(['subscribe 1001 aeron:udp?endpoint=10.0.0.2:40123']);
+      const from = await sidecar('p', '10.0.0.1');
+      const stream = from.client.publish().write(open('orders'));
+      await stream.next((answer) => answer['opened'] as object);
+      await until(() => rules().length > 1);
+      expect(rules()).toEqual(['subscribe 1001 aeron:udp?endpoint=10.0.0.2:40123', 'source 10.0.0.1']);
+      stream.stream.end();
+      await stream.ended();
+      await until(() => rules().length === 1);
+    });
+
+    it('may send to the subscribers of what they publish, while they may publish it', async () => {
+      const to = await sidecar('s', '10.0.0.2');
+      const receiver = to.client.subscribe().write({ open: { target: { topic: 'orders' }, ...credit } });
+      await receiver.next((answer) => answer['opened'] as object);
+      const from = await governed('p', '10.0.0.1');
+      const stream = from.client.publish().write(open('orders'));
+      await stream.next((answer) => answer['opened'] as object);
+      expect(rules()).toEqual([
+        'destination 1001 aeron:udp?endpoint=10.0.0.2:40123',
+        'publish 1001 aeron:udp?control-mode=manual',
+      ]);
+      directory.topicSet(topicResource('orders', 'shop', { allow: [{ publish: false, subscribe: true }] }));
+      expect((await stream.ended())?.code).toBe(status.PERMISSION_DENIED);
+      expect(readFileSync(path, 'utf8')).toBe('outrigger-policy 1\nend 0\n');
+    });
+
+    it('have the rule before the driver is asked, each time', async () => {
+      const { client } = await governed('p', '10.0.0.1');
+      const asked: string[][] = [];
+      const { publications } = driver;
+      const add = publications.add.bind(publications);
+      jest.spyOn(publications, 'add').mockImplementation((publication) => {
+        asked.push(readFileSync(path, 'utf8').split('\n'));
+        return add(publication);
+      });
+      const stream = client.publish().write(open('orders'));
+      await stream.next((answer) => answer['opened'] as object);
+      expect(asked).toHaveLength(1);
+      expect(asked[0]).toContain('publish 1001 aeron:udp?control-mode=manual');
+    });
   });
 });

@@ -140,7 +140,8 @@ function companionsOf(
     before: (config: Config, log: Logger) => {
       drainTimeoutMs = config.drainTimeout;
       if (driverEnv !== undefined) {
-        driver = new Driver({ ...driverEnv, AERON_DIR: config.driverDirectory }, log, logTo);
+        const shared = { AERON_DIR: config.driverDirectory, OUTRIGGER_POLICY_FILE: config.policyFile };
+        driver = new Driver({ ...driverEnv, ...shared }, log, logTo);
         process.once('exit', killDriver);
         driver.start();
       }

@@ -31,6 +31,13 @@ export const configSchema = z.strictObject({
     /^[^\0]+$/,
     '/dev/shm/aeron-<user>',
   ),
+  policyFile: text(
+    "File that tells the driver which channels its clients may open and who may publish to them; the driver's variable of the same name must name the same file. Empty: the driver allows everything.",
+    'path',
+    "an absolute path outside the driver's directory, in a folder that no app has, or empty",
+    '',
+    /^$|^\/[^\0]*[^\0/]$/,
+  ),
   driverTimeout: duration(
     'Without a heartbeat of the driver for this long it counts as lost; all streams then rejoin with an event.',
     { min: 500, max: 600_000 },

@@ -34,6 +34,14 @@ export interface DirectoryClientEvents {
   revoked: [{ readonly topic: string; readonly role: Role; readonly error: RpcError }];
   /** Reached (undefined), or lost with the reason. */
   connection: [string | undefined];
+  /** What `grants` says changed. Before the topic store hears of it. */
+  grants: [];
+}
+
+/** A topic that this sidecar has open in a role, with what was last said of it. */
+export interface Grant {
+  readonly role: Role;
+  readonly state: TopicState;
 }
 
 interface Registration {
@@ -42,6 +50,8 @@ interface Registration {
   users: number;
   /** The directory said that it holds, in this process. */
   held: boolean;
+  /** It holds, or went on with what was last known. */
+  granted: boolean;
   readonly waiters: Set<{ resolve(): void; reject(error: RpcError): void }>;
 }
 
@@ -131,6 +141,14 @@ export class DirectoryClient extends EventEmitter<DirectoryClientEvents> {
     return this.networks;
   }
 
+  /** What the directory lets this sidecar do now. */
+  grants(): readonly Grant[] {
+    return [...this.registrations.values()].flatMap(({ topic, role, granted }): Grant[] => {
+      const state = granted ? this.cache.get(topic) : undefined;
+      return state === undefined ? [] : [{ role, state }];
+    });
+  }
+
   /** Last known state of a topic that is open. */
   state(topic: string): TopicState | undefined {
     return this.cache.get(topic);
@@ -144,7 +162,7 @@ export class DirectoryClient extends EventEmitter<DirectoryClientEvents> {
     const key = `${role} ${topic}`;
     let registration = this.registrations.get(key);
     if (registration === undefined) {
-      registration = { topic, role, users: 0, held: false, waiters: new Set() };
+      registration = { topic, role, users: 0, held: false, granted: false, waiters: new Set() };
       this.registrations.set(key, registration);
       this.send({ register: { topic, role: kRoleNames[role] } });
     }
@@ -154,6 +172,7 @@ export class DirectoryClient extends EventEmitter<DirectoryClientEvents> {
     }
     const known = this.cache.get(topic);
     if (!this.connected && known !== undefined) {
+      registration.granted = true;
       this.take(known);
       return;
     }
@@ -171,6 +190,7 @@ export class DirectoryClient extends EventEmitter<DirectoryClientEvents> {
     if (registration !== undefined && --registration.users <= 0) {
       this.registrations.delete(key);
       this.send({ unregister: { topic, role: kRoleNames[role] } });
+      this.emit('grants');
       if (![...this.registrations.values()].some((each) => each.topic === topic)) {
         this.topics.setRemote(topic, undefined);
       }
@@ -258,6 +278,7 @@ export class DirectoryClient extends EventEmitter<DirectoryClientEvents> {
     for (const registration of this.registrations.values()) {
       const known = this.cache.get(registration.topic);
       if (registration.waiters.size > 0 && known !== undefined) {
+        registration.granted = true;
         this.take(known);
         this.settle(registration, undefined);
       }
@@ -281,11 +302,12 @@ export class DirectoryClient extends EventEmitter<DirectoryClientEvents> {
       this.cache.set(topic);
       const mine = [...this.registrations.values()].filter((each) => each.topic === topic.topic);
       if (mine.length > 0) {
-        this.take(topic);
         mine.forEach((registration) => {
           registration.held = true;
-          this.settle(registration, undefined);
+          registration.granted = true;
         });
+        this.take(topic);
+        mine.forEach((registration) => this.settle(registration, undefined));
       }
     } else if (refusal !== undefined) {
       this.onRefusal(refusal);
@@ -304,6 +326,8 @@ export class DirectoryClient extends EventEmitter<DirectoryClientEvents> {
     }
     const wasOpen = registration.waiters.size < registration.users;
     registration.held = false;
+    registration.granted = false;
+    this.emit('grants');
     this.settle(registration, error);
     if (wasOpen) {
       this.log.warn({ topic: refusal.topic, role, reason: refusal.reason }, refusal.message);
@@ -318,6 +342,7 @@ export class DirectoryClient extends EventEmitter<DirectoryClientEvents> {
   }
 
   private take(state: TopicState): void {
+    this.emit('grants');
     this.topics.setRemote(state.topic, topicOf(state, this.networks));
   }
 }

@@ -8,6 +8,7 @@ import type { DriverLink } from '../driver/driver_link';
 import type { DuplexStream } from '../grpc/duplex_stream';
 import { RpcCode, RpcError } from '../grpc/rpc_error';
 import type { TopicTotals } from '../metrics/topic_totals';
+import type { DriverPolicy } from '../policy/driver_policy';
 import { publicationRoute } from '../topics/channels';
 import type { TopicChange, TopicStore } from '../topics/topic_store';
 import { Publications } from './publications';
@@ -24,6 +25,8 @@ export interface MessagingDependencies {
   readonly log: Logger;
   /** undefined: no cluster; the topics are those of the file. */
   readonly directory?: DirectoryClient | undefined;
+  /** undefined: the driver lets its clients do what they like. */
+  readonly policy?: DriverPolicy | undefined;
 }
 
 export class MessagingService {
@@ -39,7 +42,11 @@ export class MessagingService {
 
   constructor(private readonly deps: MessagingDependencies) {
     this.publications = new Publications(deps.link, deps.log, deps.config.flushTimeout);
-    this.access = topicAccess(deps.topics, deps.directory);
+    this.access = topicAccess(
+      deps.topics,
+      deps.directory,
+      deps.config.allowChannels ? deps.policy : undefined,
+    );
     deps.topics.on('change', this.onChange);
     deps.directory?.on('revoked', this.onRevoked);
   }

@@ -92,6 +92,18 @@ export const kCatalogue = {
     'streams',
     'Topics that are registered with the directory, once for each role.',
   ),
+  policyWrites: entry(
+    'outrigger_policy_writes_total',
+    'counter',
+    'events',
+    "Times the driver's policy file was written; absent without policyFile.",
+  ),
+  policyFailures: entry(
+    'outrigger_policy_write_failures_total',
+    'counter',
+    'events',
+    "Times the driver's policy file could not be written; it is tried again each second.",
+  ),
   topics: entry('outrigger_topics', 'gauge', 'streams', 'Topics in use.'),
   streams: entry('outrigger_grpc_streams', 'gauge', 'streams', 'gRPC streams open.', ['topic', 'kind']),
   rejected: entry(
@@ -241,6 +253,12 @@ export const kOwnCounters: ReadonlyMap<number, MetricEntry> = new Map(
       ['doorbells_rung', 'events', 'Sleeping clients woken.'],
       ['impaired_drops', 'datagrams', 'Datagrams dropped on purpose by the impair layer.'],
       ['backend_changes', 'events', 'Moves of all streams to another network backend.'],
+      [
+        'sources_refused',
+        'datagrams',
+        'Datagrams of new streams from addresses that the policy does not list as publishers.',
+      ],
+      ['commands_forbidden', 'events', 'Client commands that the policy does not allow.'],
     ] as const
   ).map(([name, unit, help], id) => [id, entry(`outrigger_driver_${name}_total`, 'counter', unit, help)]),
 );

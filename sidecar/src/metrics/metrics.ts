@@ -5,6 +5,7 @@ import type { DirectoryClient } from '../directory/directory_client';
 import { backendOf } from '../driver/backend';
 import type { DriverLink } from '../driver/driver_link';
 import type { MessagingService } from '../messaging/messaging_service';
+import type { DriverPolicy } from '../policy/driver_policy';
 import type { CounterSnapshot } from '../native/types';
 import type { TopicStore } from '../topics/topic_store';
 import {
@@ -26,6 +27,8 @@ export interface MetricsDependencies {
   readonly topics: TopicStore;
   /** undefined: no cluster. */
   readonly directory?: DirectoryClient | undefined;
+  /** undefined: no policyFile. */
+  readonly policy?: DriverPolicy | undefined;
   readonly messaging: MessagingService;
   readonly totals: TopicTotals;
   readonly isDraining: () => boolean;
@@ -126,6 +129,11 @@ export class Metrics {
       this.set(kCatalogue.directoryUp, connected ? 1 : 0);
       this.set(kCatalogue.directoryLosses, losses);
       this.set(kCatalogue.directoryRegistrations, registrations);
+    }
+    if (deps.policy !== undefined) {
+      const { writes, failures } = deps.policy.stats;
+      this.set(kCatalogue.policyWrites, writes);
+      this.set(kCatalogue.policyFailures, failures);
     }
     this.set(kCatalogue.topics, deps.topics.list().length);
     deps.topics.list().forEach((topic) => deps.totals.of(topic.name)); // series stand at 0 before the first message

@@ -92,6 +92,11 @@ export class TopicStore extends EventEmitter<TopicStoreEvents> {
     return [...this.topics.values(), ...remote];
   }
 
+  /** Topics of the file. */
+  local(): Iterable<Topic> {
+    return this.topics.values();
+  }
+
   /** The file names it, so the directory is not asked. */
   isLocal(name: string): boolean {
     return this.topics.has(name);

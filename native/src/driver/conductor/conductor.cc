@@ -44,6 +44,8 @@ ConductorState::ConductorState(ConductorParts parts, int64_t nowNs, int64_t nowM
   lastRingHead_ = toDriver_.consumerPosition();
   toDriver_.consumerHeartbeatMs(nowMs);
   parts_.counters[SystemCounter::kControlProtocolVersion].set(kControlProtocolVersion);
+  // At once: no client may find the driver without the policy that is there.
+  if (hasPolicy()) onPolicyRead(readPolicyFile(config_.policyFile, config_.policyOwner, policyText_));
 }
 
 ConductorState::~ConductorState() {
@@ -175,6 +177,12 @@ void ConductorState::onEvent(const AgentEvent& event) {
     case AgentEvent::Type::kBackendSwitched:
       onBackendSwitched();
       break;
+    case AgentEvent::Type::kSourcesReleased:
+      onSourcesReleased(event.sources);
+      break;
+    case AgentEvent::Type::kSourceRefused:
+      onSourceRefused(event);
+      break;
     case AgentEvent::Type::kImageStateChanged:
       nextTransitionNs_ = nowNs_;
       break;
@@ -205,6 +213,7 @@ void ConductorState::onTimer() {
   }
   checkUntethered();
   checkNames();
+  lookAtPolicy();
 }
 
 bool ConductorState::inTransition() const {
@@ -284,6 +293,8 @@ void ConductorState::close(int64_t nowNs) {
   while (!sessions_.empty()) endSession(*sessions_.begin()->second, false);
   while (!subscriptions_.empty()) removeSubscription(*subscriptions_.begin()->second);
   lane_.clear();
+  policyWaiting_.clear();
+  policyWaitingNext_.clear();
   pending_.clear();
   flushToAgents();
   nextTransitionNs_ = nowNs;

@@ -97,6 +97,7 @@ void ConductorState::execute(ClientCommand command) {
       return onRemoveCounter(command, *session);
     case Command::kAddRcvDestination:
     case Command::kRemoveRcvDestination:
+      // When there are: a receive destination opens a socket and may address a publisher, so it needs a rule (policy.h) as a subscription does.
       return refuse(command.correlationId, makeError(ErrorCode::kNotSupported,
                                                      "multi-destination subscriptions are not supported by this driver yet: subscribe "
                                                      "to each channel on its own"));

@@ -41,7 +41,7 @@ void ConductorState::startAdd(ClientCommand command) {
   add->command = std::move(command);
   pending_.emplace(add->command.correlationId, add);
   if (uri->media() == net::ChannelUri::Media::kIpc) return enqueue(std::move(add));
-  lookUp(std::move(add));
+  admit(std::move(add));
 }
 
 void ConductorState::startDestination(ClientCommand command) {
@@ -62,7 +62,7 @@ void ConductorState::startDestination(ClientCommand command) {
   auto add = std::make_shared<PendingAdd>();
   add->command = std::move(command);
   pending_.emplace(add->command.correlationId, add);
-  lookUp(std::move(add));
+  admit(std::move(add));
 }
 
 void ConductorState::lookUp(std::shared_ptr<PendingAdd> add) {

@@ -20,6 +20,7 @@
 #include "driver/conductor/stream_params.h"
 #include "driver/endpoints.h"
 #include "driver/network_publication.h"
+#include "driver/policy_file.h"
 #include "driver/publication_image.h"
 
 namespace outrigger::driver {
@@ -105,6 +106,8 @@ struct ReceiveEndpointEntry {
     int32_t count = 0;
   };
   std::vector<Interest> interests;
+  // Who may publish, by stream, as the receiver has it or is about to; where there is a policy.
+  std::unordered_map<int32_t, std::unique_ptr<const SourceList>> sources;
 };
 
 enum class StreamState : uint8_t { kActive, kDraining, kLinger, kRemoving, kReleased };
@@ -231,6 +234,18 @@ class ConductorState {
   void lookUp(std::shared_ptr<PendingAdd> add);
   void enqueue(std::shared_ptr<PendingAdd> add) { lane_.push_back(std::move(add)); }
   int32_t stepLane();
+
+  // policy.cc: what clients may open and who may publish to it
+  bool hasPolicy() const { return !config_.policyFile.empty(); }
+  void admit(std::shared_ptr<PendingAdd> add);
+  bool isAllowed(const ClientCommand& command, std::string& reason) const;
+  void lookAtPolicy();
+  void onPolicyRead(PolicyReading reading);
+  void decideWaiting();
+  void forbid(const PendingAdd& add, const std::string& reason);
+  void updateSources(ReceiveEndpointEntry& entry, int32_t streamId);
+  void onSourcesReleased(const SourceList* sources);
+  void onSourceRefused(const AgentEvent& event);
   enum class LaneStep : uint8_t { kFinished, kTaskRunning, kWait };
   LaneStep runAdd(const std::shared_ptr<PendingAdd>& add);
   void finishAdd(const std::shared_ptr<PendingAdd>& add);
@@ -389,6 +404,16 @@ class ConductorState {
   std::vector<std::unique_ptr<IpcEntry>> ipcs_;
   std::vector<std::unique_ptr<ImageEntry>> images_;
   std::vector<StaticCounter> staticCounters_;
+
+  std::shared_ptr<const Policy> policy_ = std::make_shared<const Policy>();  // until there is one: nothing is allowed
+  std::string policyText_;
+  std::string policyProblem_;  // why there is none, or why the file of now is not taken
+  bool policyKnown_ = false;   // there has been one
+  bool policyLooking_ = false;
+  int64_t nextPolicyLookNs_ = 0;                                // of those that strangers cause
+  std::vector<std::shared_ptr<PendingAdd>> policyWaiting_;      // for the look that is under way
+  std::vector<std::shared_ptr<PendingAdd>> policyWaitingNext_;  // came while it was: for the next one
+  std::vector<std::unique_ptr<const SourceList>> oldSources_;   // replaced, and not yet released by the receiver
 
   std::unordered_map<int64_t, std::shared_ptr<PendingAdd>> pending_;  // by correlation id
   std::deque<std::shared_ptr<PendingAdd>> lane_;                      // ready to run, one at a time

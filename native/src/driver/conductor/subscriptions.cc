@@ -54,6 +54,8 @@ void ConductorState::changeInterest(const Subscription& subscription, int32_t de
   const bool added = delta > 0 && found->count == 1;
   const bool removed = found->count <= 0;
   if (removed) interests.erase(found);
+  // Before the interest: nobody gets in meanwhile.
+  if (hasPolicy() && delta > 0) updateSources(*subscription.endpoint, subscription.streamId);
   if (!added && !removed) return;
   ReceiverCommand command;
   command.type = added ? ReceiverCommand::Type::kAddStreamInterest : ReceiverCommand::Type::kRemoveStreamInterest;
@@ -335,7 +337,10 @@ void ConductorState::removeSubscription(Subscription& subscription) {
       }
       break;
   }
+  const int32_t streamId = subscription.streamId;
+  ReceiveEndpointEntry* endpoint = subscription.endpoint;
   subscriptions_.erase(subscription.registrationId);
+  if (hasPolicy() && endpoint != nullptr) updateSources(*endpoint, streamId);
 }
 
 // ---- untethered ----
