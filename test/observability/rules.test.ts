@@ -111,6 +111,12 @@ const kCases: readonly Case[] = [
     at: '8m',
   },
   {
+    alert: 'OutriggerSourcesRefused',
+    fires: [series('outrigger_driver_sources_refused_total', '0+600x20')],
+    silent: [series('outrigger_driver_sources_refused_total', '0x5 10x15')],
+    at: '15m',
+  },
+  {
     alert: 'OutriggerDriverErrors',
     fires: [series('outrigger_driver_errors_total', '0x5 1x10')],
     silent: [series('outrigger_driver_errors_total', '1x15')],

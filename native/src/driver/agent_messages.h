@@ -91,7 +91,7 @@ struct AgentEvent {
     kError,               // text, errorCode: an entry for the error log
     kBackendSwitched,     // the only answer under way to a kSwitchBackend of this agent
     kSourcesReleased,     // sources
-    kSourceRefused,       // receiveEndpoint, setup.streamId, address: none of the sources; value 1: for the first time
+    kSourceRefused,       // receiveEndpoint, setup.streamId, address: none of the sources; value 1: and it goes on
     kImageStateChanged,   // image is draining, has lingered or is done: see PublicationImage::state()
   };
   Type type{};

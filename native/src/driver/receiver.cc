@@ -228,15 +228,15 @@ int32_t Receiver::State::introduce(ReceiverContext& context, ReceiverEndpoint& e
 void Receiver::State::refuseSource(ReceiverContext& context, ReceiverEndpoint& endpoint, int32_t streamId, const io::SockAddr& source,
                                    int64_t datagrams, int64_t nowNs) {
   context.counters.add(OutriggerCounter::kSourcesRefused, datagrams);
-  const bool isNew = endpoint.isNewStranger(streamId, source);
-  if (!isNew && endpoint.lastStrangerNs != 0 && nowNs - endpoint.lastStrangerNs < kRefusalEventIntervalNs) return;
+  const bool persists = endpoint.strangerPersists(streamId, source, nowNs);
+  if (!persists && endpoint.lastStrangerNs != 0 && nowNs - endpoint.lastStrangerNs < kRefusalEventIntervalNs) return;
   endpoint.lastStrangerNs = nowNs;
   AgentEvent event;
   event.type = AgentEvent::Type::kSourceRefused;
   event.receiveEndpoint = &endpoint.channel();
   event.address = source;
   event.setup.streamId = streamId;
-  event.value = isNew ? 1 : 0;
+  event.value = persists ? 1 : 0;
   if (!context.events.offer(event)) context.counters.add(SystemCounter::kConductorProxyFails, 1);
 }
 

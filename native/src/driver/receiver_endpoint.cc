@@ -68,12 +68,23 @@ const SourceList* ReceiverEndpoint::setSources(int32_t streamId, const SourceLis
   return before;
 }
 
-bool ReceiverEndpoint::isNewStranger(int32_t streamId, const io::SockAddr& source) {
-  const std::pair<int32_t, AddressKey> stranger{streamId, addressKeyOf(source)};
+bool ReceiverEndpoint::strangerPersists(int32_t streamId, const io::SockAddr& source, int64_t nowNs) {
+  const AddressKey address = addressKeyOf(source);
   const auto end = strangers_.begin() + static_cast<std::ptrdiff_t>(strangerCount_);
-  if (strangerCount_ == strangers_.size() || std::find(strangers_.begin(), end, stranger) != end) return false;
-  strangers_[strangerCount_++] = stranger;
-  return true;
+  const auto known =
+      std::find_if(strangers_.begin(), end, [&](const Stranger& each) { return each.streamId == streamId && each.address == address; });
+  if (known != end) {
+    if (known->told || nowNs - known->firstNs < kStrangerPatienceNs) return false;
+    return known->told = true;
+  }
+  if (strangerCount_ < strangers_.size()) {
+    strangers_[strangerCount_++] = {streamId, address, nowNs, false};
+    return false;
+  }
+  Stranger& oldest = strangers_[nextStranger_];
+  nextStranger_ = (nextStranger_ + 1) % strangers_.size();
+  if (!oldest.told) oldest = {streamId, address, nowNs, false};
+  return false;
 }
 
 void ReceiverEndpoint::addImage(PublicationImage* image) {

@@ -9,6 +9,7 @@
 #include <utility>
 #include <vector>
 
+#include "driver/driver_config.h"
 #include "driver/endpoints.h"
 #include "driver/session_table.h"
 #include "driver/source_list.h"
@@ -35,8 +36,9 @@ class ReceiverEndpoint {
     const auto found = sources_.find(streamId);
     return found != sources_.end() && found->second->admits(source);
   }
-  // True the first time that this source of this stream is refused: the error log gets one entry each. Of a flood of sources it gets some.
-  bool isNewStranger(int32_t streamId, const io::SockAddr& source);
+  // A source was refused. True once for each that is still refused after the time in which a new member becomes known: the error log gets an
+  // entry then. Of a flood of sources it gets some, or none.
+  bool strangerPersists(int32_t streamId, const io::SockAddr& source, int64_t nowNs);
 
   // The image of a session, null when there is none. Trains of one stream follow each other: the last answer is kept.
   PublicationImage* image(int32_t streamId, int32_t sessionId) {
@@ -69,6 +71,14 @@ class ReceiverEndpoint {
   static constexpr size_t kMaxUnconfirmed = 1024;
   // Error log entries that strangers can cause on one endpoint until its sources change; all are counted.
   static constexpr size_t kMaxStrangers = 64;
+  // Members are told within a second, and a publisher may be faster with its first SETUP: that is no error.
+  static constexpr int64_t kStrangerPatienceNs = 3 * kSecondNs;
+  struct Stranger {
+    int32_t streamId = 0;
+    AddressKey address{};
+    int64_t firstNs = 0;
+    bool told = false;
+  };
   struct Interest {
     int32_t all = 0;
     std::vector<std::pair<int32_t, int32_t>> sessions;  // (session, count)
@@ -78,8 +88,9 @@ class ReceiverEndpoint {
   SessionTable sessions_;
   std::unordered_map<int32_t, Interest> interests_;
   std::unordered_map<int32_t, const SourceList*> sources_;
-  std::array<std::pair<int32_t, AddressKey>, kMaxStrangers> strangers_{};
+  std::array<Stranger, kMaxStrangers> strangers_{};
   size_t strangerCount_ = 0;
+  size_t nextStranger_ = 0;  // the next to be forgotten for another one, unless it was told of
   size_t images_ = 0;
   PublicationImage* cached_ = nullptr;
   int32_t cachedStreamId_ = 0;

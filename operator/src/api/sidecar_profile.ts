@@ -221,9 +221,13 @@ export const sidecarProfileSpecSchema = withRules(
     metricsPort: integer('TCP port of /metrics, /livez and /readyz.', 1024, 65_535).default(9464),
     timeouts: described('How long to wait for what.', timeoutsSchema).prefault({}),
     sharedMemory: choice(
-      "Whether apps may attach Aeron clients to the driver's memory, which goes around the permissions of topics. OnRequest: pods that ask for it by annotation.",
+      "Whether apps may attach Aeron clients to the driver's memory, where they read and write every stream that is open. OnRequest: pods that ask for it by annotation.",
       ['Never', 'OnRequest', 'Always'],
     ).default('OnRequest'),
+    driverPolicy: choice(
+      'Whether the driver, too, holds permissions of topics: Enforce takes streams from registered publishers only, and lets Aeron clients open nothing but channels of topics that the sidecar has open, and aeron:ipc. Off: for Aeron clients with channels of their own, and publishers outside the cluster.',
+      ['Enforce', 'Off'],
+    ).default('Enforce'),
     resources: described('CPU and memory of the sidecar container.', resourcesSchema).prefault({}),
     seccompProfile: described('Seccomp profile of the sidecar container.', seccompSchema).prefault({}),
     logging: described(

@@ -185,6 +185,21 @@ export const kSidecarAlerts: AlertGroup = {
       ],
     },
     {
+      name: 'OutriggerSourcesRefused',
+      // Each stream asks ten times a second; for a moment also that of a new member whom the sidecar does not know yet.
+      expr: `rate(${driver('sources_refused')}[5m]) > 1`,
+      for: '5m',
+      severity: 'warning',
+      summary: `The driver of ${kPod} refuses streams of an address that is no publisher`,
+      meaning: 'Somebody sends to a topic of this subscriber without being a registered publisher of it.',
+      impact: 'None for the members. If it should be one, this subscriber gets nothing from it.',
+      steps: [
+        '`outrigger errors` names stream and address.',
+        'A publisher of the cluster: does its sidecar have the topic open (`outrigger explain pod`), and does `spec.allow` of the Topic let it?',
+        'A pod on the network of its node: an overlay may have put another address into its datagrams. `driverPolicy: Off` in the SidecarProfile of the subscriber takes anybody.',
+      ],
+    },
+    {
       name: 'OutriggerDriverErrors',
       expr: `increase(${driver('errors')}[10m]) > 0`,
       for: '0m',

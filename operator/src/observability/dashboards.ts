@@ -144,6 +144,8 @@ export const kMessagingDashboard: Dashboard = {
         panel(m.topicsLoaded, 'Topics files taken', kTopicPanels),
         panel(m.topicsFailed, 'Topics files refused', kTopicPanels),
         panel(m.topicsStale, 'Stale topics files', kTopicPanels),
+        panel(m.policyWrites, 'Policies written', kTopicPanels),
+        panel(m.policyFailures, 'Policies that could not be written', kTopicPanels),
       ],
     },
   ],

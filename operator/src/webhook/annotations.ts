@@ -135,7 +135,7 @@ const kTable = {
     form: 'boolean',
     schema: z.boolean(),
     meaning:
-      "Mount the driver's memory into the app containers and set AERON_DIR, for Aeron clients. Goes around the permissions of topics.",
+      "Mount the driver's memory into the app containers and set AERON_DIR, for Aeron clients. They read and write every stream that is open there; which they may open, driverPolicy of the profile says.",
     allowed: 'true, false',
     byDefault: 'true where `sharedMemory` of the profile is Always, else false',
   },

@@ -77,6 +77,9 @@ const kMeshContainers: ReadonlySet<string> = new Set([
   'consul-dataplane',
 ]);
 
+/** The policy is at most 8 MiB, and its successor stands beside it for a moment; the members of a thousand large topics are some more. */
+const kOwnVolumeSize = '64Mi';
+
 const kDefaultGraceSeconds = 30; // Kubernetes' own
 
 interface Plan {
@@ -194,11 +197,17 @@ function isBelow(path: string, folder: string): boolean {
 const kOurMounts: readonly { readonly volume: string; readonly path: string }[] = [
   { volume: kVolumes.socket, path: kPodPaths.socketDirectory },
   { volume: kVolumes.memory, path: kPodPaths.memory },
+  { volume: kVolumes.own, path: kPodPaths.own },
 ];
 
 function containerProblems(container: V1Container, plan: Plan): string[] {
   const problems: string[] = [];
   for (const mount of container.volumeMounts ?? []) {
+    if (mount.name === kVolumes.own) {
+      problems.push(
+        `container ${container.name} mounts the volume ${kVolumes.own}, which is the sidecar's alone; remove the mount`,
+      );
+    }
     const taken = kOurMounts.find(
       ({ volume, path }) => isBelow(mount.mountPath, path) && mount.name !== volume,
     );
@@ -287,6 +296,8 @@ function addVolumes(spec: V1PodSpec, plan: Plan, directory: DirectorySettings | 
     emptyDir: { medium: 'Memory', sizeLimit: formatBytes(kSocketVolumeBytes) },
   });
   addVolume(spec, { name: kVolumes.memory, emptyDir: { medium: 'Memory', sizeLimit: plan.spec.memory } });
+  // On the node's disk: what is kept there costs no memory that the limits would have to count.
+  addVolume(spec, { name: kVolumes.own, emptyDir: { sizeLimit: kOwnVolumeSize } });
   if (hugepagesOf(plan.spec) !== undefined) {
     addVolume(spec, {
       name: kVolumes.hugepages,

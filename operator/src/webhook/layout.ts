@@ -21,6 +21,7 @@ export const kVolumes = {
   hugepages: 'outrigger-hugepages',
   topics: 'outrigger-topics',
   directory: 'outrigger-directory',
+  own: 'outrigger-own',
 } as const;
 
 /** Inside the pod. */
@@ -37,8 +38,11 @@ export const kPodPaths = {
   directorySecrets: '/var/run/secrets/outrigger.dev',
   directoryToken: '/var/run/secrets/outrigger.dev/token',
   directoryCa: '/var/run/secrets/outrigger.dev/ca.crt',
-  /** On the memory volume, beside the driver's directory: it outlives a crash of the container. */
-  directoryCache: '/run/outrigger-memory/directory.json',
+  /** The sidecar's container alone has it, and it outlives a crash of that: what apps must not be able to change. */
+  own: '/run/outrigger-own',
+  directoryCache: '/run/outrigger-own/directory.json',
+  /** In a folder that the sidecar makes, since anybody may write to a volume itself, as far as modes go. */
+  policyFile: '/run/outrigger-own/policy/policy',
 } as const;
 
 /** What apps are told, as gRPC names an address. */

@@ -99,6 +99,8 @@ function environment(options: SidecarOptions): V1EnvVar[] {
     OUTRIGGER_FLUSH_TIMEOUT: milliseconds(timeouts.flush),
     OUTRIGGER_DRAIN_TIMEOUT: `${drain.sidecar}ms`,
     OUTRIGGER_LOG_LEVEL: spec.logging.level,
+    // The driver's variable, too: both are in this container.
+    ...(spec.driverPolicy === 'Enforce' ? { OUTRIGGER_POLICY_FILE: kPodPaths.policyFile } : {}),
     ...(options.hasTopics ? { OUTRIGGER_TOPICS_FILE: kPodPaths.topicsFile } : {}),
     ...(options.directoryAddress === undefined
       ? {}
@@ -124,6 +126,7 @@ function mounts(options: SidecarOptions): V1VolumeMount[] {
   return [
     { name: kVolumes.socket, mountPath: kPodPaths.socketDirectory },
     { name: kVolumes.memory, mountPath: kPodPaths.memory },
+    { name: kVolumes.own, mountPath: kPodPaths.own },
     ...(hugepagesOf(options.spec) === undefined
       ? []
       : [{ name: kVolumes.hugepages, mountPath: kPodPaths.hugepages }]),
