@@ -3,7 +3,7 @@
 import { spawn } from 'node:child_process';
 import { javaArguments } from '../../interop/support/jar';
 import { Peer, type Client, type SubscriptionSeen } from '../../interop/support/peer';
-import { apply, get, kubectl } from '../kubectl';
+import { apply, get, kubectl, until } from '../kubectl';
 import { imageOf } from '../support/images';
 import type { PodObject, Pods } from '../support/pods';
 import { kImage, type NodeName } from '../support/product';
@@ -14,6 +14,8 @@ const kPatienceMs = 120_000;
 export const kJavaUser = 10_002;
 export const kJavaMessages = 5000;
 const kPricesStream = 4711;
+/** These Aeron clients have channels of their own, and one publishes to a topic that it is no member of. */
+const kProfile = 'aeron';
 /** Of a profile's range, beside the first, on which the sidecars themselves receive. */
 const kJavaPort = 40_201;
 const kSidecarPort = 40_200;
@@ -29,7 +31,7 @@ export interface JavaStory {
 
 function javaPod(pods: Pods, name: string, node: NodeName, others: readonly object[] = []): PodObject {
   return pods.app(name, node, [], {
-    annotations: { 'outrigger.dev/shared-memory': 'true' },
+    annotations: { 'outrigger.dev/shared-memory': 'true', 'outrigger.dev/profile': kProfile },
     container: {
       image: imageOf('java'),
       command: ['/opt/java/bin/java', ...javaArguments('/app', 64), 'dev.outrigger.interop.Peer', 'serve'],
@@ -54,11 +56,29 @@ async function attach(pods: Pods, pod: string): Promise<{ peer: Peer; client: Cl
 }
 
 export async function javaStory(pods: Pods): Promise<JavaStory> {
-  await apply({
-    apiVersion: 'outrigger.dev/v1alpha1',
-    kind: 'Topic',
-    metadata: { name: 'prices', namespace: pods.namespace },
-    spec: { streamId: kPricesStream },
+  const apiVersion = 'outrigger.dev/v1alpha1';
+  await apply(
+    {
+      apiVersion,
+      kind: 'SidecarProfile',
+      metadata: { name: kProfile, namespace: pods.namespace },
+      spec: { driverPolicy: 'Off' },
+    },
+    {
+      apiVersion,
+      kind: 'Topic',
+      metadata: { name: 'prices', namespace: pods.namespace },
+      spec: { streamId: kPricesStream },
+    },
+  );
+  await until('the profile is known', async () => {
+    const { status } = await get<{ status?: { conditions?: readonly object[] } }>(
+      'sidecarprofile',
+      kProfile,
+      '-n',
+      pods.namespace,
+    );
+    return status?.conditions !== undefined;
   });
   const reader = {
     name: 'reader',
