@@ -2,18 +2,11 @@
 """`dpdk` on virtual functions of an SR-IOV NIC, under vfio-pci with the IOMMU and hugepages; a third host has a function that stays the
 kernel's, for real Aeron."""
 import os
-import subprocess
 
-from world import End, Failure, Host, both, exchange, functions, interface, kBuild, kPci, load, run, until, write
+from world import End, Failure, Host, both, exchange, explain, functions, interface, kHugepages, kPci, load, number, run, until, write
 
-kHugepages = "/sys/kernel/mm/hugepages/hugepages-2048kB"
 # Two drivers of 16 MiB of buffers and 32 MiB of DPDK's own, and some to spare.
 kHugepageCount = 72
-
-
-def number(path: str) -> int:
-    with open(path, encoding="ascii") as file:
-        return int(file.read())
 
 
 class World:
@@ -79,12 +72,8 @@ class World:
             write(kPci / "devices" / address / "sriov_numvfs", "0")
 
 
-def explain(device: str) -> str:
-    variables = {**os.environ, "OUTRIGGER_BACKENDS": "dpdk", "OUTRIGGER_DPDK_DEVICE": device}
-    done = subprocess.run(
-        [kBuild / "outrigger-driver", "--explain"], env=variables, capture_output=True, text=True, timeout=60, stdin=subprocess.DEVNULL
-    )
-    return done.stdout + done.stderr
+def explained(device: str) -> str:
+    return explain(OUTRIGGER_BACKENDS="dpdk", OUTRIGGER_DPDK_DEVICE=device)
 
 
 def ownGroups(world: World) -> None:
@@ -94,7 +83,7 @@ def ownGroups(world: World) -> None:
 
 
 def refusesUnbound(world: World) -> None:
-    text = explain(world.virtual[0][0])
+    text = explained(world.virtual[0][0])
     if "is bound to no driver" not in text or "driver_override" not in text:
         raise Failure(f"explain does not say that the function is bound to no driver: {text}")
 
@@ -103,7 +92,7 @@ def binds(world: World) -> None:
     for pair in world.virtual:
         world.bind(pair[0], "vfio-pci")
         until("vfio-pci has the function", lambda: pair[0] in functions("vfio-pci"), 10)
-    text = explain(world.virtual[0][0]).splitlines()[0]
+    text = explained(world.virtual[0][0]).splitlines()[0]
     if "available" not in text:
         raise Failure(f"explain does not call dpdk available: {text}")
 

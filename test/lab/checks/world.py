@@ -6,12 +6,15 @@ import json
 import os
 import pathlib
 import select
+import signal
+import struct
 import subprocess
 import time
 
 kRoot = pathlib.Path(__file__).resolve().parents[3]
 kBuild = pathlib.Path(os.environ.get("OUTRIGGER_LAB_BUILD", kRoot / "build/native"))
 kPci = pathlib.Path("/sys/bus/pci")
+kHugepages = pathlib.Path("/sys/kernel/mm/hugepages/hugepages-2048kB")
 kPatienceSeconds = 90
 # Emulated and shared, a machine may stall for seconds; a driver must not give up on a client or an image meanwhile.
 kPatientDriver = {
@@ -40,6 +43,24 @@ def write(path: pathlib.Path | str, text: str) -> None:
         pathlib.Path(path).write_text(text)
     except OSError as error:
         raise Failure(f"cannot write {text.strip()!r} to {path}: {error}") from error
+
+
+def number(path: pathlib.Path | str) -> int:
+    return int(pathlib.Path(path).read_text())
+
+
+def explain(host: "Host | None" = None, **environment: str) -> str:
+    """What `outrigger explain` says of a driver with these settings."""
+    command = [str(kBuild / "outrigger-driver"), "--explain"]
+    done = subprocess.run(
+        command if host is None else host.command(*command),
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=kPatienceSeconds,
+        stdin=subprocess.DEVNULL,
+    )
+    return done.stdout + done.stderr
 
 
 def until(what: str, condition, seconds: float = kPatienceSeconds):
@@ -134,6 +155,38 @@ class Driver:
             raise Failure(f"the driver ended with {self.process.returncode}: {self.log.read_text()[-2000:]}")
         return {}
 
+    def counters(self) -> dict[str, int]:
+        """What the driver counts, by label, out of the file that it shares with its clients (docs of Aeron: CnC file). Those of the network
+        go by the name that docs/netstack.md explains, as in "device_fill_ring_empty"."""
+        data = (self.directory / "cnc.dat").read_bytes()
+        _, toDriver, toClients, metadata, values = struct.unpack_from("<5i", data)
+        start = 128 + toDriver + toClients  # behind a header of two cache lines
+        found: dict[str, int] = {}
+        for i in range(metadata // 512):
+            record = start + i * 512
+            state, _ = struct.unpack_from("<2i", data, record)
+            if state == 0:
+                break
+            (length,) = struct.unpack_from("<i", data, record + 128)
+            label = data[record + 132 : record + 132 + length].decode()
+            (value,) = struct.unpack_from("<q", data, start + metadata + i * 128)
+            if state == 1 and i < values // 128:
+                found[label.removeprefix("outrigger network: ")] = value
+        return found
+
+    def counted(self, name: str) -> int:
+        counters = self.counters()
+        if name not in counters:
+            raise Failure(f"the driver has no counter {name}, only {sorted(counters)}")
+        return counters[name]
+
+    def stop(self) -> None:
+        """Halts all of its threads, until go()."""
+        self.process.send_signal(signal.SIGSTOP)
+
+    def go(self) -> None:
+        self.process.send_signal(signal.SIGCONT)
+
     def close(self) -> None:
         self.process.terminate()
         try:
@@ -152,10 +205,13 @@ class Peer:
 
     def __init__(self, host: Host, command: list[str]) -> None:
         self.requests = 0
+        self.lines: dict[int, str] = {}
+        self.answers: dict[int, dict] = {}
+        self.part = b""  # of a line
         self.log = pathlib.Path(f"/dev/shm/lab-peer-{next(self.names)}.log")
         with self.log.open("w") as log:
             self.process = subprocess.Popen(
-                host.command(*command), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True, bufsize=1
+                host.command(*command), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, bufsize=0
             )
 
     @classmethod
@@ -171,27 +227,37 @@ class Peer:
         opens = ["--add-opens", "java.base/jdk.internal.misc=ALL-UNNAMED"]
         return cls(host, ["java", *options, *opens, "-cp", f"{folder}/*", "dev.outrigger.interop.Peer", "serve"])
 
-    def request(self, verb: str, seconds: float = kPatienceSeconds, **arguments) -> dict:
+    def start(self, verb: str, **arguments) -> int:
+        """Asks without waiting; answer() has the rest."""
         self.requests += 1
-        line = " ".join([verb, *(f"{key.replace('_', '-')}={value}" for key, value in arguments.items())])
-        self.process.stdin.write(f"{self.requests} {line}\n")
+        self.lines[self.requests] = " ".join([verb, *(f"{key.replace('_', '-')}={value}" for key, value in arguments.items())])
+        self.process.stdin.write(f"{self.requests} {self.lines[self.requests]}\n".encode())
+        return self.requests
+
+    def answer(self, request: int, seconds: float = kPatienceSeconds) -> dict:
+        line = self.lines.pop(request)
         end = time.monotonic() + seconds
-        while True:
+        while request not in self.answers:
             if not select.select([self.process.stdout], [], [], max(0, end - time.monotonic()))[0]:
                 raise Failure(f"no answer to {line!r}: {self.log.read_text()[-1000:]}")
-            answer = self.process.stdout.readline()
-            if not answer:
+            received = os.read(self.process.stdout.fileno(), 65536)
+            if not received:
                 raise Failure(f"{line!r}: the peer ended: {self.log.read_text()[-1000:]}")
-            parsed = json.loads(answer)
-            if parsed.get("re") != self.requests:
-                continue
-            if "error" in parsed:
-                raise Failure(f"{line!r}: {parsed['error']}")
-            return parsed
+            *whole, self.part = (self.part + received).split(b"\n")
+            for parsed in map(json.loads, whole):
+                if "re" in parsed:
+                    self.answers[parsed["re"]] = parsed
+        parsed = self.answers.pop(request)
+        if "error" in parsed:
+            raise Failure(f"{line!r}: {parsed['error']}")
+        return parsed
+
+    def request(self, verb: str, **arguments) -> dict:
+        return self.answer(self.start(verb, **arguments))
 
     def client(self, directory: pathlib.Path) -> str:
         name = f"c{next(self.names)}"
-        self.request("client", name=name, dir=directory)
+        self.request("client", name=name, dir=directory, driver_timeout_ms=60000)
         return name
 
     def close(self) -> None:
@@ -244,26 +310,59 @@ class End:
 kPorts = itertools.count(20001)
 
 
+class Stream:
+    """A publication on one host and a subscription to it on another. The receiving peer checks every byte of each message."""
+
+    kWait = {"timeout_ms": kPatienceSeconds * 1000 - 5000}
+
+    def __init__(self, sender: End, receiver: End, address: str = "", term: str = "256k") -> None:
+        channel = f"aeron:udp?endpoint={address or receiver.address}:{next(kPorts)}"
+        self.sender, self.receiver = sender.peer, receiver.peer
+        self.subscription, self.publication = f"s{next(Peer.names)}", f"p{next(Peer.names)}"
+        self.sending: list[int] = []
+        self.count = 0
+        self.receiver.request("sub", name=self.subscription, client=receiver.client, channel=channel, stream=10)
+        options = {"channel": f"{channel}|term-length={term}", "stream": 10, "exclusive": "true"}
+        self.sender.request("pub", name=self.publication, client=sender.client, **options)
+        self.sender.request("await-pub", name=self.publication, connected="true", **self.kWait)
+        self.receiver.request("await-sub", name=self.subscription, images=1, **self.kWait)
+
+    def send(self, count: int, size: int | str) -> None:
+        """Without waiting for any to be sent."""
+        self.count += count
+        self.sending.append(self.sender.start("send", name=self.publication, count=count, size=size, **self.kWait))
+
+    def arrived(self, count: int) -> None:
+        """Waits until so many messages are there."""
+        self.receiver.request("await-sub", name=self.subscription, count=count, **self.kWait)
+
+    def stuck(self) -> None:
+        """Waits until the sender may send no more before the receiver has said that it got some."""
+
+        def full() -> bool:
+            status = self.sender.request("pub-status", name=self.publication)
+            return status["position"] >= status["limit"]
+
+        until("the sender fills the receiver's window", full)
+
+    def finish(self) -> None:
+        """All messages arrive, each once, whole and in order."""
+        for request in self.sending:
+            self.sender.answer(request)
+        self.arrived(self.count)
+        seen = self.receiver.request("sub-status", name=self.subscription)
+        images = [{key: image[key] for key in ("first", "next", "count", "outOfOrder", "corrupt")} for image in seen["images"]]
+        if images != [{"first": 0, "next": self.count, "count": self.count, "outOfOrder": 0, "corrupt": 0}]:
+            raise Failure(f"{self.count} messages were sent, arrived are {seen['images']}")
+        self.sender.request("close", name=self.publication)
+        self.receiver.request("close", name=self.subscription)
+
+
 def exchange(sender: End, receiver: End, count: int, size: int | str, address: str = "") -> None:
-    """`count` messages arrive, each once, whole and in order: the receiving peer checks every byte of each."""
-    channel = f"aeron:udp?endpoint={address or receiver.address}:{next(kPorts)}"
-    stream = 10
-    subscription, publication = f"s{next(Peer.names)}", f"p{next(Peer.names)}"
-    receiver.peer.request("sub", name=subscription, client=receiver.client, channel=channel, stream=stream)
-    sender.peer.request(
-        "pub", name=publication, client=sender.client, channel=f"{channel}|term-length=256k", stream=stream, exclusive="true"
-    )
-    wait = {"timeout_ms": kPatienceSeconds * 1000 - 5000}
-    sender.peer.request("await-pub", name=publication, connected="true", **wait)
-    receiver.peer.request("await-sub", name=subscription, images=1, **wait)
-    sender.peer.request("send", name=publication, count=count, size=size, **wait)
-    receiver.peer.request("await-sub", name=subscription, count=count, **wait)
-    seen = receiver.peer.request("sub-status", name=subscription)
-    images = [{key: image[key] for key in ("first", "next", "count", "outOfOrder", "corrupt")} for image in seen["images"]]
-    if images != [{"first": 0, "next": count, "count": count, "outOfOrder": 0, "corrupt": 0}]:
-        raise Failure(f"{count} messages were sent, arrived are {images}")
-    sender.peer.request("close", name=publication)
-    receiver.peer.request("close", name=subscription)
+    """`count` messages arrive, each once, whole and in order."""
+    stream = Stream(sender, receiver, address)
+    stream.send(count, size)
+    stream.finish()
 
 
 def both(a: End, b: End, count: int, size: int | str, family: int = 4) -> None:
