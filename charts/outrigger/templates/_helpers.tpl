@@ -81,7 +81,9 @@ spec:
           startupProbe:
             httpGet: { path: /livez, port: http }
             periodSeconds: 1
-            failureThreshold: 60
+            timeoutSeconds: 2
+            # Minutes: on a node that is that busy, beginning again from nothing would take longer still.
+            failureThreshold: 180
           livenessProbe:
             httpGet: { path: /livez, port: http }
             periodSeconds: 10
