@@ -40,6 +40,8 @@ class MeasuredWindow {
       return true;
     }
     if (now - beginNs_ < measureNs_) return true;
+    // A sender that was not scheduled for as long is waited for: a window has something in it.
+    if (checker.messages() == messagesBefore_ && now - beginNs_ < patienceNs_) return true;
     endNs_ = now;
     cpu_.end();
     return false;

@@ -9,7 +9,9 @@ import type { Host, Hosts } from './hosts';
 import type { BackendsPlan } from './plan';
 import { type JsonLine, type Measured, run, start, tryRun } from './shell';
 
-const PORT = 24_000;
+const FIRST_PORT = 24_000;
+// io_uring lets go of a socket some time after its process is gone: every run has ports of its own.
+const PORTS = 4_000;
 const PATIENCE_MS = 30_000;
 const REFLECTORS = [
   { name: 'XDP reflector, by xdp', via: ['--via', 'xdp', '--mode', 'native'] },
@@ -37,6 +39,7 @@ class Unavailable extends Error {}
 
 export class BackendRuns {
   private readonly macs: Record<Side, string>;
+  private started = 0;
 
   constructor(
     private readonly hosts: Hosts,
@@ -65,9 +68,10 @@ export class BackendRuns {
 
   async floorRate(variant: Variant, mtu: number, bytes: number, window: Window): Promise<Rates> {
     const args = { size: bytes, 'warmup-ms': window.warmupMs, 'measure-ms': window.measureMs };
+    const port = this.nextPort();
     return this.rate(
-      () => this.floor(variant, 'a', 'throughput', mtu, { role: 'send', size: bytes }),
-      (cpu) => this.floor(variant, 'b', 'throughput', mtu, { role: 'receive', ...args, cpu }),
+      () => this.floor(variant, 'a', 'throughput', mtu, { role: 'send', port, size: bytes }),
+      (cpu) => this.floor(variant, 'b', 'throughput', mtu, { role: 'receive', port, ...args, cpu }),
       window,
       ['corrupt', 'outOfOrder'],
     );
@@ -75,7 +79,7 @@ export class BackendRuns {
 
   async engineRate(variant: Variant, mtu: number, bytes: number, window: Window): Promise<Rates> {
     const args = { size: bytes, 'warmup-ms': window.warmupMs, 'measure-ms': window.measureMs };
-    const channel = `aeron:udp?endpoint=${this.hosts.b.address}:${PORT}`;
+    const channel = `aeron:udp?endpoint=${this.hosts.b.address}:${this.nextPort()}`;
     return this.rate(
       () => this.engine(variant, 'a', 'throughput', mtu, { role: 'send', channel, size: bytes }),
       (cpu) => this.engine(variant, 'b', 'throughput', mtu, { role: 'receive', channel, ...args, cpu }),
@@ -85,17 +89,19 @@ export class BackendRuns {
   }
 
   async floorTrips(variant: Variant, mtu: number, plan: BackendsPlan['latency']): Promise<Curve> {
+    const port = this.nextPort();
     return this.trips(
-      () => this.floor(variant, 'b', 'latency', mtu, { role: 'pong', size: plan.bytes }),
-      () => this.floor(variant, 'a', 'latency', mtu, { role: 'ping', ...this.pace(plan) }),
+      () => this.floor(variant, 'b', 'latency', mtu, { role: 'pong', port, size: plan.bytes }),
+      () => this.floor(variant, 'a', 'latency', mtu, { role: 'ping', port, ...this.pace(plan) }),
       plan.window,
     );
   }
 
   async engineTrips(variant: Variant, mtu: number, plan: BackendsPlan['latency']): Promise<Curve> {
+    const port = this.nextPort();
     const channels = {
-      channel: `aeron:udp?endpoint=${this.hosts.b.address}:${PORT}`,
-      back: `aeron:udp?endpoint=${this.hosts.a.address}:${PORT + 1}`,
+      channel: `aeron:udp?endpoint=${this.hosts.b.address}:${port}`,
+      back: `aeron:udp?endpoint=${this.hosts.a.address}:${port + 1}`,
     };
     return this.trips(
       () => this.engine(variant, 'b', 'latency', mtu, { role: 'pong', ...channels }),
@@ -152,6 +158,10 @@ export class BackendRuns {
     } finally {
       await reflector.stop();
     }
+  }
+
+  private nextPort(): number {
+    return FIRST_PORT + 2 * (this.started++ % PORTS);
   }
 
   private pace(plan: BackendsPlan['latency']): Arguments {
@@ -245,7 +255,6 @@ export class BackendRuns {
       peer: this.hosts[far].address,
       interface: host.interface,
       'peer-mac': this.macs[far],
-      port: PORT,
     });
   }
 
@@ -267,7 +276,7 @@ export class BackendRuns {
         AERON_SOCKET_SO_SNDBUF: '2m',
         AERON_SOCKET_SO_RCVBUF: '2m',
         AERON_RCV_INITIAL_WINDOW_LENGTH: '2m',
-        AERON_TERM_BUFFER_LENGTH: '4m', // what a topic has by default
+        AERON_TERM_BUFFER_LENGTH: '2m', // of a topic (1 to 4 MiB): a window of half of it, and three terms that a cache may hold
         ...variant.engine({ interface: host.interface, mtu, purpose }),
       },
     );
@@ -369,7 +378,8 @@ export async function backendsSuite(
   for (const mtu of plan.latency.mtus) {
     for (const variant of variants.filter((one) => !one.trains))
       results.roundTrips.push({ variant: variant.name, mtu, engine: [], floor: [] });
-    for (const { name } of plan.reflectors ? REFLECTORS : [])
+    // The echo program takes frames of one buffer: natively up to this MTU on veth.
+    for (const { name } of plan.reflectors && mtu <= 3506 ? REFLECTORS : [])
       results.reflectors.push({ name, mtu, curves: [] });
   }
 

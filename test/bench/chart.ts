@@ -33,7 +33,19 @@ export interface Chart {
 
 // Told apart also by who sees red and green alike (after Okabe and Ito), then darker ones.
 const COLOURS = [
-  ...['#0072B2', '#D55E00', '#009E73', '#CC79A7', '#56B4E9', '#E69F00', '#000000', '#8C6D1F', '#7A3FA0'],
+  ...[
+    '#0072B2',
+    '#D55E00',
+    '#009E73',
+    '#CC79A7',
+    '#56B4E9',
+    '#E69F00',
+    '#000000',
+    '#8C6D1F',
+    '#7A3FA0',
+    '#A00040',
+    '#5F7F1F',
+  ],
 ];
 const PANEL = { width: 420, height: 280, left: 58, right: 14, top: 34, bottom: 46 };
 const HEAD = 64;
