@@ -1,8 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// outrigger-nicd as the chart brings it: not there unless asked for, and with exactly the rights that it needs.
+// outrigger-nicd as the chart brings it: not there unless asked for, with exactly the rights that it needs, and a driver in a pod without any that
+// takes its queue from it.
 import { parseAllDocuments } from 'yaml';
-import { command, helm } from './kubectl';
-import { kChart } from './support/product';
+import { apply, command, get, helm, kubectl, until } from './kubectl';
+import { makeNamespace } from './support/pods';
+import { kChart, kImage, kNodes, kSystem } from './support/product';
+
+jest.setTimeout(240_000);
 
 interface Rendered {
   readonly kind: string;
@@ -77,5 +81,116 @@ describe('the chart', () => {
     ]);
     expect(ok).toBe(false);
     expect(stderr).toContain('nicd.interface is empty: name the interface');
+  });
+});
+
+const kNamespace = 'nics';
+
+/** A driver of its own, as docs/nicd.md has it. */
+function driverPod(node: string): object {
+  return {
+    apiVersion: 'v1',
+    kind: 'Pod',
+    metadata: { name: `driver-${node}`, namespace: kNamespace },
+    spec: {
+      nodeName: node,
+      automountServiceAccountToken: false,
+      terminationGracePeriodSeconds: 5,
+      containers: [
+        {
+          name: 'driver',
+          image: kImage,
+          imagePullPolicy: 'Never',
+          command: ['/usr/bin/outrigger-driver'],
+          env: [
+            { name: 'AERON_DIR', value: '/dev/shm/driver' },
+            { name: 'OUTRIGGER_BACKENDS', value: 'xdp,mmsg' },
+            { name: 'OUTRIGGER_NICD_SOCKET', value: '/run/outrigger-nicd/nicd.sock' },
+            { name: 'OUTRIGGER_HUGEPAGES', value: 'false' },
+          ],
+          securityContext: {
+            runAsNonRoot: true,
+            runAsUser: 65532,
+            runAsGroup: 65532,
+            allowPrivilegeEscalation: false,
+            readOnlyRootFilesystem: true,
+            capabilities: { drop: ['ALL'] },
+            seccompProfile: { type: 'RuntimeDefault' },
+          },
+          volumeMounts: [
+            { name: 'nicd', mountPath: '/run/outrigger-nicd', readOnly: true },
+            { name: 'memory', mountPath: '/dev/shm' },
+          ],
+        },
+      ],
+      volumes: [
+        { name: 'nicd', hostPath: { path: '/run/outrigger-nicd/socket', type: 'Directory' } },
+        { name: 'memory', emptyDir: { medium: 'Memory', sizeLimit: '128Mi' } },
+      ],
+    },
+  };
+}
+
+async function explain(node: string): Promise<{ readonly driver: { readonly backend: string } | null }> {
+  const inPod = ['exec', `driver-${node}`, '-n', kNamespace, '--'];
+  return JSON.parse(
+    await kubectl([...inPod, '/usr/bin/outrigger', 'explain', '-d', '/dev/shm/driver', '--json']),
+  ) as { driver: { backend: string } | null };
+}
+
+describe("the chart's nicd on both nodes", () => {
+  beforeAll(async () => {
+    await makeNamespace(kSystem);
+    await makeNamespace(kNamespace);
+    const image = ['image.repository=localhost/outrigger', 'image.tag=dev', 'image.pullPolicy=Never'];
+    // Without operator and directory, which have no part in it.
+    await kubectl(['apply', '--server-side', '-f', '-'], {
+      input: await helm(
+        ...['template', 'outrigger', kChart, '--namespace', kSystem, '--show-only', 'templates/nicd.yaml'],
+        ...['nicd.enabled=true', 'nicd.interface=eth1', ...image].flatMap((each) => ['--set', each]),
+      ),
+    });
+    const rollout = ['rollout', 'status', 'daemonset/outrigger-nicd', '-n', kSystem, '--timeout=120s'];
+    await kubectl(rollout, { timeoutMs: 130_000 });
+  });
+
+  afterAll(async () => {
+    await command('kubectl', ['delete', 'daemonset', 'outrigger-nicd', '-n', kSystem, '--wait=false']);
+    await command('kubectl', ['delete', 'namespace', kNamespace, '--wait=false']);
+  });
+
+  it('is ready', async () => {
+    const { status } = await get<{ status: { numberReady: number } }>(
+      'daemonset',
+      'outrigger-nicd',
+      '-n',
+      kSystem,
+    );
+    expect(status.numberReady).toBe(2);
+  });
+
+  it('lets a driver in a pod, which has no right and no such interface, open a queue of the NIC', async () => {
+    await apply(...kNodes.map(driverPod));
+    for (const node of kNodes) {
+      await until(`the driver on ${node}`, async () => (await explain(node)).driver !== null, 90_000);
+      expect(await explain(node)).toMatchObject({
+        driver: {
+          backend: 'xdp',
+          facts: { by: 'outrigger-nicd at /run/outrigger-nicd/nicd.sock', interface: 'eth1' },
+          notBetter: [],
+        },
+      });
+    }
+  });
+
+  it('gives the queue to the next pod when this one is gone', async () => {
+    const [node] = kNodes;
+    await kubectl(['delete', 'pod', `driver-${node}`, '-n', kNamespace, '--grace-period=5', '--timeout=60s']);
+    await apply(driverPod(node));
+    await until(
+      'the next driver has the queue',
+      async () => (await explain(node)).driver?.backend === 'xdp',
+      90_000,
+    );
   });
 });
