@@ -17,7 +17,7 @@ import { kDirectoryDefaults } from '../../operator/src/directory/directory';
 import { kDirectoryProto } from '../../sidecar/src/directory/transport';
 import { protoRoot } from '../../sidecar/src/grpc/proto_files';
 import { apply, command, get, kubectl, until } from './kubectl';
-import { makeNamespace, Pods, summaryIn, type PodObject, type Received } from './support/pods';
+import { FollowedLog, makeNamespace, Pods, summaryIn, type PodObject, type Received } from './support/pods';
 import { installProduct, kSystem, uninstallProduct } from './support/product';
 
 jest.setTimeout(240_000);
@@ -283,7 +283,16 @@ describe('two profiles that match', () => {
 describe('the stream that ran meanwhile', () => {
   it('lost nothing', async () => {
     await kubectl(['delete', 'pod', 'speaker', '-n', kNamespace, '--wait=true'], { timeoutMs: 120_000 });
-    const figures = summaryIn<Received>(await pods.lastWordsOf('listener'));
+    // The API server forgets a log with its pod, so it is followed from before.
+    const log = new FollowedLog(['-n', kNamespace, 'listener', '-c', 'app']);
+    try {
+      await until('a first word of the listener', () => log.text !== '');
+      await kubectl(['delete', 'pod', 'listener', '-n', kNamespace, '--wait=true'], { timeoutMs: 120_000 });
+      await until('its last word', () => log.ended);
+    } finally {
+      log.stop();
+    }
+    const figures = summaryIn<Received>(log.text);
     expect(figures).toMatchObject({ lost: 0, duplicated: 0, outOfOrder: 0, corrupt: 0 });
     expect(figures.received).toBeGreaterThan(0);
   });
