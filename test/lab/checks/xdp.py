@@ -1,13 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """`xdp` on the two drivers of this VM that have zero-copy, virtio_net and igb: what is carried, what it runs with, and what happens when a ring
 runs dry or the link goes down."""
+import json
 import re
+import subprocess
 
-from world import End, Failure, Host, Stream, both, exchange, explain, functions, interface, kHugepages
+from world import End, Failure, Host, Stream, both, exchange, explain, functions, interface, kBuild, kHugepages, kPatienceSeconds
 from world import kPci, load, number, run, until, write
 
 # A UMEM of 16 MiB each, and some to spare.
 kHugepageCount = 20
+# A fill ring of 64 chunks.
+kSmallUmem = "512k"
 
 
 class World:
@@ -154,6 +158,58 @@ def queues(a: End, b: End) -> None:
         raise Failure(f"the two queues got {got} frames, so nothing was proven")
 
 
+def stalls(a: End, b: End) -> None:
+    """The receiving driver stands still while as much as its window takes comes in: its fill ring runs dry, and it counts that."""
+    stream = Stream(a, b)
+    stream.send(10, 100)
+    stream.arrived(10)
+    b.driver.stop()
+    stream.send(3000, 1200)
+    try:
+        stream.stuck()
+    finally:
+        b.driver.go()
+    stream.finish()
+    empty, invalid = b.driver.counted("device_fill_ring_empty"), b.driver.counted("device_invalid_descriptors")
+    if empty == 0 or invalid != 0:
+        raise Failure(f"the fill ring was empty {empty} times, and {invalid} descriptors were invalid")
+
+
+def linkGoesDown(a: End, b: End) -> None:
+    stream = Stream(a, b)
+    # Far more than a receiver's window, so that the sender still has some when it is stuck.
+    stream.send(6000, 600)
+    stream.arrived(200)
+    b.host.ip("link", "set", b.host.interface, "down")
+    stream.stuck()
+    b.host.configure(b.host.interface)
+    stream.finish()
+
+
+def reflected(driver: str):
+    def check(world: World) -> None:
+        (near, _), (far, farName) = world.place(driver)
+        probe = str(kBuild / "outrigger-probe")
+        reflector = subprocess.Popen(
+            far.command(probe, "reflect", "--interface", farName), stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True
+        )
+        try:
+            ready = json.loads(reflector.stdout.readline() or "{}")
+            if ready.get("event") != "reflecting" or ready.get("mode") != "native":
+                raise Failure(f"the reflector says {ready}")
+            far.carrier(farName)
+            said = json.loads(near.run(probe, "ping", "--host", far.address, "--via", "xdp", "--count", "100", "--timeout-ms", "30000"))
+            if (said["via"], said["received"], said["lost"], said["duplicates"]) != ("xdp (zero-copy)", 100, 0, 0):
+                raise Failure(f"ping says {said}")
+        finally:
+            reflector.terminate()
+            reflector.wait(kPatienceSeconds)
+            reflector.stdout.close()
+            world.drop([])
+
+    return check
+
+
 def checks():
     return [
         ("xdp: explain says for igb and virtio_net which mode it would take and who fills in checksums", explains),
@@ -163,4 +219,12 @@ def checks():
         ("xdp: zero-copy on igb with real Aeron at the far end, both ways", on("igb", withJava, java=True)),
         ("xdp: zero-copy on both queues of igb, while its table of queues changes", on("igb", queues)),
         ("xdp: zero-copy on igb from hugepages, which come back", onHugepages),
+        (
+            "xdp: an empty fill ring of a halted receiver on virtio_net is counted and loses no message",
+            on("virtio_net", stalls, OUTRIGGER_UMEM_SIZE=kSmallUmem),
+        ),
+        ("xdp: the receiver's link on igb goes down and up under a live stream", on("igb", linkGoesDown)),
+        ("xdp: the receiver's link on virtio_net goes down and up under a live stream", on("virtio_net", linkGoesDown)),
+        ("xdp: a native reflector on igb answers a ping with zero-copy", reflected("igb")),
+        ("xdp: a native reflector on virtio_net answers a ping with zero-copy", reflected("virtio_net")),
     ]
