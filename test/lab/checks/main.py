@@ -6,10 +6,11 @@ import traceback
 
 import dpdk
 import netem
+import verbs
 import xdp
 from world import Failure
 
-kGroups = (dpdk, xdp, netem)
+kGroups = (dpdk, xdp, netem, verbs)
 
 
 def main(arguments: list[str]) -> int:
