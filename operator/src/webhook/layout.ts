@@ -52,6 +52,7 @@ export const kAddress = `unix:${kPodPaths.socket}`;
 export const kImagePaths = {
   init: '/usr/bin/outrigger-init',
   driver: '/usr/bin/outrigger-driver',
+  nicd: '/usr/bin/outrigger-nicd',
   node: '/usr/bin/node',
   /** The command, with Node as its interpreter: there is no shell. */
   command: '/usr/bin/outrigger',
