@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The cluster that these tests run in, through kubectl and helm as a user has them.
 import { execFile } from 'node:child_process';
-import { stringify } from 'yaml';
 
 export interface CommandResult {
   readonly ok: boolean;
@@ -53,8 +52,9 @@ export async function get<T>(...args: readonly string[]): Promise<T> {
   return JSON.parse(await kubectl(['get', ...args, '-o', 'json'])) as T;
 }
 
+/** JSON, which every YAML reads alike: kubectl's is 1.1, where a bare Off or No is no string. */
 function documents(objects: readonly object[]): string {
-  return objects.map((each) => stringify(each)).join('---\n');
+  return objects.map((each) => JSON.stringify(each)).join('\n---\n');
 }
 
 export async function apply(...objects: readonly object[]): Promise<void> {
