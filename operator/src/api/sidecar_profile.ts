@@ -225,8 +225,8 @@ export const sidecarProfileSpecSchema = withRules(
       ['Never', 'OnRequest', 'Always'],
     ).default('OnRequest'),
     driverPolicy: choice(
-      'Whether the driver, too, holds permissions of topics: Enforce takes streams from registered publishers only, and lets Aeron clients open nothing but channels of topics that the sidecar has open, and aeron:ipc. Off: for Aeron clients with channels of their own, and publishers outside the cluster.',
-      ['Enforce', 'Off'],
+      'Whether the driver, too, holds permissions of topics: Enforce takes streams from registered publishers only, and lets Aeron clients open nothing but channels of topics that the sidecar has open, and aeron:ipc. Disabled: for Aeron clients with channels of their own, and publishers outside the cluster.',
+      ['Enforce', 'Disabled'],
     ).default('Enforce'),
     resources: described('CPU and memory of the sidecar container.', resourcesSchema).prefault({}),
     seccompProfile: described('Seccomp profile of the sidecar container.', seccompSchema).prefault({}),

@@ -196,7 +196,7 @@ export const kSidecarAlerts: AlertGroup = {
       steps: [
         '`outrigger errors` names stream and address.',
         'A publisher of the cluster: does its sidecar have the topic open (`outrigger explain pod`), and does `spec.allow` of the Topic let it?',
-        'A pod on the network of its node: an overlay may have put another address into its datagrams. `driverPolicy: Off` in the SidecarProfile of the subscriber takes anybody.',
+        'A pod on the network of its node: an overlay may have put another address into its datagrams. `driverPolicy: Disabled` in the SidecarProfile of the subscriber takes anybody.',
       ],
     },
     {

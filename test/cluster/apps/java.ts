@@ -62,7 +62,7 @@ export async function javaStory(pods: Pods): Promise<JavaStory> {
       apiVersion,
       kind: 'SidecarProfile',
       metadata: { name: kProfile, namespace: pods.namespace },
-      spec: { driverPolicy: 'Off' },
+      spec: { driverPolicy: 'Disabled' },
     },
     {
       apiVersion,
