@@ -104,6 +104,17 @@ TEST_F(PortHolder, AProcessThatCannotBeSeenIsNamedByItsUser) {
   });
 }
 
+TEST_F(PortHolder, WhoTriesManyPortsInTurnIsNotKeptByALookForEachHolder) {
+  auto first = UdpEndpoint::open(configFor("127.0.0.1", 0), {});
+  ASSERT_TRUE(first) << first.error().message;
+  const uint16_t port = (*first)->localAddress().port();
+  {
+    const PortTrial trial;
+    EXPECT_THAT(refusalOf(configFor("127.0.0.1", port)), HasSubstr("held by another socket ("));
+  }
+  EXPECT_THAT(refusalOf(configFor("127.0.0.1", port)), HasSubstr("held by outrigger-driver 7"));
+}
+
 TEST_F(PortHolder, WhatASignSaysIsOnlyEverPrintedAsText) {
   SockAddr bound;
   const UniqueFd socket = plainSocket("127.0.0.1", 0, bound);

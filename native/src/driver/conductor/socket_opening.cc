@@ -2,12 +2,14 @@
 // Ports of a range, tried in order.
 #include "driver/conductor/socket_opening.h"
 
+#include "io/posix/port_holder.h"
 #include "net/udp_channel.h"
 
 namespace outrigger::driver {
 
 Result<std::unique_ptr<io::Endpoint>> openSocket(io::DatagramIo& io, const io::EndpointConfig& config, const PortRange& ports) {
   if (config.bindAddress.port() != 0 || ports.low == 0) return io.openEndpoint(config);
+  const io::PortTrial trial;
   io::EndpointConfig attempt = config;
   for (int32_t port = ports.low; port <= ports.high; ++port) {
     attempt.bindAddress.setPort(static_cast<uint16_t>(port));

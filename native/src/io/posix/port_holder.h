@@ -24,4 +24,14 @@ UniqueFd putPortSign(int socket, const SockAddr& address, const std::string& own
 // "process 17 (nc) of user 0", "a process of user 1000 that can't be seen from here"; empty when there is none.
 std::string portHolder(const SockAddr& address);
 
+// While one lives, portHolder looks for nobody on this thread: it reads what every process has open, which is too much for each of many ports that
+// are tried in turn.
+class PortTrial {
+ public:
+  PortTrial();
+  ~PortTrial();
+  PortTrial(const PortTrial&) = delete;
+  PortTrial& operator=(const PortTrial&) = delete;
+};
+
 }  // namespace outrigger::io

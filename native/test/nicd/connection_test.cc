@@ -1,0 +1,120 @@
+// SPDX-License-Identifier: Apache-2.0
+// A driver's connection, against a nicd that says things in an order which the real one leaves to chance.
+#include <gmock/gmock.h>
+#include <poll.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <cstdlib>
+#include <cstring>
+#include <thread>
+
+#include "io/nicd_client/nicd_open.h"
+#include "io/nicd_client/nicd_tables.h"
+
+namespace outrigger::nicd {
+namespace {
+
+constexpr int kGuardMs = 30'000;  // for a test that would otherwise hang
+constexpr uint64_t kSession = 7;
+
+// Serves one connection: welcomes it, and answers the first request for a packet socket after the feed of the session that it opens.
+class HastyNicd {
+ public:
+  HastyNicd() {
+    char name[] = "/tmp/outrigger-hasty-nicd-XXXXXX";
+    EXPECT_NE(::mkdtemp(name), nullptr);
+    directory_ = name;
+    listener_ = UniqueFd(::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0));
+    sockaddr_un address{};
+    address.sun_family = AF_UNIX;
+    std::strncpy(address.sun_path, path().c_str(), sizeof(address.sun_path) - 1);
+    EXPECT_EQ(::bind(listener_.get(), reinterpret_cast<const sockaddr*>(&address), sizeof(address)), 0) << std::strerror(errno);
+    EXPECT_EQ(::listen(listener_.get(), 1), 0);
+    thread_ = std::thread([this] { serve(); });
+  }
+  ~HastyNicd() {
+    thread_.join();
+    ::unlink(path().c_str());
+    ::rmdir(directory_.c_str());
+  }
+
+  std::string path() const { return directory_ + "/nicd.sock"; }
+
+ private:
+  static bool awaitInput(int fd) {
+    pollfd polled{fd, POLLIN, 0};
+    return ::poll(&polled, 1, kGuardMs) == 1;
+  }
+
+  void serve() {
+    if (!awaitInput(listener_.get())) return;
+    const UniqueFd client(::accept4(listener_.get(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
+    Received received;
+    while (awaitInput(client.get()) && receiveMessage(client.get(), received) == Transfer::kDone) {
+      uint64_t id = 0;
+      const auto request = decodeRequest(received.bytes, id);
+      ASSERT_TRUE(request) << request.error().message;
+      if (std::holds_alternative<Hello>(request->body)) {
+        sendMessage(client.get(), encode(MessageType::kWelcome, id, Welcome{kMaxVersion}), {});
+      } else if (std::holds_alternative<OpenPacket>(request->body)) {
+        open(client.get(), id);
+      } else {
+        sendMessage(client.get(), encodeBytes(MessageType::kDone, id, {}), {});
+      }
+    }
+  }
+
+  static void open(int client, uint64_t id) {
+    FeedEntry link;
+    link.kind = static_cast<uint8_t>(FeedKind::kLink);
+    link.flags = kFeedUp;
+    link.mtu = 9000;
+    FeedEntry none;
+    none.kind = static_cast<uint8_t>(FeedKind::kAddresses);
+    FeedEntry address;
+    address.kind = static_cast<uint8_t>(FeedKind::kAddress);
+    address.flags = kFeedLast;
+    address.address = addressOf(*io::SockAddr::parseNumeric("10.77.0.1", 0));
+    address.prefixLength = 24;
+    sendMessage(client, encodeFeed(kSession, std::vector<FeedEntry>{link, none, address}), {});
+    Opened opened;
+    opened.session = kSession;
+    opened.mtu = 1500;
+    const UniqueFd socket(::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+    const int fd = socket.get();
+    sendMessage(client, encode(MessageType::kOpened, id, opened), {&fd, 1});
+  }
+
+  std::string directory_;
+  UniqueFd listener_;
+  std::thread thread_;
+};
+
+TEST(NicdConnection, WhatTheFeedSaidBeforeAnyoneListenedIsHeardByTheFirstWhoDoes) {
+  HastyNicd nicd;
+  Connection::Options options;
+  options.socket = nicd.path();
+  auto connection = Connection::open(options);
+  ASSERT_TRUE(connection) << connection.error().message;
+  OpenPacket request;
+  ASSERT_TRUE(setName(request.interface, "eth0"));
+  request.role = static_cast<uint32_t>(PacketRole::kTransmit);
+  request.slotLength = 2048;
+  request.blockLength = 4096;
+  request.blocks = 1;
+  auto session = openSession(**connection, MessageType::kOpenPacket, request, {});
+  ASSERT_TRUE(session) << session.error().message;
+  const auto tables = NicdTables::create(*connection, session->answer.opened, "eth0");
+  EXPECT_EQ(tables->link().mtu, 9000U);
+  EXPECT_TRUE(tables->link().up);
+  std::vector<net::LocalAddress> addresses;
+  addresses.reserve(net::KernelTables::kMaxLocalAddresses);
+  ASSERT_TRUE(tables->copyAddresses(addresses));
+  ASSERT_EQ(addresses.size(), 1U);
+  EXPECT_EQ(addresses[0].prefixLength, 24);
+}
+
+}  // namespace
+}  // namespace outrigger::nicd
