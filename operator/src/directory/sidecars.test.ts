@@ -155,7 +155,7 @@ describe('apps on sidecars of a cluster', () => {
   });
 
   describe('whose driver has a policy', () => {
-    let folder: string;
+    const folders: string[] = [];
     let path: string;
     const rules = (): string[] => readFileSync(path, 'utf8').split('\n').slice(1, -2);
     const until = async (condition: () => boolean): Promise<void> => {
@@ -164,10 +164,12 @@ describe('apps on sidecars of a cluster', () => {
       }
     };
     beforeEach(() => {
-      folder = mkdtempSync(join(tmpdir(), 'outrigger-policy-'));
+      const folder = mkdtempSync(join(tmpdir(), 'outrigger-policy-'));
+      folders.push(folder);
       path = join(folder, 'policy');
     });
-    afterEach(() => rmSync(folder, { recursive: true, force: true }));
+    // After the last sidecar has closed: until then each writes its policy.
+    afterAll(() => folders.forEach((folder) => rmSync(folder, { recursive: true, force: true })));
     const governed = (pod: string, address: string): Promise<Fixture> =>
       sidecar(pod, address, { policyFile: path, topicsFile: '' });
 
