@@ -27,6 +27,8 @@ export async function installProduct(
     ...['upgrade', '--install', 'outrigger', chart, '--namespace', kSystem, '--create-namespace'],
     ...Object.entries(all).flatMap(([key, value]) => ['--set', `${key}=${value}`]),
     ...['--wait', '--timeout', '150s', '--take-ownership'],
+    // Other tests of the cluster apply the definitions themselves, and are co-owners of their fields since.
+    '--force-conflicts',
   );
   await until('the injector answers', async () => (await injected()) !== undefined, 90_000);
 }
