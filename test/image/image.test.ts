@@ -212,7 +212,9 @@ class Container {
   /** PID 1 of the container, as we see it. */
   get init(): number {
     const pid = this.child.pid ?? 0;
-    return Number(readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').trim());
+    const init = Number(readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').trim());
+    if (!(init > 0)) throw new Error('the container has no process yet');
+    return init;
   }
 
   get processes(): readonly number[] {
@@ -240,6 +242,12 @@ class Container {
 
   async end(): Promise<void> {
     if (this.child.exitCode === null && this.child.signalCode === null) {
+      try {
+        // First the container itself: it gave up its parent-death signal with its user, would go on alone and hold our pipes open.
+        process.kill(this.init, 'SIGKILL');
+      } catch {
+        // It has not begun, or is gone.
+      }
       this.child.kill('SIGKILL');
       await this.exited;
     }
