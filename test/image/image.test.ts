@@ -185,6 +185,7 @@ class Container {
       mount -t proc proc "$1/proc"
       mount --bind "$2" "$1${kPodPaths.socketDirectory}"
       mount -t tmpfs -o size=129m,mode=2777,gid=${kSidecarId} tmpfs "$1${kPodPaths.memory}"
+      mount -t tmpfs -o size=64m,mode=2777,gid=${kSidecarId} tmpfs "$1${kPodPaths.own}"
       mount -o remount,bind,ro "$1"
       root=$1; shift 2
       exec /usr/bin/env -i "$@"`;
@@ -287,6 +288,7 @@ function unpack(root: string): void {
     unpack(root);
     // What a runtime does for a pod: mount points, and the ConfigMap.
     mkdirSync(join(root, kPodPaths.memory), { recursive: true });
+    mkdirSync(join(root, kPodPaths.own), { recursive: true });
     mkdirSync(join(root, kPodPaths.topicsDirectory), { recursive: true });
     const topics = [
       { name: 'local', streamId: 1, channel: 'aeron:ipc' },
