@@ -259,3 +259,7 @@ std::vector<FrameVariant> frameVariants() {
 }
 
 }  // namespace outrigger::io::testing
+
+// net_af_xdp keeps the handle of each umem that it made with libxdp, which nothing else here uses.
+extern "C" const char* __lsan_default_suppressions();
+extern "C" const char* __lsan_default_suppressions() { return "leak:xsk_umem__create\n"; }
