@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <cstdlib>
+#include <utility>
 #include <vector>
 
 #include "io/verbs/exchange.h"
@@ -35,7 +36,15 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   if (size >= kRouteHeaderLength) {
     const std::vector<uint8_t> header(data, data + kRouteHeaderLength);
     if (const auto route = readRouteHeader(std::span<const uint8_t, kRouteHeaderLength>(header.data(), kRouteHeaderLength))) {
-      require(route->source.family == route->destination.family || route->source.isV6() || route->destination.isV6());
+      // The addresses are those that stand there: GIDs at 8 and 24, IPv4's addresses at 32 and 36.
+      const auto stands = [&](const outrigger::net::IpAddress& address, size_t gidAt, size_t v4At) {
+        const Gid gid = gidOf(address);
+        return std::pair(std::equal(gid.begin(), gid.end(), header.begin() + static_cast<std::ptrdiff_t>(gidAt)),
+                         !address.isV6() && std::equal(gid.begin() + 12, gid.end(), header.begin() + static_cast<std::ptrdiff_t>(v4At)));
+      };
+      const auto [sourceGid, sourceV4] = stands(route->source, 8, 32);
+      const auto [destinationGid, destinationV4] = stands(route->destination, 24, 36);
+      require((sourceGid && destinationGid) || (sourceV4 && destinationV4));
     }
   }
   return 0;

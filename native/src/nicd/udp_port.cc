@@ -91,7 +91,7 @@ Result<UdpPort> openUdpPort(const std::string& interface, const Address& address
     const std::string what = "cannot bind UDP " + wanted.toString() + " on " + interface;
     if (error != EADDRINUSE) return refuse(Refusal::kSystem, what, error);
     if (address.port == 0) return refuse(Refusal::kBusy, what + ": all ports that this client may use are taken", error);
-    const std::string holder = io::portHolder(wanted);
+    const std::string holder = io::portHolder(wanted, io::HolderLook::kUser);
     return refuse(Refusal::kBusy, what + ": this port is held by " + (holder.empty() ? "another socket" : holder), error);
   }
   io::SockAddr bound;

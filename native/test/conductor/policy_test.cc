@@ -141,9 +141,18 @@ TEST_F(PolicyOfCommands, AnotherClientsIdOpensNoMore) {
               RawClient::bytesOf(sidecar.clientId(), correlation, mine->registrationId(), static_cast<int32_t>(channel.size())) + channel);
   ASSERT_TRUE(awaitResponse(forger, correlation));
   EXPECT_EQ(forger.about(correlation)->type, Response::kError);
+  EXPECT_EQ(ownCounter(driver, OutriggerCounter::kCommandsForbidden), 1) << "by the policy, and by nothing else";
+  EXPECT_THAT(errors(driver), Contains(AllOf(HasSubstr(channel), HasSubstr("stream 1001"))));
+  // The same from the same hand is no fault where the policy has it.
+  const int64_t allowed = forger.nextId();
+  const std::string there = kThere;
+  forger.send(Command::kAddDestination,
+              RawClient::bytesOf(sidecar.clientId(), allowed, mine->registrationId(), static_cast<int32_t>(there.size())) + there);
+  ASSERT_TRUE(awaitResponse(forger, allowed));
+  EXPECT_EQ(forger.about(allowed)->type, Response::kOperationSuccess);
 }
 
-TEST_F(PolicyOfCommands, AnAddThatWaitsForTheFileCanBeTakenBack) {
+TEST_F(PolicyOfCommands, ARemoveWaitsForTheAddThatWaitsForTheFile) {
   write({});
   auto& driver = host("10.0.0.1", governed());
   RawClient raw(driver.directory());
@@ -151,6 +160,7 @@ TEST_F(PolicyOfCommands, AnAddThatWaitsForTheFileCanBeTakenBack) {
   const int64_t remove = raw.remove(Command::kRemoveSubscription, add);
   ASSERT_TRUE(awaitResponse(raw, remove));
   EXPECT_EQ(raw.about(add)->type, Response::kError);
+  EXPECT_EQ(ownCounter(driver, OutriggerCounter::kCommandsForbidden), 1) << "it is judged first";
   EXPECT_EQ(raw.about(remove)->type, Response::kError) << "there is none of this id";
   write({rule("subscribe", kHere), "source any"});
   const int64_t again = raw.add(Command::kAddSubscription, kHere, kStream);

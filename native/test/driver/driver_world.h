@@ -15,6 +15,7 @@
 #include "client/media_client.h"
 #include "cnc/counters.h"
 #include "driver/media_driver.h"
+#include "free_port.h"
 #include "message_check.h"
 #include "runtime/temp_directory.h"
 
@@ -161,7 +162,6 @@ inline std::string nameOf(ThreadingMode mode) {
   return "";
 }
 
-// A UDP port that nobody had a moment ago, on loopback.
-uint16_t freePort(bool v6 = false);
+using outrigger::testing::freePort;
 
 }  // namespace outrigger::test

@@ -1,36 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 // Streams through a whole driver, in every threading mode over every backend: each message arrives once, in order, unchanged.
-#include <arpa/inet.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <sys/socket.h>
 
 #include <tuple>
 
-#include "base/fd.h"
 #include "driver_world.h"
 
 namespace outrigger::test {
-
-uint16_t freePort(bool v6) {
-  const UniqueFd fd(::socket(v6 ? AF_INET6 : AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
-  sockaddr_storage storage{};
-  socklen_t length = 0;
-  if (v6) {
-    auto* address = reinterpret_cast<sockaddr_in6*>(&storage);
-    address->sin6_family = AF_INET6;
-    address->sin6_addr = in6addr_loopback;
-    length = sizeof(*address);
-  } else {
-    auto* address = reinterpret_cast<sockaddr_in*>(&storage);
-    address->sin_family = AF_INET;
-    address->sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    length = sizeof(*address);
-  }
-  EXPECT_EQ(::bind(fd.get(), reinterpret_cast<sockaddr*>(&storage), length), 0);
-  EXPECT_EQ(::getsockname(fd.get(), reinterpret_cast<sockaddr*>(&storage), &length), 0);
-  return ntohs(v6 ? reinterpret_cast<sockaddr_in6*>(&storage)->sin6_port : reinterpret_cast<sockaddr_in*>(&storage)->sin_port);
-}
 
 namespace {
 
@@ -242,7 +219,7 @@ TEST_P(Streams, DynamicMultiDestinationFindsItsReaders) {
 TEST_P(Streams, Ipv6IsOnAPar) {
   DriverWorld world(config());
   MediaClient& client = world.addClient();
-  const std::string channel = "aeron:udp?endpoint=[::1]:" + std::to_string(freePort(true));
+  const std::string channel = "aeron:udp?endpoint=[::1]:" + std::to_string(freePort());
   std::vector<Reader> readers(1);
   readers[0].subscription = world.addSubscription(client, channel, 7);
   const auto publication = world.addExclusive(client, channel, 7);

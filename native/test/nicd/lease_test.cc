@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 // What outlives what: nicd killed and started again under load, drivers that die or stay away, interfaces that go.
-#include <dirent.h>
 #include <gmock/gmock.h>
 #include <net/if.h>
 
@@ -24,23 +23,6 @@ bool programIsAttached() {
   auto attached = io::xdp::describeAttachedProgram(::if_nametoindex("va"));
   EXPECT_TRUE(attached) << attached.error().message;
   return attached && attached->has_value();
-}
-
-std::string statusOf(const NicdWorld& world) {
-  RawClient client(world.socket());
-  if (bodyOf<Welcome>(client.hello()) == nullptr) return "";
-  const auto status = client.ask(MessageType::kStatus, StatusRequest());
-  const auto* text = bodyOf<StatusText>(status);
-  return text == nullptr ? "" : text->text;
-}
-
-size_t countFiles(const std::string& directory, const std::string& prefix) {
-  size_t count = 0;
-  DIR* open = ::opendir(directory.c_str());
-  if (open == nullptr) return 0;
-  while (const dirent* entry = ::readdir(open)) count += std::string(entry->d_name).starts_with(prefix) ? 1 : 0;
-  ::closedir(open);
-  return count;
 }
 
 TEST_F(NicdLease, KilledUnderLoadAndStartedAgainItLosesNoDatagramAndServesOn) {
@@ -75,7 +57,7 @@ TEST_F(NicdLease, KilledUnderLoadAndStartedAgainItLosesNoDatagramAndServesOn) {
     ASSERT_TRUE(pod.await('p'));
     FarCounter more(world.farSocket(5001), "10.77.0.1", 40124);
     more.run(1000);
-    const std::string status = statusOf(world);
+    const std::string status = world.status();
     EXPECT_THAT(status, HasSubstr("\"resumed\":1"));
     EXPECT_THAT(status, HasSubstr("\"10.77.0.1:40123\",\"10.77.0.1:40124\""));
     pod.say('e');
@@ -104,8 +86,8 @@ TEST_F(NicdLease, EndedInOrderItLeavesThePinnedProgramForItsSuccessor) {
     pod.say('e');
     pod.join();
     EXPECT_TRUE(world.nicd.await("detached the steering program"));
-    EXPECT_EQ(countFiles(world.path("bpf"), "if"), 0U);
-    EXPECT_EQ(countFiles(world.path("state"), "session-"), 0U);
+    EXPECT_EQ(world.countFiles("bpf", "if"), 0U);
+    EXPECT_EQ(world.countFiles("state", "session-"), 0U);
   });
 }
 
@@ -150,11 +132,11 @@ TEST_F(NicdLease, ADriverThatDiesWhileNicdIsAwayIsCollectedAtTheNextStart) {
     world.nicd.kill(SIGKILL);
     pod.kill(SIGKILL);
     EXPECT_TRUE(programIsAttached()) << "nobody is there to take it off";
-    EXPECT_EQ(countFiles(world.path("bpf"), "if"), 1U);
+    EXPECT_EQ(world.countFiles("bpf", "if"), 1U);
     world.start(pinned);
     EXPECT_FALSE(programIsAttached());
-    EXPECT_EQ(countFiles(world.path("bpf"), "if"), 0U);
-    EXPECT_EQ(countFiles(world.path("state"), "session-"), 0U);
+    EXPECT_EQ(world.countFiles("bpf", "if"), 0U);
+    EXPECT_EQ(world.countFiles("state", "session-"), 0U);
   });
 }
 
@@ -194,11 +176,11 @@ TEST_F(NicdLease, ASessionWhoseConnectionStaysAwayLosesItsPortsWhenTheLeaseIsOve
     pod.say('l');
     ASSERT_TRUE(pod.await('d'));
     // The process still has the socket, and with it pinned memory: that goes on counting until it ends.
-    EXPECT_THAT(statusOf(world), HasSubstr("\"state\":\"expired\""));
+    EXPECT_THAT(world.status(), HasSubstr("\"state\":\"expired\""));
     pod.say('x');
     pod.join();
     EXPECT_TRUE(world.nicd.await("closed a session"));
-    EXPECT_THAT(statusOf(world), HasSubstr("\"sessions\":[]"));
+    EXPECT_THAT(world.status(), HasSubstr("\"sessions\":[]"));
   });
 }
 
@@ -254,8 +236,8 @@ TEST_F(NicdLease, AnInterfaceThatGoesEndsItsSessionsAndTheDriverIsTold) {
     ASSERT_TRUE(pod.await('o'));
     ASSERT_TRUE(world.veth().near("ip link del va"));
     pod.join();
-    EXPECT_THAT(statusOf(world), HasSubstr("\"sessions\":[]"));
-    EXPECT_EQ(countFiles(world.path("bpf"), "if"), 0U);
+    EXPECT_THAT(world.status(), HasSubstr("\"sessions\":[]"));
+    EXPECT_EQ(world.countFiles("bpf", "if"), 0U);
   });
 }
 

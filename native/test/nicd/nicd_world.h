@@ -4,6 +4,7 @@
 // Everything goes with the child process that the body runs in.
 #pragma once
 
+#include <dirent.h>
 #include <fcntl.h>
 #include <gtest/gtest.h>
 #include <linux/capability.h>
@@ -127,6 +128,17 @@ class RawClient {
   uint64_t nextId_ = 1;
 };
 
+// Of any layout that nicd takes.
+inline OpenPacket packetRequest(const char* interface, PacketRole role) {
+  OpenPacket request;
+  EXPECT_TRUE(setName(request.interface, interface));
+  request.role = static_cast<uint32_t>(role);
+  request.slotLength = 2048;
+  request.blockLength = 1 << 18;
+  request.blocks = 4;
+  return request;
+}
+
 // What was refused; empty when nothing was.
 inline std::string refusalText(const std::optional<Answer>& answer) {
   if (!answer) return "(closed)";
@@ -198,7 +210,14 @@ class NicdProcess {
     ::waitpid(pid_, &status, 0);
     pid_ = -1;
   }
-  void stop() { kill(SIGTERM); }
+  // As an operator would; what does not end in time is ended.
+  void stop() {
+    if (pid_ <= 0) return;
+    const UniqueFd process(static_cast<int>(::syscall(SYS_pidfd_open, pid_, 0)));
+    ::kill(pid_, SIGTERM);
+    pollfd ended{process.get(), POLLIN, 0};
+    kill(::poll(&ended, 1, kGuardMs) > 0 ? SIGTERM : SIGKILL);
+  }
   pid_t pid() const { return pid_; }
 
   std::string seen;  // all of its log
@@ -306,6 +325,26 @@ class NicdWorld {
     UniqueFd fd(::open(path(name).c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644));
     ASSERT_TRUE(fd.valid());
     ASSERT_EQ(::write(fd.get(), text.data(), text.size()), static_cast<ssize_t>(text.size()));
+  }
+  // What `outrigger-nicd --status` would print.
+  std::string status() const {
+    RawClient client(socket());
+    if (bodyOf<Welcome>(client.hello()) == nullptr) return "";
+    const auto answer = client.ask(MessageType::kStatus, StatusRequest());
+    const auto* text = bodyOf<StatusText>(answer);
+    return text == nullptr ? "" : text->text;
+  }
+  // In a folder that must be there.
+  size_t countFiles(const std::string& folder, const std::string& prefix) const {
+    size_t count = 0;
+    DIR* open = ::opendir(path(folder).c_str());
+    if (open == nullptr) {
+      ADD_FAILURE() << path(folder) << ": " << std::strerror(errno);
+      return SIZE_MAX;
+    }
+    while (const dirent* entry = ::readdir(open)) count += std::string(entry->d_name).starts_with(prefix) ? 1 : 0;
+    ::closedir(open);
+    return count;
   }
   void makeDirectory(const std::string& name) const { ASSERT_EQ(::mkdir(path(name).c_str(), 0755), 0); }
 

@@ -23,31 +23,13 @@ class NicdPacket : public NicdTest {};
 
 int64_t deviceCount(PodEcho& echo, io::DeviceCounter counter) { return echo.io().totals().network[io::networkIndex(counter)]; }
 
-std::string statusOf(const NicdWorld& world) {
-  RawClient client(world.socket());
-  if (bodyOf<Welcome>(client.hello()) == nullptr) return "";
-  const auto status = client.ask(MessageType::kStatus, StatusRequest());
-  const auto* text = bodyOf<StatusText>(status);
-  return text == nullptr ? "" : text->text;
-}
-
-size_t countFiles(const NicdWorld& world, const std::string& pattern) {
-  size_t count = 0;
-  std::FILE* list = ::popen(("ls -d " + world.path(pattern) + " 2>/dev/null").c_str(), "r");
-  for (int c = std::fgetc(list); c != EOF; c = std::fgetc(list)) count += c == '\n' ? 1 : 0;
-  ::pclose(list);
-  return count;
-}
-
 struct RawSession {
   Opened opened;
   UniqueFd socket;
 };
 
 RawSession openRaw(RawClient& client, PacketRole role, const io::SlotLayout& layout) {
-  OpenPacket open;
-  EXPECT_TRUE(setName(open.interface, "va"));
-  open.role = static_cast<uint32_t>(role);
+  OpenPacket open = packetRequest("va", role);
   open.flags = kPacketVnetHeader;
   open.slotLength = layout.slotLength;
   open.blockLength = layout.blockLength;
@@ -109,12 +91,12 @@ TEST_F(NicdPacket, ADriverInAnotherNamespaceWithoutAnyRightMovesDatagramsThrough
       v4.run(1000);
       FarCounter v6(world.farSocket(5000, "fd77::2"), "fd77::1", 40123);
       v6.run(1000);
-      EXPECT_THAT(statusOf(world), HasSubstr("\"10.77.0.1:40123\",\"[fd77::1]:40123\""));
+      EXPECT_THAT(world.status(), HasSubstr("\"10.77.0.1:40123\",\"[fd77::1]:40123\""));
       pod.say('e');
       pod.join();
       for (int session = 0; session < 4; ++session) EXPECT_TRUE(world.nicd.await("closed a session"));
     }
-    EXPECT_THAT(statusOf(world), HasSubstr("\"sessions\":[]"));
+    EXPECT_THAT(world.status(), HasSubstr("\"sessions\":[]"));
   });
 }
 
@@ -214,13 +196,8 @@ TEST_F(NicdPacket, ItIsRefusedWithTheFlagAndTheClaimThatWouldAllowIt) {
       EXPECT_EQ(report.availability, io::Availability::kImpossible);
       RawClient client(world.socket());
       ASSERT_NE(bodyOf<Welcome>(client.hello()), nullptr);
-      OpenPacket open;
-      ASSERT_TRUE(setName(open.interface, "va"));
-      open.role = static_cast<uint32_t>(PacketRole::kTransmit);
-      open.slotLength = 2048;
-      open.blockLength = 1 << 18;
-      open.blocks = 4;
-      EXPECT_THAT(refusalText(client.ask(MessageType::kOpenPacket, open)), HasSubstr("--allow-packet"))
+      EXPECT_THAT(refusalText(client.ask(MessageType::kOpenPacket, packetRequest("va", PacketRole::kTransmit))),
+                  HasSubstr("--allow-packet"))
           << "also when it does not ask first";
     });
     pod.join();
@@ -259,11 +236,11 @@ TEST_F(NicdPacket, KilledUnderLoadAndStartedAgainNicdLosesNoDatagramAndAddsPorts
     ASSERT_TRUE(pod.await('p'));
     FarCounter more(world.farSocket(5001), "10.77.0.1", 40124);
     more.run(1000);
-    EXPECT_THAT(statusOf(world), HasSubstr("\"resumed\":4"));
+    EXPECT_THAT(world.status(), HasSubstr("\"resumed\":4"));
     pod.say('e');
     pod.join();
     for (int session = 0; session < 4; ++session) EXPECT_TRUE(world.nicd.await("closed a session"));
-    EXPECT_EQ(countFiles(world, "bpf/packet-*") + countFiles(world, "state/session-*"), 0U);
+    EXPECT_EQ(world.countFiles("bpf", "packet-") + world.countFiles("state", "session-"), 0U);
   });
 }
 
@@ -313,13 +290,13 @@ TEST_F(NicdPacket, ADriverThatDiesWhileNicdIsAwayIsCollectedAtTheNextStart) {
       self.await('x');
     });
     ASSERT_TRUE(pod.await('o'));
-    EXPECT_EQ(countFiles(world, "bpf/packet-*"), 2U) << "of the sockets that receive";
-    EXPECT_EQ(countFiles(world, "state/session-*"), 4U);
+    EXPECT_EQ(world.countFiles("bpf", "packet-"), 2U) << "of the sockets that receive";
+    EXPECT_EQ(world.countFiles("state", "session-"), 4U);
     world.nicd.kill(SIGKILL);
     pod.kill(SIGKILL);
     world.start(flags);
-    EXPECT_EQ(countFiles(world, "bpf/packet-*") + countFiles(world, "state/session-*"), 0U);
-    EXPECT_THAT(statusOf(world), HasSubstr("\"sessions\":[]"));
+    EXPECT_EQ(world.countFiles("bpf", "packet-") + world.countFiles("state", "session-"), 0U);
+    EXPECT_THAT(world.status(), HasSubstr("\"sessions\":[]"));
   });
 }
 

@@ -103,15 +103,8 @@ TEST_F(NicdServer, AClaimOpensWhatItNamesAndNothingElse) {
       xdp.chunkLength = 2048;
       xdp.fillEntries = xdp.completionEntries = xdp.receiveEntries = xdp.transmitEntries = 64;
       EXPECT_THAT(refusalText(client.ask(MessageType::kOpenXdp, xdp, {0})), HasSubstr("is not for queue 0"));
-      OpenPacket packet;
-      ASSERT_TRUE(setName(packet.interface, "lo"));
-      packet.role = static_cast<uint32_t>(PacketRole::kReceiveSlots);
-      packet.slotLength = 2048;
-      packet.blockLength = 1 << 18;
-      packet.blocks = 4;
-      EXPECT_THAT(refusalText(client.ask(MessageType::kOpenPacket, packet)), HasSubstr("'lo'"));
-      ASSERT_TRUE(setName(packet.interface, "va"));
-      const auto opened = client.ask(MessageType::kOpenPacket, packet);
+      EXPECT_THAT(refusalText(client.ask(MessageType::kOpenPacket, packetRequest("lo", PacketRole::kReceiveSlots))), HasSubstr("'lo'"));
+      const auto opened = client.ask(MessageType::kOpenPacket, packetRequest("va", PacketRole::kReceiveSlots));
       ASSERT_NE(bodyOf<OpenedText>(opened), nullptr);
       OpenPort port;
       port.session = bodyOf<OpenedText>(opened)->opened.session;
@@ -135,13 +128,8 @@ TEST_F(NicdServer, WhereProcessesCanNotBeToldApartASessionNeedsAClaim) {
     PodProcess pod([&](PodProcess&) {
       RawClient client(world.socket());
       ASSERT_NE(bodyOf<Welcome>(client.hello()), nullptr);
-      OpenPacket packet;
-      ASSERT_TRUE(setName(packet.interface, "va"));
-      packet.role = static_cast<uint32_t>(PacketRole::kTransmit);
-      packet.slotLength = 2048;
-      packet.blockLength = 1 << 18;
-      packet.blocks = 4;
-      EXPECT_THAT(refusalText(client.ask(MessageType::kOpenPacket, packet)), AllOf(HasSubstr("hostPID"), HasSubstr("--claims")));
+      EXPECT_THAT(refusalText(client.ask(MessageType::kOpenPacket, packetRequest("va", PacketRole::kTransmit))),
+                  AllOf(HasSubstr("hostPID"), HasSubstr("--claims")));
     });
     pod.join();
     world.nicd.kill(SIGKILL);  // `unshare` does not end for less

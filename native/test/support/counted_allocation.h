@@ -19,6 +19,14 @@ inline void* countedAllocate(size_t length) {
   return memory;
 }
 
+inline void* countedAlignedAllocate(size_t length, std::align_val_t alignment) {
+  allocations.fetch_add(1, std::memory_order_relaxed);
+  const auto boundary = static_cast<size_t>(alignment);
+  void* memory = std::aligned_alloc(boundary, (length + boundary - 1) / boundary * boundary);
+  if (memory == nullptr) std::abort();
+  return memory;
+}
+
 }  // namespace outrigger::testing
 
 // Not inlined: a compiler that sees malloc in one of a pair and the other one's call would call them mismatched (GCC under a sanitizer does).
@@ -33,3 +41,13 @@ inline void* countedAllocate(size_t length) {
 [[gnu::noinline]] void operator delete[](void* memory) noexcept { std::free(memory); }
 [[gnu::noinline]] void operator delete(void* memory, size_t) noexcept { std::free(memory); }
 [[gnu::noinline]] void operator delete[](void* memory, size_t) noexcept { std::free(memory); }
+[[gnu::noinline]] void* operator new(size_t length, std::align_val_t alignment) {
+  return outrigger::testing::countedAlignedAllocate(length, alignment);
+}
+[[gnu::noinline]] void* operator new[](size_t length, std::align_val_t alignment) {
+  return outrigger::testing::countedAlignedAllocate(length, alignment);
+}
+[[gnu::noinline]] void operator delete(void* memory, std::align_val_t) noexcept { std::free(memory); }
+[[gnu::noinline]] void operator delete[](void* memory, std::align_val_t) noexcept { std::free(memory); }
+[[gnu::noinline]] void operator delete(void* memory, size_t, std::align_val_t) noexcept { std::free(memory); }
+[[gnu::noinline]] void operator delete[](void* memory, size_t, std::align_val_t) noexcept { std::free(memory); }

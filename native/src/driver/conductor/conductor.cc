@@ -45,7 +45,7 @@ ConductorState::ConductorState(ConductorParts parts, int64_t nowNs, int64_t nowM
   toDriver_.consumerHeartbeatMs(nowMs);
   parts_.counters[SystemCounter::kControlProtocolVersion].set(kControlProtocolVersion);
   // At once: no client may find the driver without the policy that is there.
-  if (hasPolicy()) onPolicyRead(readPolicyFile(config_.policyFile, config_.policyOwner, policyText_));
+  if (hasPolicy()) onPolicyRead(readPolicyFile(config_.policyFile, config_.policyOwner, *policyText_));
 }
 
 ConductorState::~ConductorState() {

@@ -87,9 +87,10 @@ void ConductorState::admit(std::shared_ptr<PendingAdd> add) {
 }
 
 void ConductorState::forbid(const PendingAdd& add, const std::string& reason) {
-  parts_.counters.add(cnc::OutriggerCounter::kCommandsForbidden, 1);
   const auto pending = pending_.find(add.command.correlationId);
-  if (pending != pending_.end()) failAdd(std::shared_ptr(pending->second), makeError(ErrorCode::kGeneric, reason));
+  if (pending == pending_.end()) return;  // its client went away while it waited for the file
+  parts_.counters.add(cnc::OutriggerCounter::kCommandsForbidden, 1);
+  failAdd(std::shared_ptr(pending->second), makeError(ErrorCode::kGeneric, reason));
 }
 
 void ConductorState::lookAtPolicy() {
@@ -99,7 +100,7 @@ void ConductorState::lookAtPolicy() {
   auto reading = std::make_shared<PolicyReading>();
   ResourceTask task;
   task.run = [reading, path = config_.policyFile, owner = config_.policyOwner, before = policyText_] {
-    *reading = readPolicyFile(path, owner, before);
+    *reading = readPolicyFile(path, owner, *before);
   };
   task.complete = [this, reading] {
     policyLooking_ = false;
@@ -119,7 +120,7 @@ void ConductorState::onPolicyRead(PolicyReading reading) {
   policyProblem_ = problem;
   if (reading.policy == nullptr) return;
   policy_ = std::move(reading.policy);
-  policyText_ = std::move(reading.text);
+  policyText_ = std::make_shared<const std::string>(std::move(reading.text));
   policyKnown_ = true;
   for (const auto& entry : receiveEndpoints_) {
     std::vector<int32_t> streams;

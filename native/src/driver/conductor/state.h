@@ -405,8 +405,8 @@ class ConductorState {
   std::vector<std::unique_ptr<ImageEntry>> images_;
   std::vector<StaticCounter> staticCounters_;
 
-  std::shared_ptr<const Policy> policy_ = std::make_shared<const Policy>();  // until there is one: nothing is allowed
-  std::string policyText_;
+  std::shared_ptr<const Policy> policy_ = std::make_shared<const Policy>();                // until there is one: nothing is allowed
+  std::shared_ptr<const std::string> policyText_ = std::make_shared<const std::string>();  // looks share it: it may be megabytes
   std::string policyProblem_;  // why there is none, or why the file of now is not taken
   bool policyKnown_ = false;   // there has been one
   bool policyLooking_ = false;

@@ -204,12 +204,16 @@ void Connection::drop(uint64_t session) {
   {
     const std::lock_guard calls(listenerMutex_);
     const std::lock_guard lock(mutex_);
-    if (sessions_.erase(session) == 0) return;
+    const bool known = sessions_.erase(session) != 0;
     unheard_.erase(session);
+    if (!known) return;
   }
   CloseSession close;
   close.session = session;
   static_cast<void>(request(MessageType::kCloseSession, static_cast<SessionRequest&>(close)));
+  // What the feed said until it was closed.
+  const std::lock_guard calls(listenerMutex_);
+  unheard_.erase(session);
 }
 
 bool Connection::tryStanding(uint64_t session, Standing& standing) const {

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+// See the header.
 #include "io/nicd_client/nicd_packet.h"
 
 #include <utility>

@@ -111,6 +111,13 @@ bool holdsInode(const std::string& process, const std::string& target) {
   return found;
 }
 
+std::string printable(std::string_view text) {
+  std::string out(text);
+  std::replace_if(
+      out.begin(), out.end(), [](char c) { return c < ' ' || c > '~'; }, '?');
+  return out;
+}
+
 // "4242 (name)", of the first process that has the socket and lets us look.
 std::string findProcess(uint64_t inode) {
   const std::string target = "socket:[" + std::to_string(inode) + "]";
@@ -122,17 +129,10 @@ std::string findProcess(uint64_t inode) {
     if (process.find_first_not_of("0123456789") != std::string::npos || !holdsInode(process, target)) continue;
     std::string name;
     std::getline(std::ifstream("/proc/" + process + "/comm"), name);
-    found = process + " (" + name + ")";
+    found = process + " (" + printable(name) + ")";
   }
   ::closedir(directory);
   return found;
-}
-
-std::string printable(std::string_view text) {
-  std::string out(text);
-  std::replace_if(
-      out.begin(), out.end(), [](char c) { return c < ' ' || c > '~'; }, '?');
-  return out;
 }
 
 // "outrigger/udp/10.0.0.1:40123/4242.7/outrigger-driver 4242 in /dev/shm/aeron": address, what makes the name unique, owner.
@@ -186,7 +186,9 @@ UniqueFd putPortSign(int socket, const SockAddr& address, const std::string& own
   std::memcpy(name.sun_path + 1, text.data(), text.size());
   // Bound and never listening: nothing can be sent to it.
   UniqueFd sign(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
-  if (namespaceOf(socket) != namespaceOf(sign.get())) return {};
+  // Also where the kernel does not say it: a sign in the wrong namespace would name somebody who is in nobody's way.
+  const uint64_t space = namespaceOf(socket);
+  if (space == 0 || space != namespaceOf(sign.get())) return {};
   const auto length = static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + 1 + text.size());
   if (!sign.valid() || ::bind(sign.get(), reinterpret_cast<const sockaddr*>(&name), length) != 0) return {};
   return sign;
@@ -195,15 +197,16 @@ UniqueFd putPortSign(int socket, const SockAddr& address, const std::string& own
 PortTrial::PortTrial() { ++trials; }
 PortTrial::~PortTrial() { --trials; }
 
-std::string portHolder(const SockAddr& address) {
+std::string portHolder(const SockAddr& address, HolderLook look) {
   if (trials > 0) return {};
   const Bound wanted = boundOf(address);
   if (std::string sign = findSign(wanted); !sign.empty()) return sign;
   auto entry = findInTable("/proc/thread-self/net/udp", AF_INET, wanted);
   if (!entry) entry = findInTable("/proc/thread-self/net/udp6", AF_INET6, wanted);
   if (!entry) return {};
-  const std::string process = findProcess(entry->inode);
   const std::string user = " of user " + std::to_string(entry->uid);
+  if (look == HolderLook::kUser) return "a process" + user;
+  const std::string process = findProcess(entry->inode);
   return process.empty() ? "a process" + user + " that can't be seen from here" : "process " + process + user;
 }
 

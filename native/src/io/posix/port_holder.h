@@ -21,8 +21,10 @@ std::string portOwner();
 UniqueFd putPortSign(int socket, const SockAddr& address, const std::string& owner);
 
 // Who holds a socket that keeps `address` from being bound in this network namespace, as a phrase: "outrigger-driver 4242 in /dev/shm/aeron",
-// "process 17 (nc) of user 0", "a process of user 1000 that can't be seen from here"; empty when there is none.
-std::string portHolder(const SockAddr& address);
+// "process 17 (nc) of user 0", "a process of user 1000"; empty when there is none. To find a process, all that every process has open is read, which
+// takes long on a busy node: kUser leaves that out, for a thread that others wait for.
+enum class HolderLook : uint8_t { kProcess, kUser };
+std::string portHolder(const SockAddr& address, HolderLook look = HolderLook::kProcess);
 
 // While one lives, portHolder looks for nobody on this thread: it reads what every process has open, which is too much for each of many ports that
 // are tried in turn.
