@@ -5,6 +5,7 @@ import { DirectoryClient } from '../../../sidecar/src/directory/directory_client
 import { parseEndpoint, type Role } from '../../../sidecar/src/directory/messages';
 import { TopicCache } from '../../../sidecar/src/directory/topic_cache';
 import { RpcCode, type RpcError } from '../../../sidecar/src/grpc/rpc_error';
+import { until as awaitThat } from '../../../sidecar/src/testing/until';
 import { TopicStore } from '../../../sidecar/src/topics/topic_store';
 import { Directory, kDirectoryDefaults } from './directory';
 import { FakeCluster, inProcess, tokenOf, topicResource } from './testing';
@@ -74,14 +75,17 @@ class Pod {
   }
 }
 
-async function until(condition: () => boolean): Promise<void> {
-  for (const deadline = Date.now() + 5000; !condition();) {
-    if (Date.now() > deadline) {
-      throw new Error(`never true: ${condition.toString()}`);
-    }
-    await new Promise((resolve) => setTimeout(resolve, 5));
-  }
+function until(condition: () => boolean): Promise<void> {
+  return awaitThat(condition.toString(), condition);
 }
+
+/** Leases are looked at once a second, by the clock of the test: a whole look at what is now. */
+async function sweep({ directory }: { directory: Directory }): Promise<void> {
+  const before = directory.stats.sweeps;
+  await until(() => directory.stats.sweeps > before);
+}
+
+jest.setTimeout(30_000);
 
 describe('the directory', () => {
   let now = 1_800_000_000_000;
@@ -167,7 +171,7 @@ describe('the directory', () => {
     await until(() => publisher.subscribersOf('orders').length === 1);
     subscriber.cut();
     now += kDirectoryDefaults.leaseMs - 1000;
-    await new Promise((resolve) => setTimeout(resolve, 1200));
+    await sweep(a);
     expect(publisher.subscribersOf('orders')).toHaveLength(1);
     now += 2000;
     await until(() => publisher.subscribersOf('orders').length === 0);
@@ -187,7 +191,7 @@ describe('the directory', () => {
     await a.directory.close();
     await until(() => b.directory.stats.registrations === 2);
     await until(() => publisher.client.connected && subscriber.client.connected);
-    await new Promise((resolve) => setTimeout(resolve, 150));
+    await sweep(b);
     expect(publisher.subscribersOf('orders')).toEqual(['10.0.0.2:40123']);
     expect(seen.filter((count) => count !== 1)).toEqual([]);
   });
@@ -223,12 +227,12 @@ describe('the directory', () => {
     await until(() => publisher.subscribersOf('orders').length === 1);
     cluster.away = true;
     now += 10 * kDirectoryDefaults.leaseMs;
-    await new Promise((resolve) => setTimeout(resolve, 1200));
+    await sweep(a);
     expect(publisher.subscribersOf('orders')).toHaveLength(1);
     // When it is back, other replicas have a lease to renew theirs; one that never does loses its members then.
     await b.directory.close();
     cluster.away = false;
-    await new Promise((resolve) => setTimeout(resolve, 1200));
+    await sweep(a);
     expect(publisher.subscribersOf('orders')).toHaveLength(1);
     now += kDirectoryDefaults.leaseMs + 2000;
     await until(() => publisher.subscribersOf('orders').length === 0);
@@ -243,10 +247,10 @@ describe('the directory', () => {
     cluster.away = true;
     subscriber.cut();
     now += 10 * kDirectoryDefaults.leaseMs;
-    await new Promise((resolve) => setTimeout(resolve, 1200));
+    await sweep(a);
     expect(publisher.subscribersOf('orders')).toHaveLength(1);
     cluster.away = false;
-    await new Promise((resolve) => setTimeout(resolve, 1200));
+    await sweep(a);
     now += kDirectoryDefaults.leaseMs + 2000;
     await until(() => publisher.subscribersOf('orders').length === 0);
   });
@@ -266,10 +270,10 @@ describe('the directory', () => {
     publisher.target = next.directory;
     await until(() => publisher.client.connected);
     now += 5000;
-    await new Promise((resolve) => setTimeout(resolve, 1200));
+    await sweep(next);
     subscriber.target = next.directory;
     await until(() => next.directory.stats.registrations === 2);
-    await new Promise((resolve) => setTimeout(resolve, 150));
+    await sweep(next);
     expect(publisher.subscribersOf('orders')).toEqual(['10.0.0.2:40123']);
     expect(seen.filter((count) => count !== 1)).toEqual([]);
   });

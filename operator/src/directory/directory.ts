@@ -57,6 +57,8 @@ export interface DirectoryStats {
   readonly tokensRefused: number;
   readonly sliceWrites: number;
   readonly sliceFailures: number;
+  /** Looks at all leases. */
+  readonly sweeps: number;
 }
 
 export class Directory {
@@ -79,6 +81,7 @@ export class Directory {
   private tokensRefused = 0;
   private sliceWrites = 0;
   private sliceFailures = 0;
+  private sweeps = 0;
 
   constructor(
     private readonly cluster: DirectoryCluster,
@@ -123,6 +126,7 @@ export class Directory {
       tokensRefused: this.tokensRefused,
       sliceWrites: this.sliceWrites,
       sliceFailures: this.sliceFailures,
+      sweeps: this.sweeps,
     };
   }
 
@@ -239,6 +243,7 @@ export class Directory {
   }
 
   private onTick(): void {
+    this.sweeps++;
     const nowMs = this.now();
     this.lookForFreshness();
     if (this.freshSinceMs !== undefined) {

@@ -7,6 +7,7 @@ import { join } from 'node:path';
 import pino from 'pino';
 import type { JoinResponse } from '../../../sidecar/src/directory/messages';
 import { directoryTransport, type DirectoryStream } from '../../../sidecar/src/directory/transport';
+import { until } from '../../../sidecar/src/testing/until';
 import { issueServing, makeAuthority, type KeyPair } from '../ca/certificates';
 import { Directory, kDirectoryDefaults } from './directory';
 import { CertificateSource, DirectoryServer, type ServingCertificate } from './server';
@@ -33,16 +34,12 @@ type Answer = JoinResponse | { readonly code: number; readonly message: string }
 class Sidecar {
   private readonly answers: Answer[] = [];
   private readonly stream: DirectoryStream;
-  private wake: () => void = () => undefined;
 
   constructor(bundle: string, token: string, hello: object = {}) {
     const [caFile, tokenFile] = [join(folder, 'ca.crt'), join(folder, 'token')];
     writeFileSync(caFile, bundle);
     writeFileSync(tokenFile, token);
-    const take = (answer: Answer): void => {
-      this.answers.push(answer);
-      this.wake();
-    };
+    const take = (answer: Answer): void => void this.answers.push(answer);
     this.stream = directoryTransport({ address: `localhost:${port}`, caFile, tokenFile })({
       onResponse: take,
       onEnd: (code, message) => take({ code, message }),
@@ -60,9 +57,7 @@ class Sidecar {
   }
 
   async next(): Promise<Answer> {
-    while (this.answers.length === 0) {
-      await new Promise<void>((resolve) => (this.wake = resolve));
-    }
+    await until('the directory answers', () => this.answers.length > 0);
     return this.answers.shift() as Answer;
   }
 }

@@ -8,6 +8,7 @@ import pino from 'pino';
 import { FakeDriver } from '../../../sidecar/src/testing/fake_native';
 import { statusDetails } from '../../../sidecar/src/testing/grpc_client';
 import { get, startFixture, type Fixture } from '../../../sidecar/src/testing/sidecar_fixture';
+import { until } from '../../../sidecar/src/testing/until';
 import { Directory, kDirectoryDefaults } from './directory';
 import { FakeCluster, inProcess, tokenOf, topicResource } from './testing';
 
@@ -135,7 +136,14 @@ describe('apps on sidecars of a cluster', () => {
     await stream.next((answer) => answer['opened'] as object);
     directory.topicSet(topicResource('orders', 'shop', { allow: [{ publish: false, subscribe: true }] }));
     expect((await stream.ended())?.code).toBe(status.PERMISSION_DENIED);
+    // Its own end has a reason of its own.
+    directory.topicSet(topicResource('orders', 'shop', { allow: [{ publish: true, subscribe: true }] }));
+    const again = client.publish().write(open('orders'));
+    await again.next((answer) => answer['opened'] as object);
     expect(receiver.over).toBe(false);
+    directory.topicSet(topicResource('orders', 'shop', { allow: [{ publish: true, subscribe: false }] }));
+    expect((await receiver.ended())?.code).toBe(status.PERMISSION_DENIED);
+    expect(again.over).toBe(false);
   });
 
   it('end as members when the last stream on a topic ends', async () => {
@@ -149,20 +157,13 @@ describe('apps on sidecars of a cluster', () => {
     expect(directory.stats.registrations).toBe(1);
     second.stream.end();
     await second.ended();
-    while (directory.stats.registrations > 0) {
-      await new Promise((resolve) => setTimeout(resolve, 5));
-    }
+    await until('it is no member', () => directory.stats.registrations === 0);
   });
 
   describe('whose driver has a policy', () => {
     const folders: string[] = [];
     let path: string;
     const rules = (): string[] => readFileSync(path, 'utf8').split('\n').slice(1, -2);
-    const until = async (condition: () => boolean): Promise<void> => {
-      while (!condition()) {
-        await new Promise((resolve) => setTimeout(resolve, 5));
-      }
-    };
     beforeEach(() => {
       const folder = mkdtempSync(join(tmpdir(), 'outrigger-policy-'));
       folders.push(folder);
@@ -181,11 +182,11 @@ describe('apps on sidecars of a cluster', () => {
       const from = await sidecar('p', '10.0.0.1');
       const stream = from.client.publish().write(open('orders'));
       await stream.next((answer) => answer['opened'] as object);
-      await until(() => rules().length > 1);
+      await until('a publisher is known', () => rules().length > 1);
       expect(rules()).toEqual(['subscribe 1001 aeron:udp?endpoint=10.0.0.2:40123', 'source 10.0.0.1']);
       stream.stream.end();
       await stream.ended();
-      await until(() => rules().length === 1);
+      await until('it is gone', () => rules().length === 1);
     });
 
     it('may send to the subscribers of what they publish, while they may publish it', async () => {

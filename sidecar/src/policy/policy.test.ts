@@ -4,6 +4,7 @@ import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, wr
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { get, startFixture, type Fixture } from '../testing/sidecar_fixture';
+import { until } from '../testing/until';
 import { PolicyFile } from './policy_file';
 import { renderPolicy, ruleChannel } from './policy_text';
 
@@ -110,9 +111,7 @@ describe('the policy file', () => {
     expect(told[0]).toContain(path);
     rmSync(join(folder, 'taken'));
     mkdirSync(join(folder, 'taken'));
-    while (file.stats.writes === 0) {
-      await new Promise((resolve) => setTimeout(resolve, 1));
-    }
+    await until('it is written', () => file.stats.writes > 0);
     expect(readFileSync(path, 'utf8')).toBe('text');
     file.close();
   });
@@ -140,9 +139,7 @@ describe('a sidecar with a policy file', () => {
       fixture.topicsFile,
       JSON.stringify({ topics: [{ name: 'direct', streamId: 5, channel: 'aeron:udp?endpoint=10.0.0.2:1' }] }),
     );
-    while (rulesOf(path).includes(fileRules[0] as string)) {
-      await new Promise((resolve) => setTimeout(resolve, 5));
-    }
+    await until('the rules follow the file', () => !rulesOf(path).includes(fileRules[0] as string));
     expect(rulesOf(path)).toEqual([
       'publish 5 aeron:udp?endpoint=10.0.0.2:1',
       'subscribe 5 aeron:udp?endpoint=10.0.0.2:1',
@@ -157,9 +154,7 @@ describe('a sidecar with a policy file', () => {
     expect(rulesOf(path)).toContain('publish 9 aeron:udp?endpoint=10.0.0.8:1');
     stream.stream.end();
     await stream.ended();
-    while (rulesOf(path).length > fileRules.length) {
-      await new Promise((resolve) => setTimeout(resolve, 5));
-    }
+    await until('the rule goes', () => rulesOf(path).length === fileRules.length);
     expect(rulesOf(path)).toEqual(fileRules);
   });
 
