@@ -137,8 +137,11 @@ function nativeSuite(name: string, cmakeOptions: readonly string[], options: Nat
       const selection = exclude.length > 0 ? ['--exclude-regex', `^(${exclude.join('|')})$`] : [];
       const first = await runCtest(context, 'ctest', folder, options, selection);
       const unsteady = first.filter(({ outcomes }) => outcomes.some((each) => each.status === 'failed'));
-      // Real time-outs on a machine that may stall; but what a sanitizer found is there, whether or not it shows again.
-      const final = unsteady.some(({ output }) => /Sanitizer|runtime error:/.test(output));
+      // Real time-outs on a machine that may stall; but what a sanitizer found, or a crash, is there, whether or not it shows again.
+      const final = unsteady.some(
+        ({ output, outcomes }) =>
+          /Sanitizer|runtime error:/.test(output) || outcomes.some((each) => each.name === kCrashed),
+      );
       if (final || unsteady.length === 0 || unsteady.length > kSecondTries) {
         return first.flatMap(({ outcomes }) => outcomes);
       }
@@ -149,16 +152,22 @@ function nativeSuite(name: string, cmakeOptions: readonly string[], options: Nat
         ).map((each) => [each.name, each]),
       );
       return first.flatMap(({ name: program, outcomes }) => {
-        const now = second.get(program);
-        if (now === undefined || now.outcomes.some((each) => each.status === 'failed')) return outcomes;
-        for (const each of outcomes.filter(({ status }) => status === 'failed')) {
+        const now = second.get(program)?.outcomes ?? [];
+        if (now.some((each) => each.status === 'failed')) return outcomes;
+        return outcomes.map((each) => {
+          // Skipped is not passed.
+          const again = now.find((one) => one.name === each.name && one.status === 'passed');
+          if (each.status !== 'failed' || again === undefined) return each;
           sayUnstable(name, each);
-        }
-        return now.outcomes;
+          return again;
+        });
       });
     },
   };
 }
+
+/** Name of the outcome of a program that did not end by itself, or not well after its last test. */
+const kCrashed = 'the program itself';
 
 /** What failed and then passed is named, not hidden. */
 function sayUnstable(suite: string, { name, detail }: Outcome): void {
@@ -199,13 +208,13 @@ async function runCtest(
     const tests = readGoogleTest(join(programs, `test_${name}.json`), name, output);
     const outcomes =
       tests === undefined
-        ? [failed(name, `crashed or never ended\n${tail(output, 60)}`)]
+        ? [failed(kCrashed, `${name} crashed or never ended\n${tail(output, 60)}`)]
         : tests.length === 0
           ? [failed(name, 'ran no test')]
           : // A sanitizer's report at the very end, after all tests passed.
             ok || tests.some((test) => test.status === 'failed')
             ? tests
-            : [...tests, failed(name, `ended badly\n${tail(output, 60)}`)];
+            : [...tests, failed(kCrashed, `${name} ended badly\n${tail(output, 60)}`)];
     return { name, output, outcomes };
   });
   const blamed = runs.some(({ outcomes }) => outcomes.some((each) => each.status === 'failed'));
@@ -278,14 +287,15 @@ async function runJest(
 
 /** Of all boots together. Emulated, and on whatever cores there are: it ends what hangs. */
 const kLabSeconds = 840;
-/** As test/lab/image/prepare exits where the VM's parts can't be had (EX_UNAVAILABLE). */
+/** As scripts/setup and test/lab/image/prepare exit where the parts of the VM can't be had (EX_UNAVAILABLE). */
 const kUnavailable = 'exit status 69';
 
 async function buildLab(context: Context): Promise<string | Unavailable | undefined> {
   const setup = await step(context, 'setup', ['scripts/setup', 'build', 'test'], kBuildTimeoutSeconds);
   if (!setup.ok) return complaint(setup);
   const unpackers = await step(context, 'setup-lab', ['scripts/setup', 'build', 'lab'], kBuildTimeoutSeconds);
-  if (!unpackers.ok) return { unavailable: tail(unpackers.output(), 1) };
+  if (unpackers.ending === kUnavailable) return { unavailable: tail(unpackers.output(), 1) };
+  if (!unpackers.ok) return complaint(unpackers);
   const image = await step(context, 'image', ['test/lab/image/prepare'], kBuildTimeoutSeconds);
   if (image.ending === kUnavailable) return { unavailable: tail(image.output(), 1) };
   if (!image.ok) return complaint(image);

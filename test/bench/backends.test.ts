@@ -293,9 +293,10 @@ asRoot('each floor', () => {
 });
 
 asRoot('make bench BENCH="smoke --only backends"', () => {
-  const folder = mkdtempSync(join(tmpdir(), 'outrigger-bench-test-'));
+  let folder: string;
   let results: Results;
   beforeAll(() => {
+    folder = mkdtempSync(join(tmpdir(), 'outrigger-bench-test-'));
     const file = join(folder, 'results.json');
     execFileSync(
       join(kRoot, 'scripts/bench'),
@@ -303,6 +304,8 @@ asRoot('make bench BENCH="smoke --only backends"', () => {
       {
         cwd: kRoot,
         stdio: ['ignore', 'ignore', 'pipe'],
+        // It cleans up behind itself when it is told to end.
+        timeout: 220_000,
       },
     );
     results = JSON.parse(readFileSync(file, 'utf8')) as Results;
@@ -323,6 +326,7 @@ asRoot('make bench BENCH="smoke --only backends"', () => {
     );
     for (const point of (results.backends?.roundTrips ?? []).filter((one) => !absent.includes(one.variant)))
       expect(p50(point.engine)).toBeGreaterThan(0);
+    expect(results.backends?.reflectors).not.toHaveLength(0);
     for (const one of results.backends?.reflectors ?? []) expect(p50(one.curves)).toBeGreaterThan(0);
   });
 

@@ -16,6 +16,7 @@ import {
   exchange,
   expectExactly,
   kDirections,
+  Made,
   makeMachines,
   type Machines,
   type Pair,
@@ -45,23 +46,25 @@ interface NodePair extends Pair {
 /** Aeron's driver on host A; ours in the pod, its messages by the interface of host B. */
 async function makeNodePair(backends: string, by = nicd): Promise<NodePair> {
   const { hosts, a, b } = machines;
-  const javaDriver = await startJava(a);
-  const driver = startOurs(pod.host, { env: { ...by.env, OUTRIGGER_BACKENDS: backends } }, pod.directory());
-  const java = {
-    name: 'java',
-    host: hosts.a,
-    peer: a,
-    driver: javaDriver,
-    client: await a.client(javaDriver.dir),
-  };
-  const ours = { name: 'ours', host: pod.host, peer: b, driver, client: await b.client(driver.dir) };
-  return {
-    hosts,
-    java,
-    ours,
-    driver,
-    close: () => closeAll(java.client, ours.client, javaDriver, driver),
-  };
+  const made = new Made();
+  try {
+    const env = { ...by.env, OUTRIGGER_BACKENDS: backends };
+    const javaDriver = await made.add(startJava(a));
+    const driver = await made.add(startOurs(pod.host, { env }, pod.directory()));
+    const java = {
+      name: 'java',
+      host: hosts.a,
+      peer: a,
+      driver: javaDriver,
+      client: await made.add(a.client(javaDriver.dir)),
+    };
+    const client = await made.add(b.client(driver.dir));
+    const ours = { name: 'ours', host: pod.host, peer: b, driver, client };
+    return { hosts, java, ours, driver, close: () => made.close() };
+  } catch (error) {
+    await made.close();
+    throw error;
+  }
 }
 
 function processStatus(pid: number): Readonly<Record<string, string>> {
@@ -162,15 +165,18 @@ describe.each(['xdp', 'packet'])('a driver on %s by nicd', (backend) => {
 });
 
 test('two drivers that live by a nicd each exchange messages both ways', async () => {
-  const far = await Nicd.start(machines.hosts.a);
-  const farPod = await makePod(machines.hosts.a);
-  const drivers = [
-    startOurs(farPod.host, { env: { ...far.env, OUTRIGGER_BACKENDS: 'xdp' } }, farPod.directory()),
-    startOurs(pod.host, { env: { ...nicd.env, OUTRIGGER_BACKENDS: 'xdp' } }, pod.directory()),
-  ] as const;
-  const clients = [await machines.a.client(drivers[0].dir), await machines.b.client(drivers[1].dir)] as const;
+  const made = new Made();
   const hosts = [machines.hosts.a, machines.hosts.b] as const;
   try {
+    const far = await made.add(Nicd.start(machines.hosts.a));
+    const farPod = await made.add(makePod(machines.hosts.a));
+    const start = (where: Pod, by: Nicd): Promise<OurDriver> =>
+      made.add(startOurs(where.host, { env: { ...by.env, OUTRIGGER_BACKENDS: 'xdp' } }, where.directory()));
+    const drivers = [await start(farPod, far), await start(pod, nicd)] as const;
+    const clients = [
+      await made.add(machines.a.client(drivers[0].dir)),
+      await made.add(machines.b.client(drivers[1].dir)),
+    ] as const;
     for (const to of [0, 1] as const) {
       const channel = `aeron:udp?endpoint=${endpoint({ host: hosts[to] }, 'IPv6')}`;
       const subscription = await clients[to].subscription(channel, 20);
@@ -183,21 +189,19 @@ test('two drivers that live by a nicd each exchange messages both ways', async (
       `outrigger-nicd at ${nicd.socket}`,
     ]);
   } finally {
-    await closeAll(...clients, ...drivers, far, farPod);
+    await made.close();
   }
   await until('nicd has let go of everything', () => nicd.leftovers().length === 0).catch(() => undefined);
   expect(nicd.leftovers()).toEqual([]);
 });
 
 test('a nicd that hands out no packet sockets is named as the reason for the next backend', async () => {
-  const strict = await Nicd.start(machines.hosts.a);
-  const node = await makePod(machines.hosts.a);
-  const driver = startOurs(
-    node.host,
-    { env: { ...strict.env, OUTRIGGER_BACKENDS: 'packet,mmsg' } },
-    node.directory(),
-  );
+  const made = new Made();
   try {
+    const strict = await made.add(Nicd.start(machines.hosts.a));
+    const node = await made.add(makePod(machines.hosts.a));
+    const env = { ...strict.env, OUTRIGGER_BACKENDS: 'packet,mmsg' };
+    const driver = await made.add(startOurs(node.host, { env }, node.directory()));
     await until('the driver runs', () => readBackendNote(driver.dir) !== undefined);
     const explained = await explain(driver);
     expect(explained.driver).toMatchObject({
@@ -214,7 +218,7 @@ test('a nicd that hands out no packet sockets is named as the reason for the nex
       causes: [{ cause: expect.stringContaining('--allow-packet') as string }],
     });
   } finally {
-    await closeAll(driver, node, strict);
+    await made.close();
   }
 });
 

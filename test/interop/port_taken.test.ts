@@ -4,7 +4,7 @@ import type { ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { startOurs, type OurDriver } from './support/drivers';
 import { kPodUser, makePod, Nicd } from './support/nicd';
-import { closeAll, endpoint, makeMachines, type Machines } from './support/pair';
+import { closeAll, endpoint, Made, makeMachines, type Machines } from './support/pair';
 
 jest.setTimeout(120_000);
 
@@ -78,23 +78,23 @@ test('any other program is named by its process', async () => {
 });
 
 test('a port that nicd reserved for a driver in a pod is named so to one on the host, and to one in another pod', async () => {
-  const nicd = await Nicd.start(machines.hosts.b, '--allow-packet');
-  const pods = [await makePod(machines.hosts.b), await makePod(machines.hosts.b)] as const;
-  const env = { ...nicd.env, OUTRIGGER_BACKENDS: 'packet' };
-  const drivers = [
-    startOurs(pods[0].host, { env }, pods[0].directory()),
-    startOurs(pods[1].host, { env }, pods[1].directory()),
-    driver('mmsg'),
-  ] as const;
-  const holder = await machines.b.client(drivers[0].dir);
+  const made = new Made();
   const channel = `aeron:udp?endpoint=${endpoint({ host: machines.hosts.b }, 'IPv4')}`;
   try {
+    const nicd = await made.add(Nicd.start(machines.hosts.b, '--allow-packet'));
+    const inPod = async (): Promise<OurDriver> => {
+      const pod = await made.add(makePod(machines.hosts.b));
+      const env = { ...nicd.env, OUTRIGGER_BACKENDS: 'packet' };
+      return made.add(startOurs(pod.host, { env }, pod.directory()));
+    };
+    const drivers = [await inPod(), await inPod(), await made.add(driver('mmsg'))] as const;
+    const holder = await made.add(machines.b.client(drivers[0].dir));
     const subscription = await holder.subscription(channel, kStream);
     const name = `process ${drivers[0].child.pid} of user ${kPodUser}`;
     expect(await refusalOf(channel, drivers[1])).toContain(`is steered to ${name}`);
     expect(await refusalOf(channel, drivers[2])).toContain(`held by outrigger-nicd for ${name}`);
     await subscription.close();
   } finally {
-    await closeAll(holder, ...drivers, ...pods, nicd);
+    await made.close();
   }
 });

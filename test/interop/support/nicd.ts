@@ -15,6 +15,9 @@ import { until } from './until';
 
 const run = promisify(execFile);
 
+/** For what does not end as it is told. */
+const kEndMs = 20_000;
+
 /** "nobody": no file here is its. */
 export const kPodUser = 65534;
 
@@ -59,6 +62,7 @@ export async function makePod(node: Host): Promise<Pod> {
 export class Nicd {
   readonly socket: string;
   private child: ChildProcess | undefined;
+  private closed: Promise<unknown> = Promise.resolve();
   private readonly lines: string[] = [];
 
   private constructor(
@@ -75,8 +79,13 @@ export class Nicd {
     const nicd = new Nicd(host, folder, flags);
     // Here and not by nicd: what one run of `ip netns exec` mounts is gone with it, and with it the pins.
     mkdirSync(nicd.pins);
-    await run('mount', ['-t', 'bpf', 'outrigger-test', nicd.pins]);
-    await nicd.start();
+    try {
+      await run('mount', ['-t', 'bpf', 'outrigger-test', nicd.pins]);
+      await nicd.start();
+    } catch (error) {
+      await nicd.close();
+      throw error;
+    }
     return nicd;
   }
 
@@ -99,6 +108,7 @@ export class Nicd {
     this.child = this.host.spawn(nativeProgram('outrigger-nicd'), flags, {
       stdio: ['ignore', 'ignore', 'pipe'],
     });
+    this.closed = once(this.child, 'close');
     if (this.child.stderr) {
       createInterface({ input: this.child.stderr }).on('line', (line) => this.lines.push(line));
     }
@@ -122,9 +132,11 @@ export class Nicd {
     if (this.child === undefined) {
       return;
     }
-    const closed = once(this.child, 'close');
-    this.child.kill(signal);
-    await closed;
+    const { child } = this;
+    child.kill(signal);
+    const late = setTimeout(() => child.kill('SIGKILL'), kEndMs);
+    await this.closed; // also when it ended by itself before
+    clearTimeout(late);
     this.child = undefined;
   }
 
@@ -146,7 +158,8 @@ export class Nicd {
 
   async close(): Promise<void> {
     await this.kill('SIGTERM');
-    await run('umount', [this.pins]);
+    // Not there when it could not be mounted.
+    await run('umount', ['--lazy', this.pins]).catch(() => undefined);
     rmSync(this.folder, { recursive: true, force: true });
   }
 }

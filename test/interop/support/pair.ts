@@ -140,6 +140,21 @@ export async function exchange({
 }
 
 /** In this order; the last ones also when an earlier one fails, whose error is thrown at the end. */
+/** What a test makes one after the other; `close` ends it in the reverse order, however far the making came. */
+export class Made {
+  private readonly made: { close(): Promise<unknown> }[] = [];
+
+  async add<T extends { close(): Promise<unknown> }>(one: T | Promise<T>): Promise<T> {
+    const done = await one;
+    this.made.push(done);
+    return done;
+  }
+
+  close(): Promise<void> {
+    return closeAll(...this.made.splice(0).reverse());
+  }
+}
+
 export async function closeAll(...closables: readonly { close(): Promise<unknown> }[]): Promise<void> {
   const errors: unknown[] = [];
   for (const closable of closables) {
