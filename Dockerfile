@@ -2,7 +2,7 @@
 # The image of sidecar and operator: one image, so that a sidecar is always of the version of the operator that injected it.
 #
 #   docker build -t outrigger .                    sidecar, operator, command
-#   docker build -t outrigger-dpdk --target dpdk . the same with DPDK and its drivers
+#   docker build -t outrigger-dpdk --target dpdk . the same with DPDK, RDMA and their drivers
 #
 # Build arguments: BUILD_IMAGE (a Debian or Ubuntu with apt), RUN_IMAGE (below the file system: scratch), REVISION (the commit, for the label).
 # `make image` makes the same file system as an OCI archive without a container engine, and reads its configuration from here: docs/image.md.
@@ -23,7 +23,8 @@ COPY . .
 RUN make image-root
 
 FROM tools AS build-dpdk
-RUN apt-get install -y --no-install-recommends libdpdk-dev librte-meta-net librte-meta-mempool librte-meta-bus
+RUN apt-get update && apt-get install -y --no-install-recommends \
+      libdpdk-dev librte-meta-net librte-meta-mempool librte-meta-bus libibverbs-dev ibverbs-providers
 COPY . .
 RUN make image-root IMAGE_VARIANT=dpdk
 

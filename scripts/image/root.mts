@@ -44,7 +44,14 @@ const kPrograms = [
   'outrigger-nicd',
   'outrigger.node',
 ];
-const kDpdkModule = 'outrigger-dpdk.so';
+/** Shared objects that a driver loads when it is asked for their backends, and what they are built with. */
+const kModules: Readonly<Record<Variant, Readonly<Record<string, string>>>> = {
+  default: {},
+  dpdk: {
+    'outrigger-dpdk.so': 'libdpdk-dev and librte-meta-net',
+    'outrigger-verbs.so': 'libibverbs-dev and ibverbs-providers',
+  },
+};
 
 /** Poll-mode drivers of NICs that clouds and data centres have, the virtual ones, and what every start of DPDK loads. */
 const kDpdkPackages = new RegExp(
@@ -56,6 +63,9 @@ const kDpdkPackages = new RegExp(
     ].join('|') +
     ')-?\\d\\d$',
 );
+
+/** What libibverbs loads for a device: as the files in /etc/libibverbs.d name them, in a folder of their own. */
+const kRdmaPackage = 'ibverbs-providers';
 
 const kSystemFiles: Readonly<Record<string, string>> = {
   'etc/passwd': [
@@ -69,18 +79,22 @@ const kSystemFiles: Readonly<Record<string, string>> = {
   'usr/bin/outrigger': `#!/usr/bin/node\nrequire('/${kHome}/build/ts/sidecar/src/cli.js');`,
 };
 
+function modulesOf(variant: Variant): readonly string[] {
+  return Object.keys(kModules[variant]);
+}
+
 export function requireBuild(variant: Variant): void {
   const needed = [
     ...kPrograms.map((name) => `build/native/${name}`),
     'build/ts/sidecar/src/main.js',
-    ...(variant === 'dpdk' ? [`build/native/${kDpdkModule}`] : []),
+    ...modulesOf(variant).map((name) => `build/native/${name}`),
   ];
   for (const path of needed) {
     if (existsSync(path)) continue;
-    const why = path.endsWith(kDpdkModule)
-      ? 'install libdpdk-dev and librte-meta-net, then run make build'
-      : 'run make build';
-    throw new Error(`${path} is missing: ${why}`);
+    const packages = kModules[variant][basename(path)];
+    throw new Error(
+      `${path} is missing: ${packages === undefined ? '' : `install ${packages}, then `}run make build`,
+    );
   }
 }
 
@@ -93,7 +107,7 @@ function strip(from: string, to: string): void {
 
 function copyPrograms(root: string, variant: Variant): void {
   const folder = join(root, kHome, 'build/native');
-  for (const name of [...kPrograms, ...(variant === 'dpdk' ? [kDpdkModule] : [])]) {
+  for (const name of [...kPrograms, ...modulesOf(variant)]) {
     strip(join('build/native', name), join(folder, name));
   }
   for (const name of ['outrigger-driver', 'outrigger-init', 'outrigger-nicd']) {
@@ -200,23 +214,31 @@ function finish(root: string): void {
   for (const folder of ['tmp', 'run/outrigger']) chmodSync(join(root, folder), 0o1777);
 }
 
+/** Packages of what knows NICs: loaded by name at run time, so in no list of libraries. */
+function devicePackages(): string[] {
+  const dpdk = installedPackages(kDpdkPackages);
+  if (dpdk.length === 0) throw new Error('no DPDK drivers are installed: install librte-meta-net');
+  const rdma = installedPackages(new RegExp(`^${kRdmaPackage}$`));
+  if (rdma.length === 0) throw new Error(`no RDMA drivers are installed: install ${kRdmaPackage}`);
+  return [...dpdk, ...rdma];
+}
+
 /** Makes the file system in `root`; what was there goes. */
 export function makeRoot(root: string, variant: Variant, cache: string): Contents {
   requireBuild(variant);
   makeSkeleton(root);
-  const dpdk = variant === 'dpdk' ? installedPackages(kDpdkPackages) : [];
-  if (variant === 'dpdk' && dpdk.length === 0)
-    throw new Error('no DPDK drivers are installed: install librte-meta-net');
-  const drivers = dpdk.flatMap((name) =>
+  const devices = variant === 'dpdk' ? devicePackages() : [];
+  const drivers = devices.flatMap((name) =>
     execFileSync('dpkg-query', ['-L', name], { encoding: 'utf8' })
       .split('\n')
-      .filter((path) => /\/librte_\w+\.so\.[\d.]+$/.test(path)),
+      .filter((path) => /\/(librte_\w+\.so\.[\d.]+|libibverbs\/lib\w+-rdmav\d+\.so)$/.test(path)),
   );
-  const programs = [...kPrograms, ...(variant === 'dpdk' ? [kDpdkModule] : [])].map((name) =>
-    join('build/native', name),
-  );
+  const programs = [...kPrograms, ...modulesOf(variant)].map((name) => join('build/native', name));
   // base-files says which system it is, for people and scanners.
-  const names = packagesFor(['node_modules/node/bin/node', ...programs, ...drivers], ['base-files', ...dpdk]);
+  const names = packagesFor(
+    ['node_modules/node/bin/node', ...programs, ...drivers],
+    ['base-files', ...devices],
+  );
   const packages = unpack(names, root, cache);
   copyPrograms(root, variant);
   copyScripts(root);
