@@ -234,6 +234,30 @@ function containerProblems(container: V1Container, plan: Plan): string[] {
   return problems;
 }
 
+/**
+ * In one PID namespace the kernel lets processes of one user into each other's root folder (/proc/PID/root): an app of the sidecar's user could
+ * write the driver's policy itself. A user that comes from the image can't be seen here.
+ */
+function sharedUserProblems(spec: V1PodSpec, containers: readonly V1Container[], plan: Plan): string[] {
+  const shared =
+    spec.shareProcessNamespace === true
+      ? 'shareProcessNamespace'
+      : spec.hostPID === true
+        ? 'hostPID'
+        : undefined;
+  if (shared === undefined || plan.spec.driverPolicy !== 'Enforce') {
+    return [];
+  }
+  return containers
+    .filter(
+      ({ securityContext }) => (securityContext?.runAsUser ?? spec.securityContext?.runAsUser) === kSidecarId,
+    )
+    .map(
+      ({ name }) =>
+        `container ${name} runs as user ${kSidecarId}, the sidecar's, and ${shared} lets it reach the sidecar's files and so what the driver allows; give it another runAsUser, leave ${shared} out, or set driverPolicy: Disabled in the SidecarProfile`,
+    );
+}
+
 /** Why this pod can't have a sidecar; empty when it can. */
 function podProblems(spec: V1PodSpec, plan: Plan, again: boolean): string[] {
   const problems: string[] = [];
@@ -257,6 +281,7 @@ function podProblems(spec: V1PodSpec, plan: Plan, again: boolean): string[] {
     }
   }
   problems.push(...containers.flatMap((container) => containerProblems(container, plan)));
+  problems.push(...sharedUserProblems(spec, containers, plan));
   const known = containers.map(({ name }) => name);
   for (const name of plan.tuning.containers ?? []) {
     if (!known.includes(name)) {
