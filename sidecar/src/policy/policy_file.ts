@@ -2,6 +2,7 @@
 // Puts the policy where the driver reads it: a new file in the place of the old one at once, in a folder that nobody else may write.
 import { chmodSync, mkdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname } from 'node:path';
+import { formatDuration } from '../config/units';
 
 /** A volume that was full may have room soon. */
 const kRetryMs = 1000;
@@ -53,7 +54,9 @@ export class PolicyFile {
       this.writes++;
     } catch (error) {
       this.failures++;
-      this.failed(`policy file ${this.path} can't be written: ${(error as Error).message}`);
+      this.failed(
+        `policy file ${this.path} can't be written: ${(error as Error).message}; until it can, the driver keeps to the one before (without one it allows aeron:ipc and spies alone), so what topics allow since is refused; make room on its volume, or let this user write to ${dirname(this.path)}; tried again every ${formatDuration(this.retryMs)}`,
+      );
       this.retry = setTimeout(() => this.write(), this.retryMs).unref();
     }
   }

@@ -32,6 +32,9 @@ const kRouting = new Set([
   'response-correlation-id',
 ]);
 
+/** As kMaxChannelUriLength in native/src/net/channel_uri.h. What a rule holds is ASCII, so characters are bytes. */
+export const kMaxChannelLength = 4095;
+
 /**
  * A channel as a rule names it: only what says where datagrams go. undefined for one that needs no rule (aeron:ipc), and for one that is no
  * channel: the driver refuses it by itself, and in the file it would be a fault that spoils all other rules.
@@ -47,7 +50,8 @@ export function ruleChannel(channel: string): string | undefined {
     return undefined;
   }
   const routing = parameters.filter((_, index) => kRouting.has(names[index] as string));
-  return routing.length === 0 ? 'aeron:udp' : `aeron:udp?${routing.join('|')}`;
+  const rule = routing.length === 0 ? 'aeron:udp' : `aeron:udp?${routing.join('|')}`;
+  return rule.length > kMaxChannelLength ? undefined : rule;
 }
 
 /** The text of the file. The same rules give the same text, in whatever order they come. */
