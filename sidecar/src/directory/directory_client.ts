@@ -286,6 +286,9 @@ export class DirectoryClient extends EventEmitter<DirectoryClientEvents> {
   }
 
   private onResponse({ welcome, topic, refusal }: JoinResponse): void {
+    if (this.closed) {
+      return;
+    }
     if (welcome !== undefined) {
       this.welcome = welcome;
       this.attempt = 0;

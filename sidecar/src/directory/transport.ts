@@ -18,6 +18,7 @@ const kGoodbyeMs = 1000;
 
 export interface DirectoryStream {
   send(request: object): void;
+  /** No handler is called any more, though answers may still be under way. */
   close(): void;
 }
 
@@ -71,7 +72,11 @@ export function directoryTransport(target: DirectoryTarget): OpenDirectoryStream
         handlers.onEnd(code, message);
       }
     };
-    call.on('data', (response: JoinResponse) => handlers.onResponse(response));
+    call.on('data', (response: JoinResponse) => {
+      if (!over) {
+        handlers.onResponse(response);
+      }
+    });
     call.on('error', () => undefined); // the status says it
     call.on('status', ({ code, details }) => end(code, details));
     return {
