@@ -156,9 +156,11 @@ describe('admin', () => {
     await publisher.next((answer) => answer['result']);
     await subscriber.next((answer) => answer['batch']);
     const call = (method: string) => running().client.call('admin', method);
+    const { counterReads } = fixture.driver;
     expect(await call('listTopics')).toMatchObject({
       topics: [{ name: 'local', publishStreams: 1, publishedMessages: '1' }, { name: 'quotes' }],
     });
+    expect(fixture.driver.counterReads - counterReads).toBe(1); // however many topics there are
     expect(await call('listStreams')).toMatchObject({
       publishers: [{ topic: 'local', connected: true, messages: '1', bytes: '3' }],
       subscribers: [{ topic: 'local', images: 1, messages: '1', bytes: '3', slowPolicy: 'BLOCK' }],

@@ -8,7 +8,7 @@ import { driverAway, fromNative } from '../messaging/targets';
 import { memberPaths, type MemberPath } from '../messaging/member_paths';
 import type { MessagingService } from '../messaging/messaging_service';
 import type { TopicTotals } from '../metrics/topic_totals';
-import type { NativeClient } from '../native/types';
+import type { CounterSnapshot, NativeClient } from '../native/types';
 import type { Topic } from '../topics/schema';
 import type { TopicStore } from '../topics/topic_store';
 
@@ -53,14 +53,27 @@ function directoryStatus(directory: DirectoryClient | undefined): object {
   };
 }
 
-function membersOf(deps: AdminDependencies, topic: Topic): readonly MemberPath[] {
-  const { directory, messaging, link } = deps;
-  let counters: ReturnType<NativeClient['counters']> = [];
+/** When each destination was heard of last, by its registration. All counters of the driver are read for it. */
+function heardOf({ link }: AdminDependencies): ReadonlyMap<bigint, bigint> {
+  let counters: readonly CounterSnapshot[] = [];
   try {
     counters = link.client?.counters() ?? [];
   } catch {
     counters = []; // the driver went away this moment
   }
+  return new Map(
+    counters
+      .filter(({ typeId }) => typeId === kDestinationType)
+      .map(({ registrationId, value }) => [registrationId, value]),
+  );
+}
+
+function membersOf(
+  deps: AdminDependencies,
+  topic: Topic,
+  heardNs: ReadonlyMap<bigint, bigint>,
+): readonly MemberPath[] {
+  const { directory, messaging } = deps;
   const remote = !deps.topics.isLocal(topic.name);
   return memberPaths({
     topic,
@@ -70,11 +83,7 @@ function membersOf(deps: AdminDependencies, topic: Topic): readonly MemberPath[]
     endpoints: deps.config.endpoints,
     publications: messaging.publications.list().filter((each) => each.label === topic.name),
     subscriptions: [...messaging.subscribers].filter((each) => each.label === topic.name),
-    heardNs: new Map(
-      counters
-        .filter(({ typeId }) => typeId === kDestinationType)
-        .map(({ registrationId, value }) => [registrationId, value]),
-    ),
+    heardNs,
     nowNs: process.hrtime.bigint(),
   });
 }
@@ -122,26 +131,29 @@ export function adminMethods(deps: AdminDependencies): Readonly<Record<string, A
         ...directoryStatus(deps.directory),
       };
     },
-    ListTopics: () => ({
-      topics: deps.topics.list().map((topic) => {
-        const totals = deps.totals.of(topic.name);
-        return {
-          name: topic.name,
-          streamId: topic.streamId,
-          flowControl: topic.flowControl,
-          reliable: topic.reliable,
-          termLength: topic.termLength ?? 0,
-          mtu: topic.mtu ?? 0,
-          channel: topic.channel ?? '',
-          subscribers: topic.subscribers ?? [],
-          publishStreams: totals.publishStreams,
-          subscribeStreams: totals.subscribeStreams,
-          publishedMessages: totals.publishedMessages,
-          deliveredMessages: totals.deliveredMessages,
-          members: membersOf(deps, topic),
-        };
-      }),
-    }),
+    ListTopics: () => {
+      const heardNs = heardOf(deps);
+      return {
+        topics: deps.topics.list().map((topic) => {
+          const totals = deps.totals.of(topic.name);
+          return {
+            name: topic.name,
+            streamId: topic.streamId,
+            flowControl: topic.flowControl,
+            reliable: topic.reliable,
+            termLength: topic.termLength ?? 0,
+            mtu: topic.mtu ?? 0,
+            channel: topic.channel ?? '',
+            subscribers: topic.subscribers ?? [],
+            publishStreams: totals.publishStreams,
+            subscribeStreams: totals.subscribeStreams,
+            publishedMessages: totals.publishedMessages,
+            deliveredMessages: totals.deliveredMessages,
+            members: membersOf(deps, topic, heardNs),
+          };
+        }),
+      };
+    },
     ListStreams: () => ({
       publishers: [...deps.messaging.publishers].map((session) => {
         const shared = session.shared;

@@ -320,6 +320,8 @@ export class FakeDriver implements Native {
   waits = 0;
   joinAt = 0n;
   counterList: CounterSnapshot[] = [];
+  /** How often a client read all of them. */
+  counterReads = 0;
   refuse: NativeError | undefined;
   private readonly registrations = new Map<string, bigint>();
   private sessions = 100;
@@ -404,7 +406,10 @@ export class FakeDriver implements Native {
         this.notify();
         return Promise.resolve(made);
       },
-      counters: () => this.counterList,
+      counters: () => {
+        this.counterReads++;
+        return this.counterList;
+      },
       errors: () => [{ count: 2, firstMs: 1, lastMs: 2, text: 'address in use' }],
       losses: () => [
         {
