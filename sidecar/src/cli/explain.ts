@@ -6,6 +6,7 @@ import { z } from 'zod';
 import { readBackendNote, type BackendNote } from '../driver/backend';
 import { CliError, kExit } from './exit';
 import { nativeProgram } from './installation';
+import { factsOf, notBetterLines, threadsLine } from './note_lines';
 import { json, time, type Out } from './output';
 import { askSidecar, type SidecarAnswer } from './sidecar_answer';
 import type { DirectoryOptions } from './tools';
@@ -75,23 +76,16 @@ function probe(settings: Readonly<Record<string, string>>): Explanation {
   return explanationSchema.parse(JSON.parse(text));
 }
 
-function factsOf(facts: Readonly<Record<string, string>>): string {
-  return Object.entries(facts)
-    .map(([key, value]) => `${key}: ${value}`)
-    .join(', ');
-}
-
 export function driverLines(directory: string, note: Omit<BackendNote, 'settings'>): string[] {
-  const { mode = '', ...agents } = note.threads;
   const lines = [
     `driver ${note.pid} in ${directory} runs ${note.backend} since ${time(note.sinceMs)}`,
     `  with        ${factsOf(note.facts)}`,
-    `  threads     ${mode}${Object.keys(agents).length === 0 ? '' : ` (${factsOf(agents)})`}`,
+    threadsLine(note.threads),
   ];
   if (note.reason !== '') {
     lines.push(`  less        ${note.reason}`);
   }
-  note.notBetter.forEach(({ name, reason }) => lines.push(`  not ${name.padEnd(8)}${reason}`));
+  lines.push(...notBetterLines(note.notBetter));
   note.changes.forEach(({ atMs, from, to, reason }) =>
     lines.push(`  changed     ${time(atMs)} from ${from} to ${to}: ${reason}`),
   );

@@ -5,6 +5,7 @@ import type { ExplainCluster } from '../../../operator/src/explain/rights';
 import { connectCluster, podOf, type ClusterConnection } from './cluster_connection';
 import { ApiError } from '../../../operator/src/kit/api_error';
 import { CliError, kExit, unavailable } from './exit';
+import { factsOf, notBetterLines, threadsLine } from './note_lines';
 import { json, type Out } from './output';
 import { topicLines } from './topic_lines';
 
@@ -46,12 +47,6 @@ function profileLines({ profile }: PodExplanation): string[] {
   ];
 }
 
-function factsOf(facts: Readonly<Record<string, string>>): string {
-  return Object.entries(facts)
-    .map(([key, value]) => `${key}: ${value}`)
-    .join(', ');
-}
-
 function backendLines({ report, unasked }: PodExplanation): string[] {
   if (unasked !== null) {
     return [`  not asked   ${unasked.why}`, `  fix         ${unasked.fix}`];
@@ -64,12 +59,11 @@ function backendLines({ report, unasked }: PodExplanation): string[] {
     return ['  backend     none: no driver runs in it'];
   }
   const mtu = driver.settings['AERON_MTU_LENGTH'];
-  const { mode = '', ...agents } = driver.threads;
   return [
     `  backend     ${driver.backend} of ${report.order.join(', ')}${driver.reason === '' ? '' : `; ${driver.reason}`}`,
-    ...driver.notBetter.map(({ name, reason }) => `  not ${name.padEnd(8)}${reason}`),
+    ...notBetterLines(driver.notBetter),
     `  with        ${factsOf(driver.facts)}${mtu === undefined ? '' : `, longest datagram: ${mtu}`}`,
-    `  threads     ${mode}${Object.keys(agents).length === 0 ? '' : ` (${factsOf(agents)})`}`,
+    threadsLine(driver.threads),
   ];
 }
 

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // A topic and the way to each of its members, as lines for people: for `explain --sidecar` and `explain pod`.
+import { formatEndpoint } from '../directory/messages';
+import type { MemberPath } from '../messaging/member_paths';
 import { table } from './output';
 
 interface ShownPath {
@@ -7,17 +9,8 @@ interface ShownPath {
   readonly reason: string;
 }
 
-export interface ShownMember {
-  readonly pod: string;
-  readonly node: string;
-  readonly publishes: boolean;
-  readonly subscribes: boolean;
-  readonly self: boolean;
-  readonly sameNode: boolean;
-  readonly network: string;
-  readonly address: string;
-  readonly port: number;
-  readonly mtu: number;
+/** A member as the sidecar tells it, over gRPC or through the answer of its pod. */
+export interface ShownMember extends Omit<MemberPath, 'to' | 'from'> {
   readonly to?: ShownPath | null | undefined;
   readonly from?: ShownPath | null | undefined;
   readonly knownTo?: 'both' | 'sidecar' | 'slices';
@@ -47,8 +40,7 @@ function placeOf({ network, address, port, mtu }: ShownMember): string {
   if (address === '') {
     return '';
   }
-  const host = address.includes(':') ? `[${address}]` : address;
-  return `${network === '' ? '' : `${network} `}${host}:${port}${mtu === 0 ? '' : ` mtu ${mtu}`}`;
+  return `${network === '' ? '' : `${network} `}${formatEndpoint({ address, port })}${mtu === 0 ? '' : ` mtu ${mtu}`}`;
 }
 
 function nodeOf({ self, node, sameNode }: ShownMember): string {

@@ -5,6 +5,7 @@ import { isIPv6 } from 'node:net';
 import {
   formatEndpoint,
   meetingPoint,
+  parseEndpoint,
   type Member,
   type TopicState,
   type Welcome,
@@ -156,6 +157,7 @@ function ofDirectory(input: MemberPathsInput, state: TopicState): MemberPath[] {
 function ofFile(input: MemberPathsInput, subscribers: readonly string[]): MemberPath[] {
   return subscribers.map((endpoint) => {
     const self = input.endpoints.includes(endpoint);
+    const { address, port } = parseEndpoint(endpoint);
     return {
       pod: '',
       node: '',
@@ -164,8 +166,8 @@ function ofFile(input: MemberPathsInput, subscribers: readonly string[]): Member
       self,
       sameNode: self,
       network: '',
-      address: hostOf(endpoint),
-      port: Number(endpoint.slice(endpoint.lastIndexOf(':') + 1)),
+      address,
+      port,
       mtu: 0,
       ...(input.publications.length > 0 ? { to: pathTo(input, endpoint) } : {}),
     };
