@@ -52,13 +52,13 @@ describe('the settings of the operator', () => {
       'times that allow two leaders',
       ['--renew-deadline', '20s'],
       {},
-      /each must be longer than the next, or two replicas could lead at once/,
+      /leaseDuration \(flag --lease-duration\) 15s, renewDeadline \(flag --renew-deadline\) 20s, .*: each must be longer than the next, or two replicas could lead at once/,
     ],
     [
       'a certificate that outlives its CA',
       ['--serving-life', '8761h'],
       {},
-      /servingLife \d+ ms is longer than authorityLife \d+ ms/,
+      /servingLife \(flag --serving-life\) 8761h is longer than authorityLife \(flag --authority-life\) 8760h: .*; shorten the first, 24h to 87600h, or prolong the second, 168h to 87600h/,
     ],
     [
       'a webhook that does not know what to inject',

@@ -4,6 +4,7 @@ import { nearest } from '../../../sidecar/src/base/nearest';
 import type { KeyMeta } from '../../../sidecar/src/config/fields';
 import { ConfigError } from '../../../sidecar/src/config/load';
 import { flagName } from '../../../sidecar/src/config/schema';
+import { formatDuration } from '../../../sidecar/src/config/units';
 import {
   kOperatorConfigKeys,
   operatorConfigSchema,
@@ -27,6 +28,7 @@ interface Setting {
   readonly where: string;
 }
 
+type DurationKey = 'leaseDuration' | 'renewDeadline' | 'retryPeriod' | 'servingLife' | 'authorityLife';
 type Settings = Map<OperatorConfigKey, Setting>;
 
 function readEnvironment(
@@ -97,12 +99,14 @@ export function loadOperatorConfig(
     problems.push(`${where}: ${JSON.stringify(value)} ${issue.message}`);
   }
   const config = result.data;
+  const shown = (key: DurationKey): string =>
+    `${key} (flag ${flagName(key)}) ${formatDuration(config?.[key] ?? 0)}`;
   if (
     config !== undefined &&
     !(config.leaseDuration > config.renewDeadline && config.renewDeadline > config.retryPeriod)
   ) {
     problems.push(
-      `leaseDuration ${config.leaseDuration} ms, renewDeadline ${config.renewDeadline} ms, retryPeriod ${config.retryPeriod} ms: each must be longer than the next, or two replicas could lead at once`,
+      `${shown('leaseDuration')}, ${shown('renewDeadline')}, ${shown('retryPeriod')}: each must be longer than the next, or two replicas could lead at once`,
     );
   }
   if (config !== undefined && config.webhookListen !== '' && config.sidecarImage === '') {
@@ -112,7 +116,7 @@ export function loadOperatorConfig(
   }
   if (config !== undefined && config.servingLife > config.authorityLife) {
     problems.push(
-      `servingLife ${config.servingLife} ms is longer than authorityLife ${config.authorityLife} ms: a certificate ends with its CA; shorten the first`,
+      `${shown('servingLife')} is longer than ${shown('authorityLife')}: a certificate ends with its CA; shorten the first, ${operatorKeyMeta('servingLife').allowed}, or prolong the second, ${operatorKeyMeta('authorityLife').allowed}`,
     );
   }
   if (config === undefined || problems.length > 0) {

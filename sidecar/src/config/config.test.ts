@@ -61,7 +61,7 @@ describe('configuration', () => {
       'termLength in /c.yaml: "3MiB" is not such a size; allowed: a power of two, 64KiB to 1GiB',
     ]);
     expect(problemsOf({ env: { OUTRIGGER_DRAIN_TIMEOUT: 'soon' } })).toEqual([
-      'OUTRIGGER_DRAIN_TIMEOUT in the environment: "soon" is not such a duration; allowed: 0ms to 1h',
+      'OUTRIGGER_DRAIN_TIMEOUT in the environment: "soon" is not such a duration, a number with ms, s, m or h; allowed: 0ms to 1h',
     ]);
     expect(problemsOf({ argv: ['--log-level', 'loud'] })).toEqual([
       'flag --log-level: "loud" is not one of the choices; allowed: trace, debug, info, warn, error, fatal, silent',
@@ -95,7 +95,12 @@ describe('configuration', () => {
   });
 
   it('refuses a remote gRPC address unless it is allowed', () => {
-    expect(problemsOf({ argv: ['--grpc-listen', '0.0.0.0:50051'] })[0]).toContain('grpcAllowRemote: true');
+    expect(problemsOf({ argv: ['--grpc-listen', '0.0.0.0:50051'] })[0]).toContain(
+      'grpcAllowRemote: true (--grpc-allow-remote)',
+    );
+    expect(problemsOf({ argv: ['--grpc-socket='] })).toEqual([
+      'flag --grpc-socket: empty, and grpcListen too; allowed: at least one of them set (--grpc-socket, --grpc-listen), or nobody can reach the sidecar',
+    ]);
     expect(
       loadConfig({ argv: ['--grpc-listen', '0.0.0.0:50051', '--grpc-allow-remote'] }).grpcAllowRemote,
     ).toBe(true);
@@ -110,6 +115,7 @@ describe('configuration', () => {
 
   it('says that a flag lacks its value', () => {
     expect(problemsOf({ argv: ['--log-level'] })[0]).toContain('--log-level <value>');
+    expect(problemsOf({ argv: ['--drain-timeout'] })[0]).toContain('allowed: 0ms to 1h');
   });
 
   it('documents every key in help and table', () => {

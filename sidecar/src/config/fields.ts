@@ -65,7 +65,7 @@ export function duration(meaning: string, range: { min: number; max: number }, f
       unit: 'duration (250ms, 5s, 2m)',
       allowed: `${formatDuration(range.min)} to ${formatDuration(range.max)}`,
       defaultText: formatDuration(fallback),
-      kind: 'such a duration',
+      kind: 'such a duration, a number with ms, s, m or h',
     },
     fallback,
     (value) => {

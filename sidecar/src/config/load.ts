@@ -3,6 +3,7 @@
 import { readFileSync } from 'node:fs';
 import { parse as parseYaml } from 'yaml';
 import { nearest } from '../base/nearest';
+import type { KeyMeta } from './fields';
 import { configSchema, environmentName, flagName, kConfigKeys, type Config, type ConfigKey } from './schema';
 
 /** The configuration can't be used; `problems` has one sentence for each bad key. */
@@ -131,6 +132,10 @@ interface Flags {
   readonly configFile?: string;
 }
 
+function keyMeta(key: ConfigKey): KeyMeta {
+  return configSchema.shape[key].meta() as unknown as KeyMeta;
+}
+
 function readFlags(argv: readonly string[], problems: string[]): Flags {
   const byName = new Map<string, ConfigKey>(kConfigKeys.map((key) => [flagName(key), key]));
   const settings = new Map<ConfigKey, Setting>();
@@ -151,7 +156,7 @@ function readFlags(argv: readonly string[], problems: string[]): Flags {
     let value: string | undefined = equals < 0 ? undefined : argument.slice(equals + 1);
     if (value === undefined) {
       const following = argv[i + 1];
-      const isSwitch = key !== undefined && configSchema.shape[key].meta()?.['unit'] === 'boolean';
+      const isSwitch = key !== undefined && keyMeta(key).unit === 'boolean';
       if (
         following !== undefined &&
         (!following.startsWith('--') || following === '') &&
@@ -164,7 +169,10 @@ function readFlags(argv: readonly string[], problems: string[]): Flags {
       }
     }
     if (value === undefined) {
-      problems.push(`flag ${name}: has no value; write ${name} <value> or ${name}=<value>`);
+      const allowed = key === undefined ? 'a path' : keyMeta(key).allowed;
+      problems.push(
+        `flag ${name}: has no value; write ${name} <value> or ${name}=<value>; allowed: ${allowed}`,
+      );
     } else if (key === undefined) {
       configFile = value;
     } else {
@@ -183,12 +191,12 @@ export function isLoopback(hostPort: string): boolean {
 function crossCheck(config: Config, where: (key: ConfigKey) => string, problems: string[]): void {
   if (config.grpcSocket === '' && config.grpcListen === '') {
     problems.push(
-      `${where('grpcSocket')}: empty, and grpcListen too; allowed: at least one of them set, or nobody can reach the sidecar`,
+      `${where('grpcSocket')}: empty, and grpcListen too; allowed: at least one of them set (${flagName('grpcSocket')}, ${flagName('grpcListen')}), or nobody can reach the sidecar`,
     );
   }
   if (config.grpcListen !== '' && !config.grpcAllowRemote && !isLoopback(config.grpcListen)) {
     problems.push(
-      `${where('grpcListen')}: ${show(config.grpcListen)} is no loopback address; allowed: 127.0.0.1:port, [::1]:port, localhost:port, or set grpcAllowRemote: true`,
+      `${where('grpcListen')}: ${show(config.grpcListen)} is no loopback address; allowed: 127.0.0.1:port, [::1]:port, localhost:port, or set grpcAllowRemote: true (${flagName('grpcAllowRemote')})`,
     );
   }
   for (const endpoint of config.endpoints) {
@@ -215,7 +223,7 @@ export function loadConfig(sources: ConfigSources = {}): Config {
     settings.set(key, setting);
   }
 
-  const where = (key: ConfigKey): string => settings.get(key)?.where ?? key;
+  const where = (key: ConfigKey): string => settings.get(key)?.where ?? `${key} (flag ${flagName(key)})`;
   const result = configSchema.safeParse(
     Object.fromEntries([...settings].map(([key, setting]) => [key, setting.value])),
   );
