@@ -7,6 +7,10 @@ export const kApiVersion = `${kGroup}/${kVersion}`;
 
 /** Label of a pod that wants a sidecar; the value is "true". */
 export const kInjectLabel = `${kGroup}/inject`;
+/** Name of the webhook in our MutatingWebhookConfiguration. */
+export const kInjectWebhook = `inject.${kGroup}`;
+/** Label of a namespace that opts all of it out, with the value "disabled". */
+export const kInjectionLabel = `${kGroup}/injection`;
 /** Annotation of a pod: name of its SidecarProfile, which then need not select it. */
 export const kProfileAnnotation = `${kGroup}/profile`;
 /** Label of a TopicEndpointSlice: name of its Topic. */

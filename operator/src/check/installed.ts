@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // `outrigger check`: does an installation work?
 import { X509Certificate } from 'node:crypto';
-import { kApiVersion, kGroup } from '../api';
+import { kApiVersion, kGroup, kInjectWebhook } from '../api';
 import {
   conditionOf,
   listed,
@@ -149,12 +149,10 @@ async function injector(cluster: CheckCluster): Promise<WebhookConfiguration> {
   const all = await cluster.get<List<WebhookConfiguration>>(
     '/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations',
   );
-  const found = (all?.items ?? []).find((each) =>
-    each.webhooks?.some(({ name }) => name === `inject.${kGroup}`),
-  );
+  const found = (all?.items ?? []).find((each) => each.webhooks?.some(({ name }) => name === kInjectWebhook));
   if (found === undefined) {
     throw new CheckFailure(
-      `no MutatingWebhookConfiguration has a webhook inject.${kGroup}: pods get no sidecar`,
+      `no MutatingWebhookConfiguration has a webhook ${kInjectWebhook}: pods get no sidecar`,
     );
   }
   return found;

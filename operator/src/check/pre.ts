@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // `outrigger check --pre`: can the chart be installed here, by this user?
-import { kGroup } from '../api';
+import { kGroup, kInjectWebhook } from '../api';
 import { listed, requireAccess, type CheckCluster, type List, type Metadata } from './cluster';
 import { CheckFailure, CheckWarning, type Section } from './runner';
 
@@ -125,7 +125,7 @@ export function preSections(cluster: CheckCluster, namespace: string): readonly 
               }>
             >('/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations');
             const ours = (all?.items ?? []).filter((each) =>
-              each.webhooks?.some((webhook) => webhook.name === `inject.${kGroup}`),
+              each.webhooks?.some((webhook) => webhook.name === kInjectWebhook),
             );
             if (ours.length > 0) {
               throw new CheckWarning(`there is ${listed(ours.map((each) => each.metadata.name ?? ''))}`);

@@ -366,7 +366,9 @@ describe('why a pod has no sidecar', () => {
     metadata: { labels: kLabel, creationTimestamp: '2026-05-02T00:00:00Z' },
     ...more,
   });
-  const owned = (kind: string, name: string) => ({ ownerReferences: [{ kind, name, controller: true }] });
+  const owned = (kind: string, name: string, apiVersion = 'apps/v1') => ({
+    ownerReferences: [{ apiVersion, kind, name, controller: true }],
+  });
 
   it.each<[string, Parameters<typeof facts>[0], string, string]>([
     [
@@ -382,6 +384,24 @@ describe('why a pod has no sidecar', () => {
       'kubectl get deployment till -n shop -o yaml | outrigger annotate | kubectl apply -f -',
     ],
     [
+      'no label, of a ReplicaSet alone',
+      { metadata: owned('ReplicaSet', 'till') },
+      'it has no label',
+      'kubectl get replicaset till -n shop -o yaml | outrigger annotate | kubectl apply -f -; then kubectl delete pod till-1 -n shop: its ReplicaSet changes no pod that is there',
+    ],
+    [
+      'no label, of a Job',
+      { metadata: owned('Job', 'till', 'batch/v1') },
+      'it has no label',
+      "the template of a Job can't be changed: put the manifest of Job till, or of the CronJob that makes it, through outrigger annotate, kubectl delete job till -n shop, and apply that",
+    ],
+    [
+      'no label, of a kind that is not of Kubernetes',
+      { metadata: owned('StatefulSet', 'till', 'apps.kruise.io/v1beta1') },
+      'it has no label',
+      'set the label outrigger.dev/inject: "true" in the pod template of its StatefulSet till',
+    ],
+    [
       'a label that says no',
       { metadata: { labels: { 'outrigger.dev/inject': 'yes' } } },
       'is "yes"; allowed: "true"',
@@ -390,6 +410,17 @@ describe('why a pod has no sidecar', () => {
     [
       'a static pod',
       { metadata: { labels: kLabel, annotations: { 'kubernetes.io/config.mirror': 'x' } } },
+      'static pod',
+      'DaemonSet',
+    ],
+    [
+      'a static pod without a label, which its node owns',
+      {
+        metadata: {
+          annotations: { 'kubernetes.io/config.mirror': 'x' },
+          ...owned('Node', 'node1', 'v1'),
+        },
+      },
       'static pod',
       'DaemonSet',
     ],
@@ -412,12 +443,19 @@ describe('why a pod has no sidecar', () => {
       'before the injector was registered',
       'kubectl rollout restart statefulset/till -n shop',
     ],
-    [
-      'labelled later',
-      { metadata: { labels: kLabel, creationTimestamp: '2026-05-02T00:00:00Z', ...owned('Job', 'till') } },
+    ...(
+      [
+        [owned('Job', 'till', 'batch/v1'), 'its Job till makes another one unless it is over'],
+        [owned('ReplicaSet', 'till'), 'its ReplicaSet till makes another one'],
+        [owned('ReplicationController', 'till', 'v1'), 'its ReplicationController till makes another one'],
+        [owned('Rollout', 'till', 'argoproj.io/v1alpha1'), 'make it anew through its Rollout till'],
+      ] as const
+    ).map(([of, fix]): [string, Parameters<typeof facts>[0], string, string] => [
+      `labelled later, of a ${of.ownerReferences[0]?.kind}`,
+      { metadata: { labels: kLabel, creationTimestamp: '2026-05-02T00:00:00Z', ...of } },
       'the label came later',
-      'its Job till makes it again',
-    ],
+      fix,
+    ]),
     [
       'nothing may be read',
       { injectors: undefined, namespaceLabels: undefined },

@@ -4,6 +4,7 @@ import { z } from 'zod';
 import {
   kApiVersion,
   kGroup,
+  kInjectWebhook,
   leaseEndMs,
   nameOf,
   selectProfile,
@@ -280,7 +281,7 @@ export class PodExplainer {
       metadata,
       namespaceLabels: namespace === undefined ? undefined : (namespace.metadata.labels ?? {}),
       injectors: configurations?.items.filter(({ webhooks }) =>
-        webhooks?.some(({ name }) => name === `inject.${kGroup}`),
+        webhooks?.some(({ name }) => name === kInjectWebhook),
       ),
     });
   }

@@ -7,7 +7,7 @@ import type {
   V1ValidatingAdmissionPolicy,
   V1ValidatingAdmissionPolicyBinding,
 } from '@kubernetes/client-node';
-import { kGroup, kInjectLabel } from '../api/names';
+import { kInjectionLabel, kInjectLabel, kInjectWebhook } from '../api/names';
 import { kInjectPath, kSidecarName } from './layout';
 
 export interface Registration {
@@ -22,9 +22,6 @@ export interface Registration {
   /** Labels of all our objects. */
   readonly labels?: Readonly<Record<string, string>>;
 }
-
-/** Label of a namespace that opts all of it out. */
-export const kInjectionLabel = `${kGroup}/injection`;
 
 /** Where a node and the cluster itself run: nothing that fails with us may be there. */
 export const kSystemNamespaces: readonly string[] = ['kube-system', 'kube-node-lease', 'kube-public'];
@@ -74,7 +71,7 @@ export function mutatingWebhookConfiguration(of: Registration): V1MutatingWebhoo
     metadata: metadata(`${of.name}-injector`, of.labels),
     webhooks: [
       {
-        name: `inject.${kGroup}`,
+        name: kInjectWebhook,
         admissionReviewVersions: ['v1'],
         sideEffects: 'None',
         // A pod without its sidecar would start and find no socket: better a Deployment that says why it waits.
