@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // `outrigger explain pod` as a process, against a server that speaks as much of Kubernetes as it asks for: what becomes of an exec that is refused,
 // cut, endless, or answered. A real API server has it in test/cluster. Needs `make build`.
-import { execFile } from 'node:child_process';
+import { execFile, spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { once } from 'node:events';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
@@ -14,6 +14,7 @@ import type { PodExplanation } from '../../operator/src/explain/explain_pod';
 jest.setTimeout(120_000);
 
 const kCommand = resolve(__dirname, '../../bin/outrigger');
+const kNode = resolve(__dirname, '../../node_modules/.bin/node');
 /** RFC 6455, section 1.3. */
 const kWebSocketGuid = '258EAFA5-E914-47DA-95CA-C5AB0DC85B11';
 /** Streams of the remote command protocol (k8s.io/apimachinery, remotecommand). */
@@ -42,12 +43,10 @@ let server: Server;
 let folder: string;
 /** What an exec meets. */
 let onExec: (socket: Socket, request: IncomingMessage) => void;
-let asked: string[];
 let allowedVerbs: string[];
 const sockets = new Set<Socket>();
 
 beforeEach(async () => {
-  asked = [];
   allowedVerbs = ['create', 'get'];
   folder = mkdtempSync(join(tmpdir(), 'outrigger-explain-pod-'));
   server = createServer((request, response) => {
@@ -55,7 +54,6 @@ beforeEach(async () => {
     request.on('data', (chunk: Buffer) => chunks.push(chunk));
     request.on('end', () => {
       const path = new URL(request.url ?? '', 'http://x').pathname;
-      asked.push(`${request.method ?? ''} ${path}`);
       const body = Buffer.concat(chunks).toString();
       const answer = path.endsWith('/selfsubjectaccessreviews')
         ? {
@@ -216,6 +214,21 @@ describe('the exec of outrigger explain pod', () => {
     ],
     ['a server that can not do it', refuseWith(500), /server response: 500/],
     [
+      'a program that does not stop writing',
+      (socket, request) => {
+        accept(socket, request);
+        const part = message(kStdout, 'x'.repeat(60_000));
+        const write = (): void => {
+          while (socket.writable && socket.write(part)) {
+            // until the other end takes no more for now
+          }
+        };
+        socket.on('drain', write);
+        write();
+      },
+      /it wrote more than 33554432 bytes/,
+    ],
+    [
       'a connection that is cut',
       (socket, request) => {
         accept(socket, request);
@@ -229,5 +242,33 @@ describe('the exec of outrigger explain pod', () => {
     expect(code).toBe(1);
     expect(story.unasked?.why).toMatch(why);
     expect(story.sidecar?.ready).toBe(true);
+  });
+});
+
+/** What `execIn` of the kit does with little patience: prints why it failed, and ends when nothing is left to do. */
+const kImpatient = `
+  const { execIn } = require(${JSON.stringify(resolve(__dirname, '../../build/ts/operator/src/kit/exec.js'))});
+  execIn({ namespace: 'shop', pod: 'till', container: 'c' }, ['true'], { timeoutMs: 100, maxBytes: 1 })
+    .catch((error) => console.log(error.message));
+`;
+
+describe('an exec that nobody waits for any more', () => {
+  it('leaves no connection when that opens late', async () => {
+    const opening = new Promise<() => void>((opens) => {
+      onExec = (socket, request) => opens(() => accept(socket, request));
+    });
+    const child = spawn(kNode, ['-e', kImpatient], {
+      env: { ...process.env, KUBECONFIG: join(folder, 'kubeconfig') },
+      stdio: ['ignore', 'pipe', 'inherit'],
+    });
+    try {
+      const ended = once(child, 'exit');
+      const [line] = (await once(child.stdout, 'data')) as [Buffer];
+      expect(line.toString()).toContain('no end within 100 ms');
+      (await opening)();
+      expect(await ended).toEqual([0, null]);
+    } finally {
+      child.kill('SIGKILL');
+    }
   });
 });

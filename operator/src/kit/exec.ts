@@ -26,6 +26,8 @@ export interface ExecOptions {
 /** What is used of a WebSocket; client-node hands out that of `ws`, which comes without types. */
 interface ExecSocket {
   close(): void;
+  /** Without the other end's word for it, which one that still writes may never give. */
+  terminate(): void;
   onclose: (() => void) | null;
 }
 
@@ -83,13 +85,17 @@ export async function execIn(
   config.loadFromDefault();
   const what = `exec in ${target.namespace}/${target.pod}`;
   return new Promise((resolve, reject) => {
-    let close: () => void = () => undefined;
+    let over = false;
+    let socket: ExecSocket | undefined;
     const finish = (action: () => void): void => {
+      over = true;
       clearTimeout(timer);
       action();
-      close();
     };
-    const fail = (message: string): void => finish(() => reject(new ApiError(0, '', `${what}: ${message}`)));
+    const fail = (message: string): void => {
+      finish(() => reject(new ApiError(0, '', `${what}: ${message}`)));
+      socket?.terminate();
+    };
     const timer = setTimeout(() => fail(`no end within ${options.timeoutMs} ms`), options.timeoutMs);
     const tooLong = (): void => fail(`it wrote more than ${options.maxBytes} bytes`);
     const stdout = new Collector(options.maxBytes, tooLong);
@@ -100,14 +106,18 @@ export async function execIn(
         fail(status.message ?? 'it could not be started');
       } else {
         finish(() => resolve({ status: code, stdout: stdout.text, stderr: stderr.text }));
+        socket?.close();
       }
     };
     new Exec(config)
       .exec(target.namespace, target.pod, target.container, [...command], stdout, stderr, null, false, ended)
       .then(
         (opened: unknown) => {
-          const socket = opened as ExecSocket;
-          close = () => socket.close();
+          socket = opened as ExecSocket;
+          if (over) {
+            socket.terminate(); // it opened when nobody waited for it any more
+            return;
+          }
           socket.onclose = () => fail('the connection ended before the program did');
         },
         (error: unknown) => finish(() => reject(refusalOf(error, what))),
