@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+// Finalizers: put beside those of others, found, and taken away, each only from the version that was seen.
 import type { KubeObject } from '../api';
 import { addFinalizer, hasFinalizer, removeFinalizer } from './finalizers';
 import type { ResourceClient } from './resource';
