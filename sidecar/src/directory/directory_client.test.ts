@@ -58,17 +58,22 @@ describe('a directory client that said goodbye', () => {
 });
 
 describe('a stream to the directory that was closed', () => {
+  const toEnd: (() => void)[] = [];
+  afterEach(() => toEnd.splice(0).forEach((end) => end()));
+
   it('hands on nothing that comes later', async () => {
     const life = { nowMs: Date.now(), lifeMs: 3_600_000 };
     const authority = await makeAuthority(life);
     const { certificate, key } = await issueServing(authority, ['localhost'], life);
     const folder = mkdtempSync(join(tmpdir(), 'outrigger-transport-'));
+    toEnd.push(() => rmSync(folder, { recursive: true, force: true }));
     const [caFile, tokenFile] = [join(folder, 'ca.crt'), join(folder, 'token')];
     writeFileSync(caFile, authority.certificate);
     writeFileSync(tokenFile, 'x');
 
     const definition = loadSync(kDirectoryProto, { includeDirs: [protoRoot()], oneofs: true });
     const server = new Server();
+    toEnd.push(() => server.forceShutdown());
     let greeted: () => void = () => undefined;
     const hello = new Promise<void>((resolve) => (greeted = resolve));
     server.addService(definition['outrigger.v1.DirectoryService'] as ServiceDefinition, {
@@ -103,6 +108,7 @@ describe('a stream to the directory that was closed', () => {
       onwards.on('error', () => undefined).on('close', () => socket.destroy());
       socket.pipe(onwards).pipe(socket);
     });
+    toEnd.push(() => relay.close());
     relay.listen(0, 'localhost');
     await once(relay, 'listening');
 
@@ -117,9 +123,5 @@ describe('a stream to the directory that was closed', () => {
     stream.close();
     await gone;
     expect(told).toEqual([]);
-
-    relay.close();
-    server.forceShutdown();
-    rmSync(folder, { recursive: true, force: true });
   });
 });
