@@ -17,7 +17,9 @@ interface Rendered {
         readonly containers: readonly {
           readonly args: readonly string[];
           readonly securityContext: object;
+          readonly volumeMounts: readonly object[];
         }[];
+        readonly volumes: readonly object[];
       };
     };
   };
@@ -29,6 +31,10 @@ async function render(...values: readonly string[]): Promise<readonly Rendered[]
     .map((each) => each.toJS() as Rendered | null)
     .filter((each) => each !== null);
 }
+
+/** On the nodes; not where nicd has it in its container. */
+const kClaims = '/run/outrigger-claims';
+const kWithClaims = ['nicd.enabled=true', 'nicd.interface=eth1', `nicd.claims=${kClaims}`];
 
 describe('the chart', () => {
   it('brings no nicd unless it is asked for', async () => {
@@ -50,9 +56,10 @@ describe('the chart', () => {
       volumes: [
         { hostPath: { path: '/run/outrigger-nicd/socket' } },
         { hostPath: { path: '/run/outrigger-nicd/state' } },
-        { hostPath: { path: '/sys/fs/bpf', type: 'Directory' } },
+        { hostPath: { path: '/sys/fs/bpf/outrigger', type: 'DirectoryOrCreate' } },
       ],
     });
+    expect(pod?.volumes).toHaveLength(3);
     expect(pod?.containers).toHaveLength(1);
     expect(pod?.containers[0]?.securityContext).toEqual({
       runAsUser: 0,
@@ -62,13 +69,40 @@ describe('the chart', () => {
       capabilities: { drop: ['ALL'], add: ['BPF', 'NET_RAW', 'NET_ADMIN', 'IPC_LOCK'] },
     });
     expect(pod?.containers[0]?.args).not.toContain('--allow-packet');
+    expect(pod?.containers[0]?.args).not.toContain('--claims');
     expect(pod?.containers[0]?.args.join(' ')).toContain('--interface eth1 ');
   });
 
+  it('lets nicd read the claims of its node, and not write them', async () => {
+    const objects = await render(...kWithClaims);
+    const pod = objects.find(({ kind }) => kind === 'DaemonSet')?.spec?.template?.spec;
+    expect(pod?.containers[0]?.args.join(' ')).toContain('--claims /run/outrigger-nicd/claims');
+    expect(pod?.containers[0]?.volumeMounts).toContainEqual({
+      name: 'claims',
+      mountPath: '/run/outrigger-nicd/claims',
+      readOnly: true,
+    });
+    expect(pod?.volumes).toContainEqual({
+      name: 'claims',
+      hostPath: { path: kClaims, type: 'DirectoryOrCreate' },
+    });
+    expect(pod?.containers[0]?.args).not.toContain('--allow-packet');
+  });
+
   it('hands out packet sockets only where that is said', async () => {
-    const objects = await render('nicd.enabled=true', 'nicd.interface=eth1', 'nicd.allowPacket=true');
+    const objects = await render(...kWithClaims, 'nicd.allowPacket=true');
     const pod = objects.find(({ kind }) => kind === 'DaemonSet')?.spec?.template?.spec;
     expect(pod?.containers[0]?.args).toContain('--allow-packet');
+  });
+
+  it('refuses to hand out packet sockets to everybody, with the value to set', async () => {
+    const { ok, stderr } = await command('helm', [
+      ...['template', 'outrigger', kChart, '--set', 'nicd.enabled=true'],
+      ...['--set', 'nicd.interface=eth1', '--set', 'nicd.allowPacket=true'],
+    ]);
+    expect(ok).toBe(false);
+    expect(stderr).toContain('nicd.allowPacket is true and nicd.claims is empty');
+    expect(stderr).toContain('set nicd.claims to the folder');
   });
 
   it('refuses a nicd without an interface, with the value to set', async () => {
@@ -86,8 +120,14 @@ describe('the chart', () => {
 
 const kNamespace = 'nics';
 
+interface DriverOptions {
+  readonly backends?: string;
+  /** Name of its claim, in a ConfigMap of the same name. */
+  readonly claim?: string;
+}
+
 /** A driver of its own, as docs/nicd.md has it. */
-function driverPod(node: string): object {
+function driverPod(node: string, { backends = 'xdp,mmsg', claim }: DriverOptions = {}): object {
   return {
     apiVersion: 'v1',
     kind: 'Pod',
@@ -104,9 +144,12 @@ function driverPod(node: string): object {
           command: ['/usr/bin/outrigger-driver'],
           env: [
             { name: 'AERON_DIR', value: '/dev/shm/driver' },
-            { name: 'OUTRIGGER_BACKENDS', value: 'xdp,mmsg' },
+            { name: 'OUTRIGGER_BACKENDS', value: backends },
             { name: 'OUTRIGGER_NICD_SOCKET', value: '/run/outrigger-nicd/nicd.sock' },
             { name: 'OUTRIGGER_HUGEPAGES', value: 'false' },
+            ...(claim === undefined
+              ? []
+              : [{ name: 'OUTRIGGER_NICD_CLAIM', value: `/etc/outrigger/${claim}` }]),
           ],
           securityContext: {
             runAsNonRoot: true,
@@ -120,38 +163,84 @@ function driverPod(node: string): object {
           volumeMounts: [
             { name: 'nicd', mountPath: '/run/outrigger-nicd', readOnly: true },
             { name: 'memory', mountPath: '/dev/shm' },
+            ...(claim === undefined ? [] : [{ name: 'claim', mountPath: '/etc/outrigger', readOnly: true }]),
           ],
         },
       ],
       volumes: [
         { name: 'nicd', hostPath: { path: '/run/outrigger-nicd/socket', type: 'Directory' } },
         { name: 'memory', emptyDir: { medium: 'Memory', sizeLimit: '128Mi' } },
+        ...(claim === undefined ? [] : [{ name: 'claim', configMap: { name: claim } }]),
       ],
     },
   };
 }
 
-async function explain(node: string): Promise<{ readonly driver: { readonly backend: string } | null }> {
+/** What the agent of a node does: writes the claim into the node's folder. */
+function agentPod(node: string, claim: string, text: string): object {
+  return {
+    apiVersion: 'v1',
+    kind: 'Pod',
+    metadata: { name: `agent-${node}`, namespace: kNamespace },
+    spec: {
+      nodeName: node,
+      automountServiceAccountToken: false,
+      restartPolicy: 'Never',
+      containers: [
+        {
+          name: 'agent',
+          image: kImage,
+          imagePullPolicy: 'Never',
+          command: [
+            '/usr/bin/node',
+            '-e',
+            `fs.writeFileSync('/claims/${claim}', ${JSON.stringify(text)}, { mode: 0o600 })`,
+          ],
+          securityContext: { runAsUser: 0 },
+          volumeMounts: [{ name: 'claims', mountPath: '/claims' }],
+        },
+      ],
+      volumes: [{ name: 'claims', hostPath: { path: kClaims, type: 'DirectoryOrCreate' } }],
+    },
+  };
+}
+
+interface DriverAnswer {
+  readonly backend: string;
+  readonly notBetter: readonly { readonly name: string; readonly reason: string }[];
+}
+
+async function explain(node: string): Promise<{ readonly driver: DriverAnswer | null }> {
   const inPod = ['exec', `driver-${node}`, '-n', kNamespace, '--'];
   return JSON.parse(
     await kubectl([...inPod, '/usr/bin/outrigger', 'explain', '-d', '/dev/shm/driver', '--json']),
-  ) as { driver: { backend: string } | null };
+  ) as { driver: DriverAnswer | null };
+}
+
+/** Brings nicd to both nodes, or exchanges it; returns when it runs on both. Without operator and directory, which have no part in it. */
+async function bringNicd(...values: readonly string[]): Promise<void> {
+  const image = ['image.repository=localhost/outrigger', 'image.tag=dev', 'image.pullPolicy=Never'];
+  await kubectl(['apply', '--server-side', '-f', '-'], {
+    input: await helm(
+      ...['template', 'outrigger', kChart, '--namespace', kSystem, '--show-only', 'templates/nicd.yaml'],
+      ...[...image, ...values].flatMap((each) => ['--set', each]),
+    ),
+  });
+  const rollout = ['rollout', 'status', 'daemonset/outrigger-nicd', '-n', kSystem, '--timeout=120s'];
+  await kubectl(rollout, { timeoutMs: 130_000 });
+}
+
+async function exchangeDriver(node: string, options: DriverOptions): Promise<void> {
+  await kubectl(['delete', 'pod', `driver-${node}`, '-n', kNamespace, '--grace-period=5', '--timeout=60s']);
+  await apply(driverPod(node, options));
+  await until(`the driver on ${node}`, async () => (await explain(node)).driver !== null, 90_000);
 }
 
 describe("the chart's nicd on both nodes", () => {
   beforeAll(async () => {
     await makeNamespace(kSystem);
     await makeNamespace(kNamespace);
-    const image = ['image.repository=localhost/outrigger', 'image.tag=dev', 'image.pullPolicy=Never'];
-    // Without operator and directory, which have no part in it.
-    await kubectl(['apply', '--server-side', '-f', '-'], {
-      input: await helm(
-        ...['template', 'outrigger', kChart, '--namespace', kSystem, '--show-only', 'templates/nicd.yaml'],
-        ...['nicd.enabled=true', 'nicd.interface=eth1', ...image].flatMap((each) => ['--set', each]),
-      ),
-    });
-    const rollout = ['rollout', 'status', 'daemonset/outrigger-nicd', '-n', kSystem, '--timeout=120s'];
-    await kubectl(rollout, { timeoutMs: 130_000 });
+    await bringNicd('nicd.enabled=true', 'nicd.interface=eth1');
   });
 
   afterAll(async () => {
@@ -170,7 +259,7 @@ describe("the chart's nicd on both nodes", () => {
   });
 
   it('lets a driver in a pod, which has no right and no such interface, open a queue of the NIC', async () => {
-    await apply(...kNodes.map(driverPod));
+    await apply(...kNodes.map((node) => driverPod(node)));
     for (const node of kNodes) {
       await until(`the driver on ${node}`, async () => (await explain(node)).driver !== null, 90_000);
       expect(await explain(node)).toMatchObject({
@@ -192,5 +281,32 @@ describe("the chart's nicd on both nodes", () => {
       async () => (await explain(node)).driver?.backend === 'xdp',
       90_000,
     );
+  });
+
+  it('serves claims alone once it is told where they are, and those with packet = yes a packet socket', async () => {
+    const [node] = kNodes;
+    const token = 'token = ' + '5a'.repeat(32);
+    await bringNicd(...kWithClaims, 'nicd.allowPacket=true');
+    await exchangeDriver(node, { backends: 'packet,mmsg' });
+    expect((await explain(node)).driver).toMatchObject({
+      backend: 'mmsg',
+      notBetter: [{ name: 'packet', reason: expect.stringContaining('a claim is needed') as string }],
+    });
+
+    await apply(
+      {
+        apiVersion: 'v1',
+        kind: 'ConfigMap',
+        metadata: { name: 'till', namespace: kNamespace },
+        data: { till: `${token}\n` },
+      },
+      agentPod(node, 'till', `${token}\ninterface = eth1\npacket = yes\n`),
+    );
+    await until('the claim is written', async () => {
+      const { status } = await get<{ status: { phase: string } }>('pod', `agent-${node}`, '-n', kNamespace);
+      return status.phase === 'Succeeded';
+    });
+    await exchangeDriver(node, { backends: 'packet,mmsg', claim: 'till' });
+    expect((await explain(node)).driver).toMatchObject({ backend: 'packet', notBetter: [] });
   });
 });

@@ -38,8 +38,33 @@ describe('the values of the chart', () => {
     ['nobody who may ask nicd', changed('nicd', { allowUids: [] })],
     ['an interval without a unit', changed('monitoring', { interval: '30' })],
     ['a life of days', changed('certificates', { authorityLife: '30d' })],
+    ['a CA of less than a week', changed('certificates', { authorityLife: '167h' })],
+    ['a CA of more than ten years', changed('certificates', { authorityLife: '87601h' })],
+    ['a certificate of less than a day', changed('certificates', { servingLife: '23h' })],
+    ['a CA that is served in less than a second', changed('certificates', { settle: '0s' })],
+    ['a CA that waits for more than a day', changed('certificates', { settle: '1441m' })],
+    ["a lease in hours, which nicd's flag does not know", changed('nicd', { lease: '1h' })],
+    ['a lease below 100 ms', changed('nicd', { lease: '99ms' })],
+    ['a lease above an hour', changed('nicd', { lease: '61m' })],
+    ['claims in a folder that is no path', changed('nicd', { claims: 'claims' })],
     ['runbooks that are no address', changed('monitoring', { runbookUrl: 'docs' })],
   ])('refuse %s', (_, values) => {
     expect(valuesSchema.safeParse(values).success).toBe(false);
+  });
+
+  it.each([
+    [
+      'the shortest lives',
+      changed('certificates', { authorityLife: '168h', servingLife: '24h', settle: '1s' }),
+    ],
+    [
+      'the longest',
+      changed('certificates', { authorityLife: '87600h', servingLife: '87600h', settle: '24h' }),
+    ],
+    ['the shortest lease', changed('nicd', { lease: '100ms' })],
+    ['the longest', changed('nicd', { lease: '60m' })],
+    ['a folder of claims', changed('nicd', { claims: '/run/outrigger-nicd/claims' })],
+  ])('take %s', (_, values) => {
+    expect(valuesSchema.safeParse(values).error?.issues ?? []).toEqual([]);
   });
 });

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // What the chart's values may be: source of values.schema.json. Unknown keys are refused, since a mistyped one would change nothing silently.
 import { z } from 'zod';
+import { durationPattern, type DurationUnit } from './duration_pattern';
 
 const logLevel = z.enum(['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent']);
 const labels = z.record(z.string(), z.string());
@@ -8,6 +9,14 @@ const quantities = z.record(z.string(), z.union([z.string(), z.number()]));
 const resources = z.strictObject({ requests: quantities.optional(), limits: quantities.optional() });
 const port = z.int().min(1).max(65_535);
 const duration = z.string().regex(/^\d+(ms|s|m|h)$/);
+const kHourMs = 3_600_000;
+const kDayMs = 24 * kHourMs;
+
+/** What the program behind the value takes: Helm refuses the rest, instead of a pod that does not start. */
+function durationOf(units: readonly DurationUnit[], minMs: number, maxMs: number) {
+  return z.string().regex(durationPattern(units, minMs, maxMs));
+}
+
 const dnsLabel = z.string().regex(/^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$/);
 
 function part(meaning: string) {
@@ -39,7 +48,12 @@ export const valuesSchema = z.strictObject({
   operator: part('Controllers, certificates and the injector.'),
   directory: part('The directory of topics and members.'),
   certificates: z
-    .strictObject({ authorityLife: duration, servingLife: duration, settle: duration })
+    .strictObject({
+      // As in operator/src/config/schema.ts.
+      authorityLife: durationOf(['h'], 7 * kDayMs, 3650 * kDayMs),
+      servingLife: durationOf(['h'], kDayMs, 3650 * kDayMs),
+      settle: durationOf(['s', 'm', 'h'], 1000, kDayMs),
+    })
     .describe('Lives of the CA and the certificates of webhook and directory.'),
   injection: z.strictObject({ sidecarImage: z.string() }),
   udpPorts: z.strictObject({ first: port, last: port }),
@@ -54,8 +68,10 @@ export const valuesSchema = z.strictObject({
     .strictObject({
       enabled: z.boolean(),
       interface: z.string().regex(/^[^\s/:]{0,15}$/),
+      claims: z.string().regex(/^(\/[\w.-]+)*$/),
       allowPacket: z.boolean(),
-      lease: duration,
+      // As in native/src/nicd/options.cc.
+      lease: durationOf(['ms', 's', 'm'], 100, kHourMs),
       allowUids: z.array(z.int().min(0).max(4_294_967_294)).min(1),
       resources,
       nodeSelector: labels,
