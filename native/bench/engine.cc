@@ -165,9 +165,8 @@ int ping(const Arguments& arguments) {
   const auto handler = [&](const uint8_t* data, int32_t length, const client::FragmentHeader&) { trips.onAnswer(data, length); };
   trips.start();
   for (;;) {
-    engine.step();
+    const int64_t now = engine.step();
     subscription->pollMessages(handler, 64);
-    const int64_t now = nowNs();
     if (stopped() || trips.over(now)) break;
     if (!trips.isDue(now)) continue;
     trips.fill(buffer.data());

@@ -91,7 +91,7 @@ class NetworkAgent final : public Agent {
   int32_t doWork(int64_t nowNs) override {
     const int32_t work = core_.doWork(nowNs);
     if (!events_.empty()) doorbells_.ringAgent(cnc::AgentId::kConductor);
-    if (const auto last = core_.takeLastTotals()) statistics_.finish(*last);
+    if (core_.hasLastTotals()) statistics_.finish(*core_.takeLastTotals());
     statistics_.collect(core_.io(), nowNs);
     return work;
   }

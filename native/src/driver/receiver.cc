@@ -90,6 +90,8 @@ Receiver::Receiver(io::DatagramIo& io, const DriverConfig& config, const DriverC
 
 Receiver::~Receiver() = default;
 
+bool Receiver::hasLastTotals() const { return state_->lastTotals.has_value(); }
+
 std::optional<io::IoTotals> Receiver::takeLastTotals() { return std::exchange(state_->lastTotals, std::nullopt); }
 
 // A release must arrive, or the conductor keeps the object for ever: one that finds the ring full waits.
@@ -400,10 +402,12 @@ int32_t Receiver::doWork(int64_t nowNs) {
   State& s = *state_;
   int32_t work = 0;
   while (!s.unanswered.empty() && context_.events.offer(s.unanswered.front())) s.unanswered.erase(s.unanswered.begin());
-  ReceiverCommand command;
-  while (work < kCommandsPerCycle && commands_.poll(command)) {
-    s.onCommand(context_, command, nowNs);
-    ++work;
+  if (!commands_.empty()) {
+    ReceiverCommand command;
+    while (work < kCommandsPerCycle && commands_.poll(command)) {
+      s.onCommand(context_, command, nowNs);
+      ++work;
+    }
   }
   if (!s.endpoints.empty() || context_.io->caps().alwaysPolled) work += s.poll(context_, nowNs);
   bool advanced = false;

@@ -35,6 +35,7 @@ class Receiver {
   int32_t doWork(int64_t nowNs);
   int64_t nextDeadlineNs(int64_t nowNs) const;   // as Sender's
   io::DatagramIo& io() { return *context_.io; }  // as Sender's
+  bool hasLastTotals() const;
   std::optional<io::IoTotals> takeLastTotals();
 
  private:

@@ -102,6 +102,8 @@ Sender::Sender(io::DatagramIo& io, const DriverConfig& config, const DriverCount
 
 Sender::~Sender() = default;
 
+bool Sender::hasLastTotals() const { return state_->lastTotals.has_value(); }
+
 std::optional<io::IoTotals> Sender::takeLastTotals() { return std::exchange(state_->lastTotals, std::nullopt); }
 
 void Sender::State::onCommand(SenderContext& context, const SenderCommand& command, int64_t nowNs) {
@@ -320,10 +322,12 @@ int32_t Sender::doWork(int64_t nowNs) {
   State& s = *state_;
   int32_t work = 0;
   while (!s.unanswered.empty() && context_.events.offer(s.unanswered.front())) s.unanswered.erase(s.unanswered.begin());
-  SenderCommand command;
-  while (work < kCommandsPerCycle && commands_.poll(command)) {
-    s.onCommand(context_, command, nowNs);
-    ++work;
+  if (!commands_.empty()) {
+    SenderCommand command;
+    while (work < kCommandsPerCycle && commands_.poll(command)) {
+      s.onCommand(context_, command, nowNs);
+      ++work;
+    }
   }
   int32_t bytes = 0;
   const size_t count = s.publications.size();

@@ -117,6 +117,8 @@ int32_t ConductorState::readCommands() {
 }
 
 int32_t ConductorState::pollEvents(SpscRing<AgentEvent>& ring) {
+  // Each cycle comes here, and an event is long.
+  if (ring.empty()) return 0;
   int32_t count = 0;
   AgentEvent event;
   while (count < kEventsPerCycle && ring.poll(event)) {
