@@ -11,6 +11,7 @@ struct Case {
   std::string name;
   std::string backend;
   std::string impair;
+  std::string xdpMode = "auto";
 };
 std::ostream& operator<<(std::ostream& out, const Case& one) { return out << one.name; }
 
@@ -51,8 +52,13 @@ INSTANTIATE_TEST_SUITE_P(Backends, DataPath,
                          [](const auto& one) { return one.param.name; });
 
 // The same for a backend with an interface of its own: what it sends arrives at the other host.
-TEST(RawDataPath, allocatesNothing) {
-  VethWorld world("packet", BackendOptions{});
+class RawDataPath : public ::testing::TestWithParam<Case> {};
+
+TEST_P(RawDataPath, allocatesNothing) {
+  BackendOptions options;
+  options.hugepages = false;  // another test's may be taken
+  options.xdpMode = GetParam().xdpMode;
+  VethWorld world(GetParam().backend, options);
   if (!world.refusal().empty()) GTEST_SKIP() << world.refusal();
   const auto sender = world.makeIo(Side::kSender);
   const auto receiver = world.makeIo(Side::kReceiver);
@@ -82,6 +88,11 @@ TEST(RawDataPath, allocatesNothing) {
   receiver->detach(*to);
   sender->detach(*from);
 }
+
+INSTANTIATE_TEST_SUITE_P(Backends, RawDataPath,
+                         ::testing::Values(Case{"packet", "packet", ""}, Case{"xdpNative", "xdp", "", "native"},
+                                           Case{"xdpGeneric", "xdp", "", "generic"}),
+                         [](const auto& one) { return one.param.name; });
 
 }  // namespace
 }  // namespace outrigger::io::testing

@@ -1,7 +1,78 @@
 // SPDX-License-Identifier: Apache-2.0
 // Raw backends copy payload once on the way out, into the device's own buffer, and not at all on the way in: the view is of the device's buffer. Control
-// frames are built where the device reads them. Shown by a device that notes which memory it gave and got.
+// frames are built where the device reads them. Shown by a device that notes which memory it gave and got, and by looking at what is copied by calls of
+// memcpy and memmove: a payload that went elsewhere first would be read twice.
+#include <dlfcn.h>
+
 #include "veth_world.h"
+
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define OUTRIGGER_COPIES_SEEN 0  // the sanitizers have those functions
+#else
+#define OUTRIGGER_COPIES_SEEN 1
+#endif
+
+namespace {
+
+struct Copy {
+  const void* to;
+  const void* from;
+  size_t length;
+};
+// Copies of what begins within `from`, noted while that is set.
+struct CopyLook {
+  const uint8_t* from = nullptr;
+  size_t length = 0;
+  std::array<Copy, 64> copies{};
+  size_t count = 0;
+};
+thread_local CopyLook copyLook;
+
+#if OUTRIGGER_COPIES_SEEN
+void noteCopy(const void* to, const void* from, size_t length) {
+  const auto* start = static_cast<const uint8_t*>(from);
+  if (copyLook.from == nullptr || start < copyLook.from || start >= copyLook.from + copyLook.length) return;
+  if (copyLook.count < copyLook.copies.size()) copyLook.copies[copyLook.count++] = {to, from, length};
+}
+
+using MoveFunction = void* (*)(void*, const void*, size_t);
+// Until the dynamic linker has an answer, which itself may copy.
+void* moveByBytes(void* to, const void* from, size_t length) {
+  auto* target = static_cast<volatile uint8_t*>(to);
+  const auto* source = static_cast<const volatile uint8_t*>(from);
+  if (target <= source) {
+    for (size_t i = 0; i < length; ++i) target[i] = source[i];
+  } else {
+    for (size_t i = length; i-- > 0;) target[i] = source[i];
+  }
+  return to;
+}
+MoveFunction realMove = nullptr;
+bool asked = false;
+
+void* move(void* to, const void* from, size_t length) {
+  if (!asked) {
+    asked = true;
+    realMove = reinterpret_cast<MoveFunction>(::dlsym(RTLD_NEXT, "memmove"));
+  }
+  return (realMove != nullptr ? realMove : moveByBytes)(to, from, length);
+}
+#endif
+
+}  // namespace
+
+#if OUTRIGGER_COPIES_SEEN
+extern "C" {
+void* memcpy(void* to, const void* from, size_t length) {
+  noteCopy(to, from, length);
+  return move(to, from, length);
+}
+void* memmove(void* to, const void* from, size_t length) {
+  noteCopy(to, from, length);
+  return move(to, from, length);
+}
+}
+#endif
 
 namespace outrigger::io::testing {
 namespace {
@@ -87,7 +158,14 @@ TEST_F(StackCopies, areOneOnTheWayOut) {
   const Bytes train = pattern(5 * 600 + 100, 2);
   device_->given.clear();
   device_->committed.clear();
+  copyLook = {train.data(), train.size(), {}, 0};
   ASSERT_EQ(send(*endpoint, *next, train, 600).status, TxStatus::kSent);
+  copyLook.from = nullptr;
+  for (size_t i = 0; i < copyLook.count; ++i) {
+    const Copy& copy = copyLook.copies[i];
+    EXPECT_TRUE(anyHolds(device_->given, static_cast<const uint8_t*>(copy.to), copy.length))
+        << "payload was copied elsewhere than into the device's buffers";
+  }
   size_t bytes = 0;
   for (const Memory& frame : device_->committed) {
     EXPECT_TRUE(anyHolds(device_->given, frame.data, frame.length)) << "a frame outside of the device's buffers";
