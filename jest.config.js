@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Three projects: `unit` stands beside the code, `e2e` under test/ needs the build, `cluster` a Kubernetes cluster around it.
+// Four projects: `unit` stands beside the code, `e2e` under test/ needs the build, `dockerfile` an engine's images, `cluster` a Kubernetes cluster around it.
 const common = {
   testEnvironment: 'node',
   cacheDirectory: '<rootDir>/build/jest-cache',
@@ -17,8 +17,10 @@ module.exports = {
       ...common,
       displayName: 'e2e',
       testMatch: ['<rootDir>/test/**/*.test.ts'],
-      testPathIgnorePatterns: ['/node_modules/', '<rootDir>/test/cluster/'],
+      testPathIgnorePatterns: ['/node_modules/', '<rootDir>/test/cluster/', '<rootDir>/test/image/engine/'],
     },
+    // Of images that a container engine made: scripts/test dockerfile.
+    { ...common, displayName: 'dockerfile', testMatch: ['<rootDir>/test/image/engine/*.test.ts'] },
     // Inside test/cluster/run only: a real cluster is there.
     { ...common, displayName: 'cluster', testMatch: ['<rootDir>/test/cluster/**/*.test.ts'] },
   ],

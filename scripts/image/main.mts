@@ -8,7 +8,7 @@ import { dirname, join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { imageConfig } from './dockerfile.mts';
 import { writeImage, type Layer } from './oci.mts';
-import { kHome, kVariants, makeRoot, type Variant } from './root.mts';
+import { kHome, kVariants, makeRoot, settle, type Variant } from './root.mts';
 import { sbom } from './sbom.mts';
 import { entriesOf, tar } from './tar.mts';
 
@@ -108,6 +108,7 @@ function main(): void {
   mkdirSync(join(root, dirname(kSbomPath)), { recursive: true });
   writeFileSync(join(root, kSbomPath), bill);
   writeFileSync(join(values.folder, `${name}.sbom.cdx.json`), bill);
+  settle(root);
   if (values['root-only']) return;
 
   const revision = git('rev-parse', 'HEAD');

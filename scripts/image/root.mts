@@ -8,7 +8,10 @@ import {
   cpSync,
   existsSync,
   globSync,
+  lchownSync,
+  lstatSync,
   mkdirSync,
+  readdirSync,
   readFileSync,
   rmSync,
   symlinkSync,
@@ -16,6 +19,7 @@ import {
 } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { installedPackages, packagesFor, unpack, type DebianPackage } from './packages.mts';
+import { fileMode, folderMode } from './tar.mts';
 
 export const kVariants = ['default', 'dpdk'] as const;
 export type Variant = (typeof kVariants)[number];
@@ -212,6 +216,22 @@ function finish(root: string): void {
   chmodSync(join(root, 'usr/bin/outrigger'), 0o755);
   // Whoever the container runs as may make a socket there; in a pod a volume is mounted over it.
   for (const folder of ['tmp', 'run/outrigger']) chmodSync(join(root, folder), 0o1777);
+}
+
+/** Modes, and as root owners, as an archive of the folder has them: a container engine copies it as it is, with those of whoever packed an npm package. */
+export function settle(folder: string): void {
+  const asRoot = process.getuid?.() === 0;
+  for (const name of readdirSync(folder)) {
+    const path = join(folder, name);
+    const stat = lstatSync(path);
+    if (asRoot) lchownSync(path, 0, 0);
+    if (stat.isDirectory()) {
+      chmodSync(path, folderMode(stat.mode));
+      settle(path);
+    } else if (stat.isFile()) {
+      chmodSync(path, fileMode(stat.mode));
+    }
+  }
 }
 
 /** Packages of what knows NICs: loaded by name at run time, so in no list of libraries. */

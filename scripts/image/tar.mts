@@ -105,6 +105,15 @@ export function tar(entries: Iterable<Entry>, epoch: number): Buffer {
   return Buffer.concat([...blocks, Buffer.alloc(2 * kBlock)]);
 }
 
+/** The sticky bit stays, for folders like /tmp; setgid and write permission of a group do not. */
+export function folderMode(mode: number): number {
+  return (mode & 0o1000) === 0 ? 0o755 : 0o1777;
+}
+
+export function fileMode(mode: number): number {
+  return (mode & 0o111) === 0 ? 0o644 : 0o755;
+}
+
 /** Everything under a folder, sorted by path, folders before what is in them. Devices, sockets and the like are refused. */
 export function* entriesOf(root: string, wanted: (path: string) => boolean, folder = ''): Generator<Entry> {
   for (const name of readdirSync(join(root, folder)).sort()) {
@@ -113,16 +122,14 @@ export function* entriesOf(root: string, wanted: (path: string) => boolean, fold
     if (stat.isDirectory()) {
       const inside = [...entriesOf(root, wanted, path)];
       if (inside.length > 0 || wanted(path)) {
-        // The sticky bit stays, for folders like /tmp; setgid and write permission of a group do not.
-        yield { path, type: 'folder', mode: (stat.mode & 0o1000) === 0 ? 0o755 : 0o1777 };
+        yield { path, type: 'folder', mode: folderMode(stat.mode) };
         yield* inside;
       }
     } else if (wanted(path)) {
       if (stat.isSymbolicLink()) {
         yield { path, type: 'link', mode: 0o777, target: readlinkSync(join(root, path)) };
       } else if (stat.isFile()) {
-        const mode = (stat.mode & 0o111) === 0 ? 0o644 : 0o755;
-        yield { path, type: 'file', mode, data: readFileSync(join(root, path)) };
+        yield { path, type: 'file', mode: fileMode(stat.mode), data: readFileSync(join(root, path)) };
       } else {
         throw new Error(`${path} is no file, folder or link: it can't be in an image`);
       }

@@ -26,6 +26,8 @@ export interface Suite {
   readonly test: (context: Context) => Promise<Outcome[]>;
   /** What it may take at the very most, on two cores and with nothing cached. A run of all suites that has less time left leaves it out, and says so. */
   readonly minutes?: number;
+  /** Runs when it is named, not with all others. */
+  readonly named?: boolean;
 }
 
 const kBuildTimeoutSeconds = 1800;
@@ -56,6 +58,8 @@ export const suites: readonly Suite[] = [
   { name: 'fuzz', build: buildFuzzers, test: fuzz },
   { name: 'cluster', build: buildCluster, test: cluster, minutes: 24 },
   { name: 'lab', build: buildLab, test: lab, minutes: 18 },
+  // Compiles all of it twice more in a container the first time, and is about nothing but the Dockerfile.
+  { name: 'dockerfile', build: buildDockerfile, test: dockerfile, named: true },
 ];
 
 async function step(
@@ -268,6 +272,7 @@ async function runJest(
   project: string,
   log: string,
   more: readonly string[],
+  env = {},
 ): Promise<Outcome[]> {
   const report = join(context.results, `${log}.json`);
   rmSync(report, { force: true });
@@ -278,7 +283,7 @@ async function runJest(
     ...(project === 'e2e' ? ['--runInBand', '--forceExit'] : []),
     ...more,
   ];
-  const result = await step(context, log, command, 2 * kTestTimeoutSeconds);
+  const result = await step(context, log, command, 2 * kTestTimeoutSeconds, env);
   const outcomes = readJest(report, context.root);
   if (outcomes === undefined) return [failed('jest', `wrote no results: ${complaint(result) ?? 'no tests'}`)];
   const blamed = outcomes.some((each) => each.status === 'failed');
@@ -400,6 +405,41 @@ async function runInCluster(context: Context, name: string, files: readonly stri
   if (outcomes === undefined) return [failed(name, complaint(result) ?? 'jest wrote no results')];
   const blamed = outcomes.some((each) => each.status === 'failed');
   return result.ok || blamed ? outcomes : [...outcomes, failed(name, complaint(result) ?? '')];
+}
+
+/** Cold, it installs what the build needs in a container and compiles everything twice there. */
+const kEngineBuildTimeoutSeconds = 3600;
+
+async function buildDockerfile(context: Context): Promise<string | Unavailable | undefined> {
+  const setup = await step(context, 'setup', ['scripts/setup', 'build', 'test'], kBuildTimeoutSeconds);
+  if (!setup.ok) return complaint(setup);
+  const engine = await step(
+    context,
+    'setup-engine',
+    ['scripts/setup', 'build', 'engine'],
+    kBuildTimeoutSeconds,
+  );
+  if (engine.ending === kUnavailable) return { unavailable: tail(engine.output(), 1) };
+  if (!engine.ok) return complaint(engine);
+  // What it is held against.
+  const built = await step(context, 'make', ['make', 'build'], kBuildTimeoutSeconds);
+  if (!built.ok) return complaint(built);
+  const command = ['test/image/engine/build', engineImages(context)];
+  const images = await step(context, 'engine', command, kEngineBuildTimeoutSeconds);
+  return images.ending === kUnavailable ? { unavailable: tail(images.output(), 1) } : complaint(images);
+}
+
+function engineImages({ results }: Context): string {
+  return join(results, 'images');
+}
+
+/** What a container engine makes of the Dockerfile is what `make image` makes, and runs. */
+async function dockerfile(context: Context): Promise<Outcome[]> {
+  const outcomes = await runJest(context, 'dockerfile', 'jest', [], {
+    OUTRIGGER_ENGINE_IMAGES: engineImages(context),
+  });
+  rmSync(engineImages(context), { recursive: true, force: true });
+  return outcomes;
 }
 
 const kDpdkNextFolder = 'build/dpdk-next';

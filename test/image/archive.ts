@@ -52,7 +52,8 @@ export function* readTar(archive: Buffer): Generator<TarEntry> {
     yield {
       path: (pax.get('path') ?? (prefix === '' ? name : `${prefix}/${name}`)).replace(/\/$/, ''),
       type,
-      mode: octal(block, 100, 8),
+      // Some writers put the type there too, as in st_mode.
+      mode: octal(block, 100, 8) & 0o7777,
       uid: octal(block, 108, 8),
       gid: octal(block, 116, 8),
       target: pax.get('linkpath') ?? text(block, 157, 100),

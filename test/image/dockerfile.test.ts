@@ -53,7 +53,8 @@ describe('the Dockerfile', () => {
     expect(kStages.map(({ name, base }) => [name, base])).toEqual([
       ['tools', '${BUILD_IMAGE}'],
       ['build', 'tools'],
-      ['build-dpdk', 'tools'],
+      ['tools-dpdk', 'tools'],
+      ['build-dpdk', 'tools-dpdk'],
       ['run', '${RUN_IMAGE}'],
       ['dpdk', 'run'],
       ['outrigger', 'run'],

@@ -1,41 +1,28 @@
 // SPDX-License-Identifier: Apache-2.0
 // The container image: what is in the archive, and that it runs as a pod would run it: an ordinary user without capabilities, a read-only root,
 // init as PID 1, told what injection tells it. Needs `make build`; running it needs root, for namespaces.
-import { execFileSync } from 'node:child_process';
-import { chmodSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync } from 'node:fs';
+import { chmodSync, existsSync, lstatSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { kArguments, kEntrypoint, kImagePaths, kSidecarId } from '../../operator/src/webhook/layout';
 import { readImage, type ImageArchive, type TarEntry } from './archive';
 import { hasVerbs, runsAsInAPod, runsOnDpdk } from './checks';
 import { unpack } from './container';
+import { makeImage } from './made';
 
 jest.setTimeout(600_000); // packing a hundred MiB three times, on a machine that may be busy
 
 const kRoot = resolve(__dirname, '../..');
 const isRoot = process.getuid?.() === 0;
 
-/** Kept between runs: what apt fetched is the same each time. */
-const kDebs = join(kRoot, 'build/image/debs');
-
 let folder: string;
 let image: ImageArchive;
 let entries: readonly TarEntry[];
 let paths: ReadonlySet<string>;
 
-function makeImage(name: string, ...more: readonly string[]): string {
-  const to = join(folder, name);
-  mkdirSync(to);
-  mkdirSync(kDebs, { recursive: true });
-  symlinkSync(kDebs, join(to, 'debs'));
-  const args = ['scripts/image/main.mts', '--folder', to, '--reference', 'localhost/outrigger:test', ...more];
-  execFileSync(join(kRoot, 'node_modules/.bin/node'), args, { cwd: kRoot, encoding: 'utf8' });
-  return join(to, 'outrigger.tar');
-}
-
 beforeAll(() => {
   folder = mkdtempSync(join(tmpdir(), 'outrigger-image-'));
-  image = readImage(makeImage('first'));
+  image = readImage(join(makeImage(join(folder, 'first')), 'outrigger.tar'));
   entries = image.layers.flat();
   paths = new Set(entries.map(({ path }) => path));
 });
@@ -60,7 +47,7 @@ describe('the archive', () => {
   });
 
   it('is the same, to the digest, when it is made again', () => {
-    expect(readImage(makeImage('second')).digest).toBe(image.digest);
+    expect(readImage(join(makeImage(join(folder, 'second')), 'outrigger.tar')).digest).toBe(image.digest);
   });
 
   it('gives no right to anybody: no capability of a file, no setuid, no owner but root, no device', () => {
@@ -71,6 +58,22 @@ describe('the archive', () => {
       // Extended attributes, and so capabilities, would be records of SCHILY.xattr.
       expect(pax.filter((key) => !['path', 'linkpath'].includes(key))).toEqual([]);
     }
+  });
+
+  it('is what the folder holds that a container engine copies, to modes and owners', () => {
+    const root = join(folder, 'first/outrigger-root');
+    const differing = entries.filter(({ path, mode, type }) => {
+      const stat = lstatSync(join(root, path));
+      const owned = !isRoot || (stat.uid === 0 && stat.gid === 0);
+      return !owned || (type !== '2' && (stat.mode & 0o7777) !== mode);
+    });
+    expect(differing.map(({ path }) => path)).toEqual([]);
+    const inside = (below: string): string[] =>
+      readdirSync(join(root, below)).flatMap((name) => {
+        const path = below === '' ? name : `${below}/${name}`;
+        return lstatSync(join(root, path)).isDirectory() ? [path, ...inside(path)] : [path];
+      });
+    expect(inside('').sort()).toEqual([...paths].sort());
   });
 
   it('has nothing that others may write, but sticky folders', () => {
@@ -148,7 +151,7 @@ const kHasModules = ['dpdk', 'verbs'].every((name) =>
   let root: string;
 
   beforeAll(() => {
-    makeImage('dpdk', '--variant', 'dpdk', '--root-only');
+    makeImage(join(folder, 'dpdk'), '--variant', 'dpdk', '--root-only');
     root = join(folder, 'dpdk/outrigger-dpdk-root');
     chmodSync(folder, 0o755);
   });
