@@ -163,12 +163,23 @@ const kCases: readonly Case[] = [
     at: '10m',
   },
   {
+    alert: 'OutriggerApiThrottled',
+    fires: [
+      series('outrigger_operator_api_requests_total', '0+12x20', `${kLabels},method="GET",status="429"`),
+    ],
+    silent: [
+      series('outrigger_operator_api_requests_total', '0+12x20', `${kLabels},method="GET",status="200"`),
+      series('outrigger_operator_api_requests_total', '0+3x20', `${kLabels},method="GET",status="429"`),
+    ],
+    at: '15m',
+  },
+  {
     alert: 'OutriggerReconcileFailures',
     fires: [
       series(
         'outrigger_operator_reconciles_total',
         '0+12x25',
-        `${kLabels},controller="topic",result="error"`,
+        `${kLabels},controller="topic",result="failed"`,
       ),
     ],
     silent: [
@@ -202,8 +213,21 @@ const kCases: readonly Case[] = [
   },
   {
     alert: 'OutriggerDirectoryTokensRefused',
-    fires: [series('outrigger_operator_directory_tokens_refused_total', '0+30x25')],
-    silent: [series('outrigger_operator_directory_tokens_refused_total', '0+3x25')],
+    fires: [
+      series(
+        'outrigger_operator_directory_tokens_refused_total',
+        '0+9x25',
+        `${kLabels},reason="TOKEN_EXPIRED"`,
+      ),
+      series('outrigger_operator_directory_tokens_refused_total', '0+9x25', `${kLabels},reason="NOT_A_POD"`),
+    ],
+    silent: [
+      series(
+        'outrigger_operator_directory_tokens_refused_total',
+        '0+3x25',
+        `${kLabels},reason="TOKEN_EXPIRED"`,
+      ),
+    ],
     at: '23m',
   },
   {

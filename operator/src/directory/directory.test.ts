@@ -4,9 +4,10 @@ import pino from 'pino';
 import { DirectoryClient } from '../../../sidecar/src/directory/directory_client';
 import { parseEndpoint, type Role } from '../../../sidecar/src/directory/messages';
 import { TopicCache } from '../../../sidecar/src/directory/topic_cache';
-import { RpcCode, type RpcError } from '../../../sidecar/src/grpc/rpc_error';
+import { RpcCode, RpcError } from '../../../sidecar/src/grpc/rpc_error';
 import { until as awaitThat } from '../../../sidecar/src/testing/until';
 import { TopicStore } from '../../../sidecar/src/topics/topic_store';
+import { ApiError } from '../kit/api_error';
 import { Directory, kDirectoryDefaults } from './directory';
 import { FakeCluster, inProcess, tokenOf, topicResource } from './testing';
 
@@ -287,6 +288,33 @@ describe('the directory', () => {
     cluster.away = false;
     now += 3000;
     await until(() => cluster.slices.size === 1);
+  });
+
+  it('writes no sooner than a busy API server wants', async () => {
+    const subscriber = pod('s', '10.0.0.2');
+    await until(() => subscriber.client.connected);
+    cluster.away = true;
+    cluster.failure = new ApiError(429, 'TooManyRequests', 'PATCH /x: 429 TooManyRequests', 20_000);
+    await subscriber.client.acquire('orders', 'subscriber');
+    await until(() => a.directory.stats.sliceFailures === 1);
+    now += 19_000;
+    await sweep(a);
+    await sweep(a);
+    expect(a.directory.stats.sliceFailures).toBe(1);
+    now += 2000;
+    await until(() => a.directory.stats.sliceFailures === 2);
+    cluster.away = false;
+    now += 20_000;
+    await until(() => cluster.slices.size === 1);
+  });
+
+  it('counts the tokens that it refuses by reason', async () => {
+    const stream = { send: () => true, end: () => undefined };
+    const expired = tokenOf('x', 'shop', 'default', Date.now() - 1000);
+    for (const token of [undefined, expired, expired]) {
+      await expect(a.directory.admit(token, stream)).rejects.toThrow(RpcError);
+    }
+    expect(a.directory.stats.tokensRefused).toEqual({ NO_TOKEN: 1, TOKEN_EXPIRED: 2 });
   });
 
   it('refuses what the topic does not allow, and takes it back when the topic changes', async () => {

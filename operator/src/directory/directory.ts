@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The directory of one replica: joins registry, streams and the API server together. Changes gather for a moment, then go to the sidecars
 // that have the topic open and to the slices that other replicas read. Neither gRPC nor HTTP.
+import { askedToWaitMs } from '../kit/api_error';
 import type { Log } from '../kit/informer';
 import type { Topic, TopicEndpointSlice } from '../api';
 import { RpcCode, RpcError } from '../../../sidecar/src/grpc/rpc_error';
@@ -54,7 +55,8 @@ export interface DirectoryStats {
   readonly registrations: number;
   readonly topics: number;
   readonly rejectedStreams: number;
-  readonly tokensRefused: number;
+  /** By reason. */
+  readonly tokensRefused: Readonly<Record<string, number>>;
   readonly sliceWrites: number;
   readonly sliceFailures: number;
   /** Looks at all leases. */
@@ -78,7 +80,7 @@ export class Directory {
   private retryAtMs = 0;
   private closed = false;
   private rejectedStreams = 0;
-  private tokensRefused = 0;
+  private readonly tokensRefused: Record<string, number> = {};
   private sliceWrites = 0;
   private sliceFailures = 0;
   private sweeps = 0;
@@ -123,7 +125,7 @@ export class Directory {
       registrations,
       topics,
       rejectedStreams: this.rejectedStreams,
-      tokensRefused: this.tokensRefused,
+      tokensRefused: { ...this.tokensRefused },
       sliceWrites: this.sliceWrites,
       sliceFailures: this.sliceFailures,
       sweeps: this.sweeps,
@@ -178,7 +180,8 @@ export class Directory {
     try {
       identity = await this.tokens.identify(token);
     } catch (error) {
-      this.tokensRefused++;
+      const reason = error instanceof RpcError ? error.details.reason : 'INTERNAL';
+      this.tokensRefused[reason] = (this.tokensRefused[reason] ?? 0) + 1;
       throw error;
     }
     const session = new DirectorySession(stream, identity, {
@@ -279,7 +282,7 @@ export class Directory {
       } catch (error) {
         this.sliceFailures++;
         this.toWrite.add(key);
-        this.retryAtMs = this.now() + kRetryMs;
+        this.retryAtMs = this.now() + Math.max(kRetryMs, askedToWaitMs(error));
         this.log.warn({ topic: key, err: error }, 'members of a topic could not be written; trying again');
         return;
       }

@@ -37,8 +37,8 @@ export const kDirectoryMetrics = {
   tokens: {
     name: 'outrigger_operator_directory_tokens_refused_total',
     type: 'counter',
-    help: 'Streams refused because of their token, or because it could not be checked.',
-    labels: [],
+    help: 'Streams refused because of their token (NO_TOKEN, TOKEN_EXPIRED, TOKEN_REFUSED, WRONG_AUDIENCE, NOT_A_POD), or because it could not be checked (API_SERVER_UNAVAILABLE, API_SERVER_THROTTLES).',
+    labels: ['reason'],
   },
   writes: {
     name: 'outrigger_operator_directory_slice_writes_total',
@@ -86,7 +86,19 @@ export function directoryMetrics(registry: Registry, stats: () => DirectoryStats
   gauge(m.registrations, ({ registrations }) => registrations);
   gauge(m.topics, ({ topics }) => topics);
   counter(m.rejected, ({ rejectedStreams }) => rejectedStreams);
-  counter(m.tokens, ({ tokensRefused }) => tokensRefused);
+  const counted: Record<string, number> = {};
+  new Counter({
+    name: m.tokens.name,
+    help: m.tokens.help,
+    labelNames: m.tokens.labels,
+    registers,
+    collect() {
+      for (const [reason, now] of Object.entries(stats().tokensRefused)) {
+        this.inc({ reason }, now - (counted[reason] ?? 0));
+        counted[reason] = now;
+      }
+    },
+  });
   counter(m.writes, ({ sliceWrites }) => sliceWrites);
   counter(m.failures, ({ sliceFailures }) => sliceFailures);
 }

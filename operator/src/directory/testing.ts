@@ -24,6 +24,8 @@ export class FakeCluster implements DirectoryCluster {
   readonly addresses = new Map<string, readonly string[]>();
   readonly reviews: string[] = [];
   away = false;
+  /** What it answers while it is away. */
+  failure: Error = new Error('connect ECONNREFUSED');
   /** Told of every change, as a watch would. */
   onSlice: ((slice: TopicEndpointSlice, deleted: boolean) => void) | undefined;
 
@@ -74,7 +76,7 @@ export class FakeCluster implements DirectoryCluster {
   }
 
   private answer<T>(value: () => T): Promise<T> {
-    return this.away ? Promise.reject(new Error('connect ECONNREFUSED')) : Promise.resolve(value());
+    return this.away ? Promise.reject(this.failure) : Promise.resolve(value());
   }
 }
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import { RpcCode, RpcError } from '../../../sidecar/src/grpc/rpc_error';
+import { ApiError } from '../kit/api_error';
 import { FakeCluster, tokenOf } from './testing';
 import { identityOf, Tokens } from './tokens';
 
@@ -47,6 +48,17 @@ describe('a token', () => {
   it('that nobody reviewed is no reason to believe anyone while the API server is away', async () => {
     cluster.away = true;
     expect(await refusal(tokens.identify(tokenOf('stranger')))).toMatchObject({ code: RpcCode.UNAVAILABLE });
+  });
+
+  it('that can not be checked since the API server throttles is told so, and when to come again', async () => {
+    cluster.away = true;
+    cluster.failure = new ApiError(429, 'TooManyRequests', 'POST /x: 429 TooManyRequests', 7000);
+    const { code, message, details } = await refusal(tokens.identify(tokenOf('stranger')));
+    expect({ code, details }).toEqual({
+      code: RpcCode.UNAVAILABLE,
+      details: { reason: 'API_SERVER_THROTTLES' },
+    });
+    expect(message).toMatch(/the API server throttles the directory .*429 TooManyRequests.*retry in 7 s/);
   });
 
   it.each([[undefined], [''], ['x'.repeat(20_000)]])('must be there and of sane length', async (token) => {

@@ -2,6 +2,7 @@
 // From a bearer token to a pod, by TokenReview. A token that was reviewed once is believed until it expires: a sidecar that restarts while the
 // API server is away must get back in.
 import { createHash } from 'node:crypto';
+import { askedToWaitMs, isStatus } from '../kit/api_error';
 import { RpcCode, RpcError } from '../../../sidecar/src/grpc/rpc_error';
 import type { PodIdentity } from './types';
 
@@ -32,6 +33,17 @@ const kMaxTokenLength = 16_384;
 
 function unauthenticated(message: string, reason: string): RpcError {
   return new RpcError(RpcCode.UNAUTHENTICATED, message, { reason });
+}
+
+function unchecked(error: Error): RpcError {
+  const throttles = isStatus(error, 429);
+  const why = throttles ? 'the API server throttles the directory' : 'the API server does not answer';
+  const when = askedToWaitMs(error) > 0 ? ` in ${Math.ceil(askedToWaitMs(error) / 1000)} s` : '';
+  return new RpcError(
+    RpcCode.UNAVAILABLE,
+    `the token can't be checked: ${why} (${error.message}); retry${when}`,
+    { reason: throttles ? 'API_SERVER_THROTTLES' : 'API_SERVER_UNAVAILABLE' },
+  );
 }
 
 /** Expiry of a JWT, milliseconds; undefined when it can't be read. Not a proof of anything: the API server has checked the signature. */
@@ -112,11 +124,7 @@ export class Tokens {
     try {
       status = await this.review(token, this.audience);
     } catch (error) {
-      throw new RpcError(
-        RpcCode.UNAVAILABLE,
-        `the token can't be checked: the API server does not answer (${(error as Error).message}); retry`,
-        { reason: 'API_SERVER_UNAVAILABLE' },
-      );
+      throw unchecked(error as Error);
     }
     const identity = identityOf(status, this.audience);
     this.remember(key, { identity, untilMs: Math.min(expires ?? now, now + kMaxBeliefMs) });

@@ -6,6 +6,7 @@ import { plainAuth } from '../testing/test_cluster';
 import { ApiClient } from './api_client';
 import type { ApiError } from './api_error';
 import type { ClusterAuth } from './auth';
+import type { Refusal, Throttling } from './throttling';
 import { watchEvents } from './watch_stream';
 
 type Handler = (request: IncomingMessage, response: ServerResponse, count: number) => void;
@@ -19,11 +20,15 @@ describe('ApiClient', () => {
   let observed: string[];
   let token: string;
   let refreshed: string;
+  let throttled: (Refusal | 'answered')[];
+  let onRefusal: () => void;
 
   beforeEach(async () => {
     count = 0;
     connections = 0;
     observed = [];
+    throttled = [];
+    onRefusal = () => undefined;
     token = 'first';
     refreshed = 'second';
     server = createServer((request, response) => {
@@ -42,6 +47,13 @@ describe('ApiClient', () => {
       userAgent: 'outrigger-test',
       timeoutMs: 200,
       observe: (method, status) => observed.push(`${method} ${status}`),
+      throttling: {
+        refused: (refusal: Refusal) => {
+          throttled.push(refusal);
+          onRefusal();
+        },
+        answered: () => throttled.push('answered'),
+      } as unknown as Throttling,
     });
   });
 
@@ -75,6 +87,52 @@ describe('ApiClient', () => {
       n < 3 ? answer(response, 429, {}, { 'retry-after': '0' }) : answer(response, 200, { n });
     expect(await get()).toEqual({ n: 3 });
     expect(observed).toEqual(['GET 429', 'GET 429', 'GET 200']);
+  });
+
+  it('tells of each refusal with the time to wait and what decided it, also of watches, and of each answer', async () => {
+    handler = (_, response, n) =>
+      n === 1
+        ? answer(
+            response,
+            429,
+            {},
+            {
+              'retry-after': '0',
+              'x-kubernetes-pf-flowschema-uid': 'f',
+              'x-kubernetes-pf-prioritylevel-uid': 'p',
+            },
+          )
+        : n === 2
+          ? answer(response, 404, {})
+          : answer(response, 429, {}, { 'retry-after': '7' });
+    expect(await failure(get())).toMatchObject({ status: 404 });
+    expect(await failure(client.stream({ method: 'GET', path: '/w' }, 50))).toMatchObject({
+      retryAfterMs: 7000,
+    });
+    expect(throttled).toEqual([
+      { request: 'GET /api/v1/pods', retryAfterMs: 0, flowSchema: 'f', priorityLevel: 'p' },
+      'answered',
+      { request: 'WATCH /w', retryAfterMs: 7000, flowSchema: undefined, priorityLevel: undefined },
+    ]);
+  });
+
+  it('reads a Retry-After that is a date, and none that is neither', async () => {
+    const inAnHour = new Date(Date.now() + 3_600_000).toUTCString();
+    handler = (_, response, n) => answer(response, 503, {}, { 'retry-after': n === 1 ? inAnHour : 'soon' });
+    const { retryAfterMs = 0 } = await failure(get());
+    expect(retryAfterMs).toBeGreaterThan(3_000_000);
+    expect(retryAfterMs).toBeLessThanOrEqual(3_600_000);
+    expect((await failure(get())).retryAfterMs).toBeUndefined();
+  });
+
+  it('stops waiting for a busy server when its caller no longer wants it, and says that it was busy', async () => {
+    const abort = new AbortController();
+    handler = (_, response) => answer(response, 429, {}, { 'retry-after': '4' });
+    onRefusal = () => abort.abort();
+    expect(await failure(client.request({ method: 'GET', path: '/x', signal: abort.signal }))).toMatchObject({
+      status: 429,
+    });
+    expect(count).toBe(1);
   });
 
   it('leaves a long Retry-After to its caller', async () => {

@@ -12,6 +12,7 @@ import { kSystemClock, sleep, type Clock } from '../base/clock';
 import { TokenBucket } from '../base/token_bucket';
 import { apiError, ApiError, isStatus } from './api_error';
 import type { ClusterAuth, TlsOptions } from './auth';
+import type { Throttling } from './throttling';
 
 export interface ApiRequest {
   readonly method: 'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE';
@@ -33,10 +34,14 @@ export interface ApiClientOptions {
   readonly clock?: Clock;
   /** Called for each answer (status 0: none came), for metrics. */
   readonly observe?: (method: string, status: number, seconds: number) => void;
+  /** Told when the server is too busy, and when it answers. */
+  readonly throttling?: Throttling;
 }
 
 /** Tries of a request that the server was too busy for. Longer waits are for who retries the whole work. */
 const kBusyTries = 3;
+/** Of an answer 429 that does not say it. */
+const kBusyMs = 1000;
 /** Longest Retry-After that is waited for in place. */
 const kLongestWaitMs = 5000;
 /** An object is at most 1.5 MiB in etcd; a page of a list has up to 500. */
@@ -69,11 +74,14 @@ export class ApiClient {
           continue;
         }
         // 429 says that nothing was done, so that every method may be tried again (RFC 6585, section 4).
-        const waitMs = isStatus(error, 429) ? (error.retryAfterMs ?? 1000) : Infinity;
-        if (tries >= kBusyTries || waitMs > kLongestWaitMs || signal.aborted) {
+        const waitMs = isStatus(error, 429) ? (error.retryAfterMs ?? kBusyMs) : Infinity;
+        if (tries >= kBusyTries || waitMs > kLongestWaitMs) {
           throw error;
         }
         await sleep(waitMs, signal);
+        if (signal.aborted) {
+          throw error;
+        }
       }
     }
   }
@@ -87,11 +95,12 @@ export class ApiClient {
       const status = response.statusCode ?? 0;
       this.observe('WATCH', status, started);
       if (status === 200) {
+        this.options.throttling?.answered();
         response.setTimeout(silenceMs, () => response.destroy(new Error(`nothing came for ${silenceMs} ms`)));
         return response;
       }
       const body = await bodyOf(response, this.timeoutMs);
-      const error = apiError(`WATCH ${request.path}`, status, body, response.headers['retry-after']);
+      const error = this.failure(`WATCH ${request.path}`, response, body);
       if (status !== 401 || refreshed) {
         throw error;
       }
@@ -112,6 +121,21 @@ export class ApiClient {
     this.options.observe?.(method, status, (this.clock.monotonicMs() - startedMs) / 1000);
   }
 
+  private failure(request: string, { statusCode = 0, headers }: IncomingMessage, body: string): ApiError {
+    const error = apiError(request, statusCode, body, headers['retry-after']);
+    if (statusCode === 429) {
+      this.options.throttling?.refused({
+        request,
+        retryAfterMs: error.retryAfterMs ?? kBusyMs,
+        flowSchema: textOf(headers['x-kubernetes-pf-flowschema-uid']),
+        priorityLevel: textOf(headers['x-kubernetes-pf-prioritylevel-uid']),
+      });
+    } else {
+      this.options.throttling?.answered();
+    }
+    return error;
+  }
+
   private async once<T>(request: ApiRequest, signal: AbortSignal): Promise<T> {
     const started = this.clock.monotonicMs();
     let status = 0;
@@ -120,8 +144,9 @@ export class ApiClient {
       const body = await bodyOf(response, this.timeoutMs);
       status = response.statusCode ?? 0;
       if (status < 200 || status > 299) {
-        throw apiError(`${request.method} ${request.path}`, status, body, response.headers['retry-after']);
+        throw this.failure(`${request.method} ${request.path}`, response, body);
       }
+      this.options.throttling?.answered();
       return JSON.parse(body) as T;
     } catch (error) {
       throw error instanceof ApiError
@@ -185,6 +210,10 @@ export class ApiClient {
     }
     return this.agent;
   }
+}
+
+function textOf(header: string | string[] | undefined): string | undefined {
+  return typeof header === 'string' ? header : header?.[0];
 }
 
 async function bodyOf(response: IncomingMessage, timeoutMs: number): Promise<string> {

@@ -26,12 +26,25 @@ export const isConflict = (error: unknown): boolean => isStatus(error, 409);
 /** The resource version is older than the server's history. */
 export const isGone = (error: unknown): boolean => isStatus(error, 410);
 
+/** How long the server asked to wait before the next try; 0 when it did not. */
+export function askedToWaitMs(error: unknown): number {
+  return error instanceof ApiError ? (error.retryAfterMs ?? 0) : 0;
+}
+
+/** Retry-After as seconds or as a date (RFC 9110, section 10.2.3), in milliseconds from now. */
+function retryAfterMsOf(header: string | undefined): number | undefined {
+  if (header === undefined || /^\d+$/.test(header)) {
+    return header === undefined ? undefined : Number(header) * 1000;
+  }
+  const atMs = Date.parse(header);
+  return Number.isNaN(atMs) ? undefined : Math.max(0, atMs - Date.now());
+}
+
 /** Reads a metav1.Status, or whatever came instead of it. */
 export function apiError(what: string, status: number, body: string, retryAfter?: string): ApiError {
   let reason = '';
   let message = body.trim().slice(0, 300);
-  let retryAfterMs =
-    retryAfter !== undefined && /^\d+$/.test(retryAfter) ? Number(retryAfter) * 1000 : undefined;
+  let retryAfterMs = retryAfterMsOf(retryAfter);
   try {
     const parsed = JSON.parse(body) as {
       reason?: string;

@@ -86,6 +86,16 @@ describe('leader election', () => {
     expect(a.isLeader).toBe(false);
   });
 
+  it('asks a busy API server no sooner than that wants, and is lost at its deadline and not after', async () => {
+    const a = candidate('a');
+    const never = new AbortController();
+    await a.acquire(never.signal);
+    cluster.chaos.retryAfterSeconds = 3600;
+    cluster.chaos.faults = { ...kCalm, tooMany: 1 };
+    expect(await a.hold(never.signal)).toBe('lost');
+    expect(cluster.chaos.struck.get('tooMany')).toBe(1); // of some sixty tries
+  });
+
   it('lives through faults that end before the deadline', async () => {
     const a = candidate('a');
     const stop = new AbortController();

@@ -4,7 +4,7 @@
 import { microTimeText, sleep, type Clock, type Random } from '../base/clock';
 import type { KubeObject } from '../api';
 import type { ApiClient } from './api_client';
-import { isConflict, isNotFound } from './api_error';
+import { askedToWaitMs, isConflict, isNotFound } from './api_error';
 import type { Log } from './informer';
 import type { LeaderMetrics } from './metrics';
 import { ResourceClient, type Resource } from './resource';
@@ -57,6 +57,8 @@ export class LeaderElection {
   private seen: { readonly record: string; readonly atMs: number } | undefined;
   private lease: Lease | undefined;
   private renewedMs = -Infinity;
+  /** What the server asked to wait at the last try. */
+  private askedMs = 0;
   private leads = false;
 
   constructor(private readonly options: LeaderElectionOptions) {
@@ -83,7 +85,7 @@ export class LeaderElection {
         return true;
       }
       // 1 to 1.2 times: candidates must not knock in step.
-      await sleep(this.times.retryMs * (1 + 0.2 * this.options.random()), signal);
+      await sleep(Math.max(this.askedMs, this.times.retryMs * (1 + 0.2 * this.options.random())), signal);
     }
     return false;
   }
@@ -91,7 +93,7 @@ export class LeaderElection {
   /** Renews until leadership is lost ('lost') or the signal is aborted ('released': the lease was given back). */
   async hold(signal: AbortSignal): Promise<'lost' | 'released'> {
     while (!signal.aborted) {
-      await sleep(this.times.retryMs, signal);
+      await sleep(this.pauseMs(), signal);
       const held = await this.renew(signal);
       if (!held && !isAborted(signal) && (!this.isLeader || this.takenByOther())) {
         this.become(false, 'lost');
@@ -100,6 +102,13 @@ export class LeaderElection {
     }
     await this.release();
     return 'released';
+  }
+
+  /** Before the next renewal: longer when the server asks for it, but not beyond the deadline, at which this one must know that it leads no more. */
+  private pauseMs(): number {
+    const { retryMs, renewDeadlineMs } = this.times;
+    const restMs = this.renewedMs + renewDeadlineMs - this.options.clock.monotonicMs();
+    return Math.max(retryMs, Math.min(this.askedMs, Math.ceil(restMs)));
   }
 
   private async renew(signal: AbortSignal): Promise<boolean> {
@@ -132,11 +141,13 @@ export class LeaderElection {
     const begunMs = this.options.clock.monotonicMs();
     try {
       const held = await this.takeOrRenew(signal);
+      this.askedMs = 0;
       if (held) {
         this.renewedMs = begunMs;
       }
       return held;
     } catch (error) {
+      this.askedMs = askedToWaitMs(error);
       if (!isConflict(error) && !signal.aborted) {
         this.options.log.warn(
           { lease: this.options.name, error: (error as Error).message },

@@ -20,6 +20,11 @@ export interface EventMetrics {
   readonly dropped: () => void;
 }
 
+export interface ThrottleMetrics {
+  readonly throttled: (is: boolean) => void;
+  readonly askedToWait: (seconds: number) => void;
+}
+
 export interface LeaderMetrics {
   readonly leading: (leads: boolean) => void;
   readonly changed: (what: 'acquired' | 'lost' | 'released') => void;
@@ -41,4 +46,5 @@ export interface KitMetrics {
   readonly queue: (controller: string) => QueueMetrics;
   readonly events: EventMetrics;
   readonly leader: LeaderMetrics;
+  readonly throttle: ThrottleMetrics;
 }

@@ -4,7 +4,7 @@ import { backoffMs } from '../base/backoff';
 import { sleep, type Clock, type Random } from '../base/clock';
 import type { KubeObject } from '../api';
 import type { ApiClient } from './api_client';
-import { ApiError, isGone } from './api_error';
+import { ApiError, askedToWaitMs, isGone } from './api_error';
 import type { ReflectorMetrics } from './metrics';
 import type { ResourceClient, Selection } from './resource';
 import type { Store } from './store';
@@ -104,8 +104,7 @@ export class Reflector<T extends KubeObject> {
     );
     this.trouble = (error as Error).message;
     this.options.onTrouble(this.trouble);
-    const asked = error instanceof ApiError ? (error.retryAfterMs ?? 0) : 0;
-    await sleep(Math.max(asked, backoffMs(backoff, this.failures, random)), signal);
+    await sleep(Math.max(askedToWaitMs(error), backoffMs(backoff, this.failures, random)), signal);
     this.failures++;
   }
 

@@ -3,7 +3,7 @@
 import { backoffMs } from '../base/backoff';
 import { sleep, type Clock, type Random } from '../base/clock';
 import { TokenBucket } from '../base/token_bucket';
-import { ApiError } from './api_error';
+import { askedToWaitMs } from './api_error';
 import type { QueueMetrics } from './metrics';
 
 /** When to look at the key again although nothing changed. */
@@ -172,10 +172,12 @@ export class WorkQueue {
     }
     const failures = this.failures.get(key) ?? 0;
     this.failures.set(key, failures + 1);
-    const asked = error instanceof ApiError ? (error.retryAfterMs ?? 0) : 0;
     this.addAfter(
       key,
-      Math.max(asked, backoffMs(this.options.backoff ?? kBackoff, failures, this.options.random)),
+      Math.max(
+        askedToWaitMs(error),
+        backoffMs(this.options.backoff ?? kBackoff, failures, this.options.random),
+      ),
     );
     this.options.onFailure(key, error, failures + 1);
   }

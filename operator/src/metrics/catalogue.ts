@@ -29,6 +29,16 @@ export const kOperatorCatalogue = {
     'Seconds until a request was answered; of a watch, until it began.',
     ['method'],
   ),
+  throttled: metric(
+    'api_throttled',
+    'gauge',
+    '1 while the API server is too busy for this replica: from an answer 429 until one that is none, after the time that it asked to wait.',
+  ),
+  retryAfter: metric(
+    'api_retry_after_seconds_total',
+    'counter',
+    'Seconds that the API server asked to wait, summed over its answers 429.',
+  ),
   synced: metric('watch_synced', 'gauge', '1 once the cache of the resource holds a complete list.', [
     'resource',
   ]),

@@ -11,6 +11,7 @@ export class OperatorMetrics implements KitMetrics {
   readonly registry = new Registry();
   readonly events: KitMetrics['events'];
   readonly leader: KitMetrics['leader'];
+  readonly throttle: KitMetrics['throttle'];
   readonly request: KitMetrics['request'];
   readonly expiredMembers: (members: number) => void;
   private readonly reflectors: { resource: string; state: () => ReflectorState; objects: () => number }[] =
@@ -28,6 +29,13 @@ export class OperatorMetrics implements KitMetrics {
       requests.inc({ method, status: String(status) });
       requestSeconds.observe({ method }, seconds);
     };
+    const throttled = gauge(all.throttled);
+    const retryAfter = counter(all.retryAfter);
+    this.throttle = {
+      throttled: (is) => throttled.set(is ? 1 : 0),
+      askedToWait: (seconds) => retryAfter.inc(seconds),
+    };
+    throttled.set(0);
     this.collected(all.synced, ({ state }) => (state().hasSynced ? 1 : 0));
     this.collected(all.eventAge, ({ state }) => state().lastEventAgeSeconds);
     this.collected(all.objects, ({ objects }) => objects());

@@ -289,8 +289,24 @@ export const kOperatorAlerts: AlertGroup = {
       ],
     },
     {
+      name: 'OutriggerApiThrottled',
+      expr: `sum by (namespace, pod) (rate(${o.requests.name}{status="429"}[5m])) > 0.1`,
+      for: '5m',
+      severity: 'warning',
+      summary: `The API server throttles ${kReplica}`,
+      meaning:
+        'More than one request in ten seconds is answered 429 (Too Many Requests), for five minutes. The replica waits as long as it is asked to (Retry-After).',
+      impact:
+        'Conditions, stream ids, certificates and members of other replicas come late; a leader that can not renew its lease starts anew. Streams and the injection of sidecars go on.',
+      steps: [
+        'The log of the replica names a request, the Retry-After, and the UIDs of its FlowSchema and PriorityLevelConfiguration.',
+        '`kubectl get flowschemas,prioritylevelconfigurations -o custom-columns=KIND:.kind,NAME:.metadata.name,UID:.metadata.uid` gives their names; `apiserver_flowcontrol_rejected_requests_total` says who else is refused.',
+        'Who floods that priority level? If it is this operator, its metrics by method and `--requests-per-second` tell and limit; if not, give its service accounts a FlowSchema of their own.',
+      ],
+    },
+    {
       name: 'OutriggerReconcileFailures',
-      expr: `rate(${o.reconciles.name}{result="error"}[10m]) > 0.1`,
+      expr: `rate(${o.reconciles.name}{result="failed"}[10m]) > 0.1`,
       for: '10m',
       severity: 'warning',
       summary: `Controller {{ $labels.controller }} of ${kReplica} keeps failing`,
@@ -328,14 +344,14 @@ export const kOperatorAlerts: AlertGroup = {
     },
     {
       name: 'OutriggerDirectoryTokensRefused',
-      expr: `rate(${kDirectoryMetrics.tokens.name}[10m]) > 0.2`,
+      expr: `sum by (namespace, pod) (rate(${kDirectoryMetrics.tokens.name}[10m])) > 0.2`,
       for: '10m',
       severity: 'warning',
       summary: `The directory ${kReplica} refuses tokens`,
       meaning: 'Sidecars come with tokens that are not accepted or can not be checked.',
       impact: 'Those sidecars learn of no new members.',
       steps: [
-        'The log of such a sidecar says why: expired, of another audience, or the API server could not be asked.',
+        'The log of such a sidecar says why, and the label `reason` of the metric: expired, of another audience, or the API server could not be asked.',
         'May the directory create TokenReviews?',
       ],
     },

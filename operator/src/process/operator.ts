@@ -10,6 +10,7 @@ import type { ClusterAuth } from '../kit/auth';
 import { EventRecorder } from '../kit/events';
 import type { KitContext, Log } from '../kit/informer';
 import { LeaderElection } from '../kit/leader_election';
+import { Throttling } from '../kit/throttling';
 import { OperatorMetrics } from '../metrics/operator_metrics';
 import type { Component, Components } from './component';
 
@@ -54,6 +55,7 @@ export async function runOperator(options: OperatorOptions): Promise<number> {
     perSecond: config.requestsPerSecond,
     burst: 2 * config.requestsPerSecond,
     observe: metrics.request,
+    throttling: new Throttling(kSystemClock, metrics.throttle, log),
   });
   const kit: KitContext = { api, metrics, log };
   const caches = makeCaches(kit);

@@ -68,6 +68,8 @@ export const kStorm: Faults = {
 
 export class ChaosProxy {
   faults: Faults = kCalm;
+  /** Of answers 429. */
+  retryAfterSeconds = 1;
   /** How often each fault struck. */
   readonly struck = new Map<keyof Faults, number>();
   private readonly server: Server;
@@ -122,7 +124,7 @@ export class ChaosProxy {
     } else if (this.strikes('unauthorized')) {
       refuse(response, 401, 'Unauthorized');
     } else if (this.strikes('tooMany')) {
-      refuse(response, 429, 'TooManyRequests', { 'retry-after': '1' });
+      refuse(response, 429, 'TooManyRequests', { 'retry-after': String(this.retryAfterSeconds) });
     } else if (this.strikes('serverError')) {
       refuse(response, 500, 'InternalError');
     } else if (canBeGone && this.strikes('gone')) {
