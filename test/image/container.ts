@@ -32,11 +32,12 @@ export class Container {
     const container = sidecarContainer({
       spec,
       image: 'localhost/outrigger:test',
-      resources: sidecarResources(spec, false),
+      resources: sidecarResources(spec, true),
       ipv6: false,
       hostNetwork: false,
       udpPort: spec.udpPorts.first,
       hasTopics: true,
+      guaranteed: true,
       graceSeconds: 30,
     });
     const env = { ...environmentOf(container, '127.0.0.1'), PATH: '/usr/bin' };

@@ -21,12 +21,13 @@ function environment(profile: object, graceSeconds: number): Record<string, stri
   const container = sidecarContainer({
     spec,
     image: 'i',
-    resources: sidecarResources(spec, false),
+    resources: sidecarResources(spec, true),
     ipv6: false,
     hostNetwork: false,
     udpPort: spec.udpPorts.first,
     hasTopics: true,
     directoryAddress: 'outrigger-directory.outrigger-system.svc:9443',
+    guaranteed: true,
     graceSeconds,
   });
   return environmentOf(container, '127.0.0.1');

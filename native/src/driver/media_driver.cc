@@ -10,6 +10,7 @@
 #include <utility>
 #include <vector>
 
+#include "base/cpus.h"
 #include "base/fd.h"
 #include "base/spsc_ring.h"
 #include "cnc/cnc_file.h"
@@ -238,13 +239,24 @@ void MediaDriver::State::announceBackend() {
 }
 
 std::vector<std::pair<std::string, std::string>> MediaDriver::State::threads() const {
+  const auto on = [](const char* thread, int32_t cpu) {
+    return cpu == kNoCpu ? std::string(thread) : std::string(thread) + " on CPU " + std::to_string(cpu);
+  };
+  const std::pair<std::string, std::string> cpus{"cpus", cpuListText(allowedCpus())};
+  const std::string conductorThread = on(kConductorThread, config.conductorCpu);
+  const std::string networkThread = on(kNetworkThread, config.senderCpu);
+  const std::string sharedThread = on(kSharedThread, config.conductorCpu);
   switch (config.threadingMode) {
     case ThreadingMode::kDedicated:
-      return {{"mode", "dedicated"}, {"conductor", kConductorThread}, {"sender", kSenderThread}, {"receiver", kReceiverThread}};
+      return {{"mode", "dedicated"},
+              {"conductor", conductorThread},
+              {"sender", on(kSenderThread, config.senderCpu)},
+              {"receiver", on(kReceiverThread, config.receiverCpu)},
+              cpus};
     case ThreadingMode::kSharedNetwork:
-      return {{"mode", "shared-network"}, {"conductor", kConductorThread}, {"sender", kNetworkThread}, {"receiver", kNetworkThread}};
+      return {{"mode", "shared-network"}, {"conductor", conductorThread}, {"sender", networkThread}, {"receiver", networkThread}, cpus};
     case ThreadingMode::kShared:
-      return {{"mode", "shared"}, {"conductor", kSharedThread}, {"sender", kSharedThread}, {"receiver", kSharedThread}};
+      return {{"mode", "shared"}, {"conductor", sharedThread}, {"sender", sharedThread}, {"receiver", sharedThread}, cpus};
     case ThreadingMode::kInvoker:
       break;
   }

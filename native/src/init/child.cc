@@ -2,6 +2,7 @@
 #include "init/child.h"
 
 #include <fcntl.h>
+#include <sched.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -17,8 +18,10 @@ namespace outrigger::init {
 namespace {
 
 // In the child, between fork and exec: async-signal-safe calls only. Answers errno through the pipe if exec fails.
-[[noreturn]] void becomeProgram(char* const* argv, pid_t parent, int errorPipe) {
+[[noreturn]] void becomeProgram(char* const* argv, const cpu_set_t* cpus, pid_t parent, int errorPipe) {
   ::setpgid(0, 0);
+  // CPUs that went away since init began leave it on all that there are: slower, not wrong.
+  if (cpus != nullptr) ::sched_setaffinity(0, sizeof(*cpus), cpus);
   ::prctl(PR_SET_PDEATHSIG, SIGTERM);
   if (::getppid() != parent) ::_exit(127);
   for (int number = 1; number < NSIG; ++number) ::signal(number, SIG_DFL);
@@ -55,11 +58,14 @@ Result<void> Child::start() {
   argv.reserve(command_.size() + 1);
   for (std::string& argument : command_) argv.push_back(argument.data());
   argv.push_back(nullptr);
+  cpu_set_t cpus;
+  CPU_ZERO(&cpus);
+  for (const int cpu : cpus_) CPU_SET(static_cast<size_t>(cpu), &cpus);
 
   const pid_t parent = ::getpid();
   const pid_t pid = ::fork();
   if (pid < 0) return makeError(ErrorCode::kGeneric, "cannot fork for " + name_, errno);
-  if (pid == 0) becomeProgram(argv.data(), parent, writing.get());
+  if (pid == 0) becomeProgram(argv.data(), cpus_.empty() ? nullptr : &cpus, parent, writing.get());
   // Both sides do it, so that the group exists whoever comes first.
   ::setpgid(pid, pid);
   writing.reset();

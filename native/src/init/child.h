@@ -29,6 +29,8 @@ class Child {
   const std::string& program() const { return command_.front(); }
   pid_t pid() const { return pid_; }
   bool running() const { return pid_ > 0; }
+  // CPUs that it may run on, from its next start on; none: those of this process.
+  void bindTo(std::vector<int> cpus) { cpus_ = std::move(cpus); }
 
   // Starts it in a process group of its own, with no signal blocked or ignored. It gets SIGTERM if this process dies. Fails when the
   // program can't be executed.
@@ -47,6 +49,7 @@ class Child {
  private:
   std::string name_;
   std::vector<std::string> command_;
+  std::vector<int> cpus_;
   pid_t pid_ = 0;
 };
 

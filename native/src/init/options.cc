@@ -19,6 +19,9 @@ struct Setting {
 
 constexpr int64_t kHourMs = 3'600'000;
 
+// More than CPU_SETSIZE has no name in the kernel's masks.
+constexpr int64_t kMaxCpus = 1024;
+
 constexpr Setting kSettings[] = {
     {"--drain-timeout", "OUTRIGGER_INIT_DRAIN_TIMEOUT", &Options::drainTimeoutMs, 1, kHourMs, true,
      "from SIGTERM until whatever still runs is killed"},
@@ -31,6 +34,11 @@ constexpr Setting kSettings[] = {
      "a child that ran this long is restarted after the shortest pause again"},
     {"--config-attempts", "OUTRIGGER_INIT_CONFIG_ATTEMPTS", &Options::configAttempts, 1, 1000, false,
      "exits with status 78 (bad configuration) in a row before init ends, with that status"},
+    {"--driver-cores", "OUTRIGGER_INIT_DRIVER_CORES", &Options::driverCores, 0, kMaxCpus - 1, false,
+     "CPUs that the driver has for itself: the last ones that init may run on; the sidecar has the others. 0: they share all"},
+    {"--cpus", "OUTRIGGER_INIT_CPUS", &Options::cpus, 0, kMaxCpus, false,
+     "CPUs that the container was promised: where it may run on more or fewer, they are others' too, and the driver gets none for\n"
+     "      itself. 0: whatever there is"},
 };
 
 std::string formatValue(int64_t value, bool isDuration) {

@@ -19,6 +19,8 @@ struct Options {
   int64_t backoffMaxMs = 10'000;
   int64_t stableAfterMs = 10'000;  // a child that ran this long starts again at the shortest pause
   int64_t configAttempts = 3;      // EX_CONFIG in a row before init gives up: a file may be read while it is being written
+  int64_t driverCores = 0;         // CPUs for the driver alone; 0: driver and sidecar share all
+  int64_t cpus = 0;                // CPUs that the container was promised for itself; 0: unknown
   bool help = false;
 };
 

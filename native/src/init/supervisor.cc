@@ -10,7 +10,9 @@
 #include <csignal>
 #include <ctime>
 
+#include "base/cpus.h"
 #include "base/json_log.h"
+#include "init/cores.h"
 
 namespace outrigger::init {
 namespace {
@@ -32,6 +34,7 @@ Result<int> Supervisor::run() {
   if (auto done = openSignals(); !done) return done.error();
   // Orphans of the children come to us even when we are not PID 1.
   if (::prctl(PR_SET_CHILD_SUBREAPER, 1) != 0) return makeError(ErrorCode::kGeneric, "cannot become the reaper of orphans", errno);
+  shareCores();
   // Both at once: the sidecar says itself that it waits for the driver, and its health shows it.
   const int64_t startMs = monotonicMs();
   for (Supervised& each : children_) {
@@ -52,6 +55,22 @@ Result<int> Supervisor::run() {
   }
   LogLine(LogLevel::kInfo).add("exitStatus", exitStatus_).write("all ended");
   return exitStatus_;
+}
+
+void Supervisor::shareCores() {
+  if (options_.driverCores == 0) return;
+  CorePlan plan = planCores(allowedCpus(), options_.driverCores, options_.cpus);
+  if (plan.driver.empty()) {
+    LogLine(LogLevel::kWarn).add("cores", options_.driverCores).add("reason", plan.reason).write("the driver has no cores of its own");
+    return;
+  }
+  LogLine(LogLevel::kInfo)
+      .add("cores", options_.driverCores)
+      .add("driverCpus", cpuListText(plan.driver))
+      .add("sidecarCpus", cpuListText(plan.sidecar))
+      .write("the driver has cores of its own");
+  driver_.child.bindTo(std::move(plan.driver));
+  sidecar_.child.bindTo(std::move(plan.sidecar));
 }
 
 Result<void> Supervisor::openSignals() {

@@ -40,6 +40,7 @@ class Supervisor {
   };
 
   Result<void> openSignals();
+  void shareCores();
   void start(Supervised& each, int64_t nowMs);
   void startDue(int64_t nowMs);
   void onSignals(int64_t nowMs);

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // outrigger-init as a process: start, restart, drain, signals, orphans, bad configuration.
+#include "base/cpus.h"
 #include "init_process.h"
 
 namespace outrigger::init {
@@ -170,6 +171,45 @@ TEST_F(InitTest, isAWholePid1) {
   init.await({"sidecar-term"});
   init.await({"driver-term"});
   EXPECT_EQ(init.exitStatus(), 0);
+}
+
+// Prints the CPUs that it may run on, and then stands in for the child.
+std::string tellingCpus(const std::string& name) {
+  return "echo " + name + "-cpus $(sed -n 's/^Cpus_allowed_list:[[:space:]]*//p' /proc/self/status)= >&2; " + untilTerm(name);
+}
+
+TEST_F(InitTest, givesTheDriverTheLastCpusForItselfAndTheSidecarTheOthersAlsoAfterARestart) {
+  const std::vector<int> all = allowedCpus();
+  if (all.size() < 2) GTEST_SKIP() << "one CPU can't be shared out";
+  const std::string rest = cpuListText({all.begin(), all.end() - 1});
+  const std::string last = std::to_string(all.back());
+  InitProcess init(Commands{.settings = {"--driver-cores", "1", "--cpus", std::to_string(all.size()), "--backoff-min", "1ms"},
+                            .driver = tellingCpus("driver"),
+                            .sidecar = tellingCpus("sidecar")});
+  init.await({"the driver has cores of its own", "\"driverCpus\":\"" + last + "\"", "\"sidecarCpus\":\"" + rest + "\""});
+  init.awaitBothReady();
+  EXPECT_EQ(init.count("driver-cpus " + last + "=\n"), 1U) << init.all();
+  EXPECT_EQ(init.count("sidecar-cpus " + rest + "=\n"), 1U) << init.all();
+  const size_t started = init.all().find("\"child\":\"driver\",\"childPid\":");
+  ASSERT_NE(started, std::string::npos) << init.all();
+  ASSERT_EQ(::kill(static_cast<pid_t>(InitProcess::number(init.all().substr(started), "childPid")), SIGKILL), 0);
+  init.await({"ended unasked"});
+  init.await({"driver-cpus " + last + "="});
+}
+
+TEST_F(InitTest, bindsNobodyWhereTheCpusAreOthersTooOrTooFewAndSaysWhy) {
+  const std::vector<int> all = allowedCpus();
+  for (const auto& [settings, reason] :
+       {std::pair{std::vector<std::string>{"--driver-cores", "1", "--cpus", std::to_string(all.size() + 1)},
+                  std::string("may run on " + std::to_string(all.size()) + " CPUs")},
+        std::pair{std::vector<std::string>{"--driver-cores", std::to_string(all.size())},
+                  std::string("leave the sidecar none of " + std::to_string(all.size()) + " CPUs")}}) {
+    InitProcess init(Commands{.settings = settings, .driver = tellingCpus("driver"), .sidecar = tellingCpus("sidecar")});
+    init.await({"the driver has no cores of its own", reason});
+    init.awaitBothReady();
+    EXPECT_EQ(init.count("driver-cpus " + cpuListText(all) + "=\n"), 1U) << init.all();
+    EXPECT_EQ(init.count("sidecar-cpus " + cpuListText(all) + "=\n"), 1U) << init.all();
+  }
 }
 
 TEST_F(InitTest, refusesWrongUsageWithTheArgumentTheValueAndWhatIsAllowed) {

@@ -294,6 +294,29 @@ describe('explain pod', () => {
     ]);
   });
 
+  it.each([
+    ['3', '5-7', undefined],
+    ['2', '1,3', undefined],
+    ['3', '0-7', /cores: 3, but the driver runs on CPUs 0-7.*cpuManagerPolicy static/],
+    ['1', '0,2-4', /cores: 1, but the driver runs on CPUs 0,2-4/],
+  ])(
+    'says whether a driver that wants %s cores of its own has them: on CPUs %s',
+    async (cores, cpus, why) => {
+      const cluster = healthy();
+      const made = pod() as { spec: { initContainers: object[] } };
+      const env = [{ name: 'OUTRIGGER_INIT_DRIVER_CORES', value: cores }];
+      made.spec.initContainers = made.spec.initContainers.map((each) => ({ ...each, env }));
+      cluster.objects.set(kPod, made);
+      const answer = JSON.parse((cluster.answer as ExecResult).stdout) as { driver: { threads: object } };
+      answer.driver.threads = { mode: 'dedicated', cpus };
+      cluster.answer = { status: 0, stdout: JSON.stringify(answer), stderr: '' };
+      const told = (await explain(cluster)).conditions.filter(({ of }) => of === 'driver');
+      expect(told).toEqual(
+        why === undefined ? [] : [{ of: 'driver', message: expect.stringMatching(why) as string }],
+      );
+    },
+  );
+
   it('says of a pod that is not there why it could not be made', async () => {
     const cluster = new FakeExplainCluster();
     await expect(explain(cluster)).rejects.toThrow(

@@ -16,7 +16,13 @@ import {
 import type { Condition, List, Metadata } from '../check/cluster';
 import { whyNotReady, type CheckedPod } from '../check/pod';
 import { isStatus } from '../kit/api_error';
-import { kAnnotationPrefix, kImagePaths, kInjectedAnnotation, kSidecarName } from '../webhook/layout';
+import {
+  kAnnotationPrefix,
+  kDriverCoresVariable,
+  kImagePaths,
+  kInjectedAnnotation,
+  kSidecarName,
+} from '../webhook/layout';
 import { absenceOf, ownerOf, type Cause, type InjectorConfiguration, type PodMetadata } from './absence';
 import { nameOfRight, Questions, type ExplainCluster, type Right } from './rights';
 
@@ -201,6 +207,7 @@ export class PodExplainer {
       ...topics
         .filter(({ notReady }) => notReady !== '')
         .map(({ resource, notReady }) => ({ of: `Topic ${resource}`, message: notReady })),
+      ...coresCondition(container.env ?? [], report),
       ...this.sidecarConditions(report),
     ];
     return {
@@ -509,6 +516,28 @@ export class PodExplainer {
     ];
     return said.filter(([, message]) => message !== '').map(([of, message]) => ({ of, message }));
   }
+}
+
+/** Of a list such as "0,2-4". */
+function countCpus(list: string): number {
+  return list.split(',').reduce((sum, range) => {
+    const [first = NaN, last = first] = range.split('-').map(Number);
+    return sum + last - first + 1;
+  }, 0);
+}
+
+/** Why the driver has not the cores that were asked for; nothing when it has, or when it can't be told. */
+function coresCondition(
+  env: readonly { readonly name: string; readonly value?: string }[],
+  report: SidecarReport | null,
+): PodExplanation['conditions'] {
+  const asked = Number(env.find(({ name }) => name === kDriverCoresVariable)?.value ?? 0);
+  const { cpus = '' } = report?.driver?.threads ?? {};
+  if (asked === 0 || cpus === '' || countCpus(cpus) === asked) {
+    return [];
+  }
+  const message = `cores: ${asked}, but the driver runs on CPUs ${cpus}, which are not its own: has the kubelet of the node cpuManagerPolicy static? The log of init says what it found`;
+  return [{ of: 'driver', message }];
 }
 
 function readyOf({ status }: SidecarProfile | Topic): Condition | undefined {

@@ -14,12 +14,13 @@ describe('the sidecar takes every variable of its container', () => {
       const container = sidecarContainer({
         spec,
         image: 'i',
-        resources: sidecarResources(spec, false),
+        resources: sidecarResources(spec, true),
         ipv6,
         hostNetwork: false,
         udpPort: spec.udpPorts.first,
         hasTopics: true,
         directoryAddress: 'outrigger-directory.outrigger-system.svc:9443',
+        guaranteed: true,
         graceSeconds: 30,
       });
       const config = loadConfig({ env: environmentOf(container, ipv6 ? 'fd00::7' : '10.0.0.7') });

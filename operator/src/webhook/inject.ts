@@ -413,7 +413,8 @@ function annotate(pod: V1Pod, plan: Plan, image: string): void {
 
 /** Puts the container in its place; sentences when it can't be. */
 function addSidecar(pod: V1Pod, spec: V1PodSpec, plan: Plan, settings: InjectionSettings): readonly string[] {
-  const resources = sidecarResources(plan.spec, isGuaranteed(pod));
+  const guaranteed = isGuaranteed(pod);
+  const resources = sidecarResources(plan.spec, guaranteed);
   const problems = resourceProblems(resources);
   if (problems.length > 0) {
     return problems;
@@ -429,6 +430,7 @@ function addSidecar(pod: V1Pod, spec: V1PodSpec, plan: Plan, settings: Injection
     udpPort: plan.udpPort,
     hasTopics: plan.tuning.topicsConfigMap !== undefined,
     ...(settings.directory === undefined ? {} : { directoryAddress: settings.directory.address }),
+    guaranteed,
     graceSeconds: spec.terminationGracePeriodSeconds ?? kDefaultGraceSeconds,
   });
   const init = spec.initContainers ?? [];
@@ -448,6 +450,14 @@ function drainWarning(spec: V1PodSpec, { timeouts }: SidecarProfileSpec): string
   return (parseDurationMs(timeouts.drain) ?? 0) > sidecar
     ? [
         `a drain of ${timeouts.drain} does not fit into the pod's terminationGracePeriodSeconds of ${grace}; it is cut to ${sidecar}ms`,
+      ]
+    : [];
+}
+
+function coresWarning(pod: V1Pod, { cores }: SidecarProfileSpec): string[] {
+  return cores > 0 && !isGuaranteed(pod)
+    ? [
+        `cores: ${cores} gives the driver no cores of its own here: the pod is not of QoS class Guaranteed; give each container CPU and memory limits that are its requests`,
       ]
     : [];
 }
@@ -477,5 +487,9 @@ export function inject(input: InjectionInput): Injection {
   addVolumes(spec, plan, present === undefined ? input.settings.directory : undefined);
   connectContainers(spec, plan);
   addGroup(spec);
-  return { pod, profile: plan.profile, warnings: [...plan.warnings, ...drainWarning(spec, plan.spec)] };
+  return {
+    pod,
+    profile: plan.profile,
+    warnings: [...plan.warnings, ...drainWarning(spec, plan.spec), ...coresWarning(input.pod, plan.spec)],
+  };
 }

@@ -12,6 +12,8 @@ export const kInjectedAnnotation = `${kGroup}/injected`;
 export const kInjectPath = '/inject';
 
 export const kSidecarName = 'outrigger';
+/** Setting of init: cores for the driver alone. */
+export const kDriverCoresVariable = 'OUTRIGGER_INIT_DRIVER_CORES';
 /** User and group of the image, the "nonroot" of distroless images: no user of a node has it. */
 export const kSidecarId = 65532;
 

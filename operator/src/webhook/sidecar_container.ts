@@ -5,6 +5,7 @@ import { parseBytes, parseDurationMs } from '../api/quantity';
 import type { SidecarProfileSpec } from '../api/sidecar_profile';
 import {
   kArguments,
+  kDriverCoresVariable,
   kEntrypoint,
   kImagePaths,
   kPodPaths,
@@ -27,6 +28,8 @@ export interface SidecarOptions {
   readonly hasTopics: boolean;
   /** host:port of the directory, where there is one. */
   readonly directoryAddress?: string;
+  /** The pod is of QoS class Guaranteed: its whole CPUs may be its own. */
+  readonly guaranteed: boolean;
   /** terminationGracePeriodSeconds of the pod. */
   readonly graceSeconds: number;
 }
@@ -114,6 +117,13 @@ function environment(options: SidecarOptions): V1EnvVar[] {
   const init: Record<string, string> = {
     OUTRIGGER_INIT_DRAIN_TIMEOUT: `${drain.init}ms`,
     OUTRIGGER_INIT_DRIVER_DRAIN: `${drain.driver}ms`,
+    // The number of CPUs tells init whether the kubelet gave them to this container alone.
+    ...(spec.cores > 0 && options.guaranteed
+      ? {
+          [kDriverCoresVariable]: `${spec.cores}`,
+          OUTRIGGER_INIT_CPUS: options.resources.limits['cpu'] ?? '0',
+        }
+      : {}),
   };
   return [
     // First, since later ones refer to it.

@@ -1,0 +1,27 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "init/cores.h"
+
+#include "base/cpus.h"
+
+namespace outrigger::init {
+
+CorePlan planCores(const std::vector<int>& allowed, int64_t cores, int64_t promised) {
+  CorePlan plan;
+  if (cores == 0) return plan;
+  const auto count = static_cast<int64_t>(allowed.size());
+  const std::string here = std::to_string(count) + " CPUs (" + cpuListText(allowed) + ")";
+  if (promised != 0 && count != promised) {
+    plan.reason = "the container was promised " + std::to_string(promised) + " CPUs and may run on " + here +
+                  ", so they are others' too: the kubelet of the node needs cpuManagerPolicy static";
+  } else if (count <= cores) {
+    plan.reason = std::to_string(cores) + " cores for the driver leave the sidecar none of " + here;
+  } else {
+    // The first ones are the sidecar's: interrupts of many machines go to CPU 0.
+    const auto first = allowed.begin() + (count - cores);
+    plan.sidecar.assign(allowed.begin(), first);
+    plan.driver.assign(first, allowed.end());
+  }
+  return plan;
+}
+
+}  // namespace outrigger::init
