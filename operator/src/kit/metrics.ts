@@ -21,7 +21,8 @@ export interface EventMetrics {
 }
 
 export interface ThrottleMetrics {
-  readonly throttled: (is: boolean) => void;
+  /** Where it is read at scrape time. */
+  readonly throttled: (is: () => boolean) => void;
   readonly askedToWait: (seconds: number) => void;
 }
 

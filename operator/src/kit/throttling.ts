@@ -16,6 +16,8 @@ export interface Refusal {
 
 /** A server that refuses a part of the requests begins and ends often. */
 const kSayAgainMs = 60_000;
+/** The longest pause between two tries of caches and queues: when nothing was refused for longer, nothing is asked that would be. */
+const kQuietMs = 30_000;
 
 export class Throttling {
   private sinceMs: number | undefined;
@@ -28,16 +30,24 @@ export class Throttling {
     private readonly clock: Clock,
     private readonly metrics: ThrottleMetrics,
     private readonly log: Log,
-  ) {}
+  ) {
+    metrics.throttled(() => this.isThrottled);
+  }
+
+  get isThrottled(): boolean {
+    return this.sinceMs !== undefined && this.clock.monotonicMs() < this.untilMs + kQuietMs;
+  }
 
   /** A request was refused, and how long to wait was said. */
   refused({ request, retryAfterMs, flowSchema, priorityLevel }: Refusal): void {
     const nowMs = this.clock.monotonicMs();
-    this.sinceMs ??= nowMs;
+    if (!this.isThrottled) {
+      this.sinceMs = nowMs;
+      this.refusals = 0;
+    }
     this.refusals++;
     this.untilMs = Math.max(this.untilMs, nowMs + retryAfterMs);
     this.metrics.askedToWait(retryAfterMs / 1000);
-    this.metrics.throttled(true);
     if (nowMs - this.saidMs < kSayAgainMs) {
       return;
     }
@@ -56,12 +66,11 @@ export class Throttling {
     if (this.sinceMs === undefined || nowMs < this.untilMs) {
       return;
     }
-    const seconds = Math.round(nowMs - this.sinceMs) / 1000;
+    const seconds = Math.round(this.untilMs - this.sinceMs) / 1000;
     const { refusals, said } = this;
     this.sinceMs = undefined;
     this.refusals = 0;
     this.said = false;
-    this.metrics.throttled(false);
     if (said) {
       this.log.info({ seconds, refusals }, 'the API server throttles this process no more');
     }

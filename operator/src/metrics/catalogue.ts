@@ -32,7 +32,7 @@ export const kOperatorCatalogue = {
   throttled: metric(
     'api_throttled',
     'gauge',
-    '1 while the API server is too busy for this replica: from an answer 429 until one that is none, after the time that it asked to wait.',
+    '1 while the API server is too busy for this replica: from an answer 429 until one that is none, after the time that it asked to wait, or until it was not asked for half a minute.',
   ),
   retryAfter: metric(
     'api_retry_after_seconds_total',

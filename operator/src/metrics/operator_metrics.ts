@@ -29,13 +29,20 @@ export class OperatorMetrics implements KitMetrics {
       requests.inc({ method, status: String(status) });
       requestSeconds.observe({ method }, seconds);
     };
-    const throttled = gauge(all.throttled);
+    let isThrottled = (): boolean => false;
+    new Gauge({
+      name: all.throttled.name,
+      help: all.throttled.help,
+      registers: [this.registry],
+      collect() {
+        this.set(isThrottled() ? 1 : 0);
+      },
+    });
     const retryAfter = counter(all.retryAfter);
     this.throttle = {
-      throttled: (is) => throttled.set(is ? 1 : 0),
+      throttled: (is) => (isThrottled = is),
       askedToWait: (seconds) => retryAfter.inc(seconds),
     };
-    throttled.set(0);
     this.collected(all.synced, ({ state }) => (state().hasSynced ? 1 : 0));
     this.collected(all.eventAge, ({ state }) => state().lastEventAgeSeconds);
     this.collected(all.objects, ({ objects }) => objects());
