@@ -377,15 +377,18 @@ async function buildCluster(context: Context): Promise<string | undefined> {
   );
 }
 
-/** Takes its API server away for five minutes, in which nothing else could be done: it has a cluster of its own beside that of all others. */
-const kOutageTest = 'test/cluster/faults_outage.test.ts';
+/**
+ * In a second cluster, beside that of all others: the API server is taken away for five minutes, in which nothing else could be done, and the
+ * time that is left until the others are through goes to the bad input.
+ */
+const kSecondCluster = ['test/cluster/faults_outage.test.ts', 'test/cluster/bad_input.test.ts'];
 
 /** Tests inside real clusters, which are gone with the last. */
 async function cluster(context: Context): Promise<Outcome[]> {
-  const others = globSync('test/cluster/*.test.ts').filter((each) => each !== kOutageTest);
+  const others = globSync('test/cluster/*.test.ts').filter((each) => !kSecondCluster.includes(each));
   const outcomes = await Promise.all([
     runInCluster(context, 'cluster', others),
-    runInCluster(context, 'outage', [kOutageTest]),
+    runInCluster(context, 'second-cluster', kSecondCluster),
   ]);
   return outcomes.flat();
 }

@@ -3,22 +3,13 @@
 // Each is told clearly to whom it concerns, and a stream of counted messages that runs meanwhile loses nothing.
 // What else is bad input is in injection.test.ts (pods), crd_fields.test.ts (resources) and values.test.ts (the chart); an API server that throttles
 // is in the unit tests of operator/src/kit and operator/src/controllers.
-import {
-  Client,
-  credentials,
-  Metadata,
-  status,
-  type ClientDuplexStream,
-  type ServiceDefinition,
-  type StatusObject,
-} from '@grpc/grpc-js';
-import { loadSync } from '@grpc/proto-loader';
+import { status } from '@grpc/grpc-js';
 import { kDirectoryDefaults } from '../../operator/src/directory/directory';
-import { kDirectoryProto } from '../../sidecar/src/directory/transport';
-import { protoRoot } from '../../sidecar/src/grpc/proto_files';
 import { apply, command, get, kubectl, until } from './kubectl';
+import { metricOf, replicasOf, type Part } from './support/parts';
 import { makeNamespace, Pods, type PodObject } from './support/pods';
 import { installProduct, kSystem, uninstallProduct } from './support/product';
+import { Stranger } from './support/stranger';
 import {
   expectUnbroken,
   expectWhole,
@@ -26,12 +17,14 @@ import {
   type PublisherAccount,
   type SubscriberAccount,
 } from './support/streams';
+import { boundTo, foreignKey, goodUntil, issued, reviewOf, signedAgain, type Claims } from './support/tokens';
 
 jest.setTimeout(240_000);
 
 const kApi = 'outrigger.dev/v1alpha1';
 const kNamespace = 'bad-input';
-const kPort = 9444;
+const kMetricsPort = 8080;
+const kAudience = kDirectoryDefaults.audience;
 const pods = new Pods(kNamespace);
 const streams = new Streams(pods, 'steady', 200);
 
@@ -52,72 +45,12 @@ async function condition(kind: string, name: string, type: string): Promise<Cond
   return found?.conditions?.find((each) => each.type === type);
 }
 
-const kDefinition = loadSync(kDirectoryProto, {
-  includeDirs: [protoRoot()],
-  enums: String,
-  defaults: true,
-  oneofs: true,
-})['outrigger.v1.DirectoryService'] as ServiceDefinition;
-const kJoin = kDefinition['Join'] as ServiceDefinition[string];
-
-interface Answer {
-  readonly welcome?: { readonly pod: string };
-  readonly topic?: object;
-  readonly refusal?: { readonly reason: string };
-}
-
-/** A stream to the directory as a stranger's program would open it, from this process. */
-class Stranger {
-  readonly answers: Answer[] = [];
-  end: StatusObject | undefined;
-  private readonly client: Client;
-  private readonly call: ClientDuplexStream<object, Answer>;
-
-  constructor(address: string, ca: string, token: string | undefined) {
-    this.client = new Client(`${address}:${kPort}`, credentials.createSsl(Buffer.from(ca)), {
-      'grpc.ssl_target_name_override': `outrigger-directory.${kSystem}.svc`,
-    });
-    const metadata = new Metadata();
-    if (token !== undefined) {
-      metadata.set('authorization', `Bearer ${token}`);
-    }
-    this.call = this.client.makeBidiStreamRequest(
-      kJoin.path,
-      kJoin.requestSerialize,
-      kJoin.responseDeserialize,
-      metadata,
-    ) as ClientDuplexStream<object, Answer>;
-    this.call.on('data', (answer: Answer) => this.answers.push(answer));
-    this.call.on('error', () => undefined); // the status says it
-    this.call.on('status', (end: StatusObject) => (this.end = end));
-  }
-
-  send(request: object): void {
-    this.call.write(request);
-  }
-
-  hello(address: string): void {
-    const endpoints = [{ network: 'pod', address, port: 40_200, mtu: 1500 }];
-    this.send({ hello: { instanceId: 'stranger', endpoints, version: 'test' } });
-  }
-
-  async ended(): Promise<StatusObject> {
-    await until('the directory ends the stream', () => this.end !== undefined, 30_000);
-    return this.end as StatusObject;
-  }
-
-  close(): void {
-    this.call.cancel();
-    this.client.close();
-  }
-}
-
 let directoryAddress: string;
 let ca: string;
 let strangers: Stranger[] = [];
 
-function stranger(token: string | undefined): Stranger {
-  const made = new Stranger(directoryAddress, ca, token);
+function stranger(token: string | undefined, address = directoryAddress): Stranger {
+  const made = new Stranger(address, ca, token);
   strangers.push(made);
   return made;
 }
@@ -129,9 +62,37 @@ function bare(): PodObject {
   return { ...pod, metadata: { ...pod.metadata, labels: { app: 'bare' } } };
 }
 
-async function tokenOf(pod: string, audience: string, ...more: readonly string[]): Promise<string> {
-  const bound = ['--bound-object-kind', 'Pod', '--bound-object-name', pod, '--audience', audience];
-  return (await kubectl(['create', 'token', 'default', '-n', kNamespace, ...bound, ...more])).trim();
+/** A token of the pod, as the API server gives it. */
+function tokenOf(pod: string, audience = kAudience): Promise<string> {
+  return issued(kNamespace, audience, ...boundTo(pod));
+}
+
+/** A token of the pod that the test signs. */
+async function madeFor(pod: string, claims: Claims, key?: ReturnType<typeof foreignKey>): Promise<string> {
+  return signedAgain(await tokenOf(pod), claims, key);
+}
+
+/** A token of a pod that is no more. It waits to be scheduled, so that it is gone as soon as it is deleted. */
+async function tokenOfNoMore(): Promise<string> {
+  const { metadata, spec } = bare();
+  const waits = { schedulingGates: [{ name: 'outrigger.dev/never' }] };
+  await apply({ ...bare(), metadata: { ...metadata, name: 'gone' }, spec: { ...spec, ...waits } });
+  const token = await madeFor('gone', goodUntil(3600));
+  await kubectl(['delete', 'pod', 'gone', '-n', kNamespace]);
+  // What the API server knew of the pod and of the token it forgets within seconds.
+  await until('it is refused', async () => (await reviewOf(token, kAudience)).authenticated !== true);
+  return token;
+}
+
+/** A metric of all replicas of a part: its values by label, added up. */
+async function counted(part: Part, name: string): Promise<Readonly<Record<string, number>>> {
+  const sums: Record<string, number> = {};
+  for (const { status: of } of await replicasOf(part)) {
+    for (const [labels, value] of Object.entries(await metricOf(`${of.podIP}:${kMetricsPort}`, name))) {
+      sums[labels] = (sums[labels] ?? 0) + value;
+    }
+  }
+  return sums;
 }
 
 beforeAll(async () => {
@@ -160,56 +121,68 @@ afterAll(async () => {
 });
 
 describe('the directory', () => {
-  it.each([
-    ['no token', () => Promise.resolve(undefined), /token/],
-    ['a word', () => Promise.resolve('letmein'), /token/],
-    ['a token for another audience', () => tokenOf('bare', 'vault'), /audience/],
-    [
-      'the token of an account and no pod',
-      async () =>
-        (
-          await kubectl([
-            'create',
-            'token',
-            'default',
-            '-n',
-            kNamespace,
-            '--audience',
-            kDirectoryDefaults.audience,
-          ])
-        ).trim(),
-      /pod/,
-    ],
-    [
-      'a token of another cluster',
-      async () => {
-        const token = await tokenOf('bare', kDirectoryDefaults.audience);
-        const [head = '', body = '', signature = ''] = token.split('.');
-        return [head, body, signature.split('').reverse().join('')].join('.');
-      },
-      /token/,
-    ],
-  ])('tells who comes with %s that it does not know them', async (_, token, words) => {
-    const caller = stranger(await token());
-    caller.hello('10.0.0.1');
-    const { code, details } = await caller.ended();
-    expect({ code, details }).toEqual({
-      code: status.UNAUTHENTICATED,
-      details: expect.stringMatching(words) as string,
-    });
-    expect(caller.answers).toEqual([]);
+  it('takes a token that is made like those below, with nothing wrong with it', async () => {
+    const token = await madeFor('bare', goodUntil(3600));
+    expect(await reviewOf(token, kAudience)).toMatchObject({ authenticated: true });
+    const caller = stranger(token);
+    caller.hello(await pods.addressOf('bare'));
+    await caller.welcomed();
   });
 
+  it.each([
+    ['no token', () => Promise.resolve(undefined), 'NO_TOKEN', /token/],
+    ['a word', () => Promise.resolve('letmein'), 'TOKEN_REFUSED', /token/],
+    ['a token for another audience', () => tokenOf('bare', 'vault'), 'TOKEN_REFUSED', /audience/],
+    ['the token of an account and no pod', () => issued(kNamespace, kAudience), 'NOT_A_POD', /pod/],
+    ['a token that has expired', () => madeFor('bare', goodUntil(-3600)), 'TOKEN_EXPIRED', /expired/],
+    ['the token of a pod that is no more', tokenOfNoMore, 'TOKEN_REFUSED', /invalidated/],
+    [
+      'a token of another cluster',
+      () => madeFor('bare', goodUntil(3600), foreignKey()),
+      'TOKEN_REFUSED',
+      /token/,
+    ],
+  ])(
+    'tells who comes with %s that it does not know them, counts it, and keeps those that it knows',
+    async (_, make, reason, words) => {
+      const token = await make();
+      if (token !== undefined) {
+        // The directory sees by itself when a token is over; so does the API server.
+        const review = await reviewOf(token, kAudience);
+        expect(review.authenticated === true).toBe(reason === 'NOT_A_POD');
+      }
+      const member = stranger(await tokenOf('bare'));
+      member.hello(await pods.addressOf('bare'));
+      await member.welcomed();
+      const name = 'outrigger_operator_directory_tokens_refused_total';
+      const label = `{reason="${reason}"}`;
+      const before = (await counted('directory', name))[label] ?? 0;
+
+      const caller = stranger(token);
+      caller.hello('10.0.0.1');
+      expect(await caller.ended()).toEqual({
+        code: status.UNAUTHENTICATED,
+        reason,
+        details: expect.stringMatching(words) as string,
+      });
+      expect(caller.answers).toEqual([]);
+      expect((await counted('directory', name))[label]).toBe(before + 1);
+      member.send({ register: { topic: 'nowhere', role: 'ROLE_PUBLISHER' } });
+      await until('the member is answered', () => member.answers.some(({ refusal }) => refusal));
+      expect(member.isOver()).toBe(false);
+    },
+  );
+
   it('does not take a pod for another', async () => {
-    const caller = stranger(await tokenOf('bare', kDirectoryDefaults.audience));
+    const caller = stranger(await tokenOf('bare'));
     caller.hello(await pods.addressOf('listener'));
     expect(await caller.ended()).toMatchObject({ code: status.PERMISSION_DENIED });
   });
 
   it('ends a pod that floods it with the limit that it passed', async () => {
-    const caller = stranger(await tokenOf('bare', kDirectoryDefaults.audience));
+    const caller = stranger(await tokenOf('bare'));
     caller.hello(await pods.addressOf('bare'));
-    await until('it is welcome', () => caller.answers.some(({ welcome }) => welcome !== undefined));
+    await caller.welcomed();
     for (let i = 0; i < 5000; i++) {
       caller.send({ register: { topic: `flood-${i}`, role: 'ROLE_PUBLISHER' } });
     }
