@@ -42,19 +42,27 @@ struct IpAddress {
     if (address.family() == AF_INET) return fromBytes(AF_INET, &reinterpret_cast<const sockaddr_in*>(&address.storage)->sin_addr);
     return {};
   }
-  io::SockAddr toSockAddr(uint16_t port, uint32_t scopeId = 0) const {
-    io::SockAddr address;
-    address.storage.ss_family = family;
+  // For one that is used again and again: only what an address of this family has is written, not all of its storage.
+  void writeTo(io::SockAddr& to, uint16_t port, uint32_t scopeId = 0) const {
     if (isV6()) {
-      auto* in6 = reinterpret_cast<sockaddr_in6*>(&address.storage);
+      auto* in6 = reinterpret_cast<sockaddr_in6*>(&to.storage);
+      in6->sin6_family = AF_INET6;
+      in6->sin6_port = htons(port);
+      in6->sin6_flowinfo = 0;
       std::memcpy(&in6->sin6_addr, bytes.data(), 16);
       in6->sin6_scope_id = isLinkLocalV6() ? scopeId : 0;
-      address.length = sizeof(sockaddr_in6);
+      to.length = sizeof(sockaddr_in6);
     } else {
-      std::memcpy(&reinterpret_cast<sockaddr_in*>(&address.storage)->sin_addr, bytes.data(), 4);
-      address.length = sizeof(sockaddr_in);
+      auto* in = reinterpret_cast<sockaddr_in*>(&to.storage);
+      in->sin_family = AF_INET;
+      in->sin_port = htons(port);
+      std::memcpy(&in->sin_addr, bytes.data(), 4);
+      to.length = sizeof(sockaddr_in);
     }
-    address.setPort(port);
+  }
+  io::SockAddr toSockAddr(uint16_t port, uint32_t scopeId = 0) const {
+    io::SockAddr address;
+    writeTo(address, port, scopeId);
     return address;
   }
   std::string toString() const {

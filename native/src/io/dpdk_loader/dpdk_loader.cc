@@ -1,14 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "io/dpdk_loader/dpdk_loader.h"
 
-#include <dlfcn.h>
-#include <unistd.h>
-
-#include <array>
-#include <cstdlib>
 #include <mutex>
 
 #include "io/dpdk_loader/dpdk_host.h"
+#include "io/module_library.h"
 #include "io/stack/raw_backend.h"
 #include "net/netlink_tables.h"
 
@@ -21,10 +17,7 @@ constexpr bool kBuilt = true;
 constexpr bool kBuilt = false;
 #endif
 
-bool libraryGiven() {
-  const char* given = std::getenv("OUTRIGGER_DPDK_LIBRARY");
-  return given != nullptr && *given != '\0';
-}
+constexpr ModuleLibrary kLibrary{"outrigger-dpdk.so", "OUTRIGGER_DPDK_LIBRARY", kDpdkModuleSymbol, kDpdkModuleVersion, kDpdkModuleLayout};
 
 BackendCause notBuilt() {
   return {"DPDK", "this build left it out: pkg-config found no libdpdk when it was made",
@@ -32,12 +25,12 @@ BackendCause notBuilt() {
           "version"};
 }
 
-BackendCause libraryCause(const std::string& path, const std::string& error) {
+BackendCause libraryCause(const std::string& error) {
   if (error.find("librte_") != std::string::npos) {
     return {"DPDK libraries", error,
             "install the DPDK that this was built with (Debian 12: librte-meta-net, librte-mempool-ring23, librte-mempool-stack23)"};
   }
-  return {"outrigger-dpdk.so", error, "put it beside the driver, or set OUTRIGGER_DPDK_LIBRARY (now " + path + ")"};
+  return {"outrigger-dpdk.so", error, "put it beside the driver, or set OUTRIGGER_DPDK_LIBRARY (now " + libraryPath(kLibrary) + ")"};
 }
 
 Error errorOf(const BackendCause& cause) {
@@ -51,30 +44,13 @@ struct Loaded {
 
 Loaded load() {
   Loaded loaded;
-  if (!kBuilt && !libraryGiven()) {
+  if (!kBuilt && !libraryGiven(kLibrary)) {
     loaded.cause = notBuilt();
     return loaded;
   }
-  const std::string path = dpdkLibraryPath();
-  void* library = ::dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE);
-  if (library == nullptr) {
-    const char* error = ::dlerror();
-    loaded.cause = libraryCause(path, error != nullptr ? error : path + " can't be loaded");
-    return loaded;
-  }
-  const auto function = reinterpret_cast<DpdkModuleFunction>(::dlsym(library, kDpdkModuleSymbol));
-  if (function == nullptr) {
-    loaded.cause = libraryCause(path, path + " has no function " + kDpdkModuleSymbol + ": it is something else");
-    return loaded;
-  }
-  const DpdkModule* module = function();
-  if (module->version != kDpdkModuleVersion || module->layout != kDpdkModuleLayout) {
-    loaded.cause = libraryCause(path, path + " is of another build: interface " + std::to_string(module->version) + "/" +
-                                          std::to_string(module->layout) + ", this program has " + std::to_string(kDpdkModuleVersion) +
-                                          "/" + std::to_string(kDpdkModuleLayout));
-    return loaded;
-  }
-  loaded.module = module;
+  std::string error;
+  loaded.module = loadModule<DpdkModule>(kLibrary, error);
+  if (loaded.module == nullptr) loaded.cause = libraryCause(error);
   return loaded;
 }
 
@@ -94,14 +70,6 @@ std::vector<BackendCause> causesOf(const EalPlan& plan) {
 }
 
 }  // namespace
-
-std::string dpdkLibraryPath() {
-  if (libraryGiven()) return std::getenv("OUTRIGGER_DPDK_LIBRARY");
-  std::array<char, 4096> self{};
-  const ssize_t length = ::readlink("/proc/self/exe", self.data(), self.size() - 1);
-  const std::string program(self.data(), length > 0 ? static_cast<size_t>(length) : 0);
-  return program.substr(0, program.rfind('/') + 1) + "outrigger-dpdk.so";
-}
 
 Result<const DpdkModule*> loadDpdk() {
   const Loaded& loaded = loadedOnce();
@@ -138,7 +106,7 @@ BackendReport probeDpdk(const BackendOptions& options) {
   report.availability = Availability::kImpossible;
   const Loaded& loaded = loadedOnce();
   if (loaded.module == nullptr) {
-    if (!kBuilt && !libraryGiven()) report.availability = Availability::kNotBuilt;
+    if (!kBuilt && !libraryGiven(kLibrary)) report.availability = Availability::kNotBuilt;
     report.causes.push_back(loaded.cause);
   } else {
     report.facts.emplace_back("library", loaded.module->dpdkVersion());

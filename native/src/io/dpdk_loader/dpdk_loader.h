@@ -12,10 +12,8 @@
 
 namespace outrigger::io {
 
-// OUTRIGGER_DPDK_LIBRARY, else outrigger-dpdk.so beside the running program.
-std::string dpdkLibraryPath();
-
-// Loads the module, once in a process; it is never unloaded, since EAL has threads. Fails naming the file, the cause and the fix.
+// Loads the module (OUTRIGGER_DPDK_LIBRARY, else outrigger-dpdk.so beside the running program), once in a process; it is never unloaded, since
+// EAL has threads. Fails naming the file, the cause and the fix.
 Result<const DpdkModule*> loadDpdk();
 
 // The layer-2 device alone.

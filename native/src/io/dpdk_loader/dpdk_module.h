@@ -31,6 +31,5 @@ struct DpdkModule {
 };
 
 constexpr const char* kDpdkModuleSymbol = "outriggerDpdkModule";
-using DpdkModuleFunction = const DpdkModule* (*)();
 
 }  // namespace outrigger::io

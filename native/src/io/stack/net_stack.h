@@ -14,6 +14,7 @@
 #include <mutex>
 #include <vector>
 
+#include "base/rate_limit.h"
 #include "io/capture/capture_tap.h"
 #include "io/frame/frame_io.h"
 #include "io/posix/receive_slots.h"

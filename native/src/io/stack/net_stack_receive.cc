@@ -28,24 +28,6 @@ constexpr int64_t kIsolationNs = 1'000'000'000;
 constexpr uint32_t kScarceWaiting = 16;
 constexpr int kMaxErrorsPerLook = 64;
 
-void writeAddress(SockAddr& to, const net::IpAddress& ip, uint16_t port, uint32_t interfaceIndex) {
-  if (ip.isV6()) {
-    auto* in6 = reinterpret_cast<sockaddr_in6*>(&to.storage);
-    in6->sin6_family = AF_INET6;
-    in6->sin6_port = htons(port);
-    in6->sin6_flowinfo = 0;
-    std::memcpy(&in6->sin6_addr, ip.bytes.data(), 16);
-    in6->sin6_scope_id = ip.isLinkLocalV6() ? interfaceIndex : 0;
-    to.length = sizeof(sockaddr_in6);
-  } else {
-    auto* in = reinterpret_cast<sockaddr_in*>(&to.storage);
-    in->sin_family = AF_INET;
-    in->sin_port = htons(port);
-    std::memcpy(&in->sin_addr, ip.bytes.data(), 4);
-    to.length = sizeof(sockaddr_in);
-  }
-}
-
 }  // namespace
 
 void NetStack::drop(const Held& held) {
@@ -94,7 +76,7 @@ uint32_t NetStack::appendPacket(Face& face, RxBurst& burst, StackEndpoint& endpo
   Face::Slot& slot = face.slots[burst.count];
   const uint32_t interfaceIndex = device_->caps().interfaceIndex;
   slot.held = entry.held;
-  writeAddress(slot.source, entry.source, entry.sourcePort, interfaceIndex);
+  entry.source.writeTo(slot.source, entry.sourcePort, interfaceIndex);
   RxPacket& packet = burst.packets[burst.count];
   packet.data = entry.data;
   packet.length = entry.length;
@@ -103,7 +85,7 @@ uint32_t NetStack::appendPacket(Face& face, RxBurst& burst, StackEndpoint& endpo
   packet.source = &slot.source;
   packet.destination = &endpoint.localAddress();
   if (endpoint.wildcard()) {
-    writeAddress(slot.destination, entry.destination, endpoint.port(), interfaceIndex);
+    entry.destination.writeTo(slot.destination, endpoint.port(), interfaceIndex);
     packet.destination = &slot.destination;
   }
   face.used = static_cast<uint32_t>(++burst.count);

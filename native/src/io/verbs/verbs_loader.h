@@ -1,14 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// Finds and loads outrigger-verbs.so.
+// Finds and loads outrigger-verbs.so: OUTRIGGER_VERBS_LIBRARY, else beside the running program.
 #pragma once
 
 #include "io/backend.h"
 #include "io/verbs/verbs_module.h"
 
 namespace outrigger::io::verbs {
-
-// OUTRIGGER_VERBS_LIBRARY, else outrigger-verbs.so beside the running program.
-std::string verbsLibraryPath();
 
 struct LoadedVerbs {
   const VerbsModule* module = nullptr;

@@ -12,7 +12,7 @@
 namespace outrigger::io::verbs {
 
 // Raised with every change of the types below, or of rdma_port.h.
-constexpr uint32_t kVerbsModuleVersion = 1;
+constexpr uint32_t kVerbsModuleVersion = 2;
 
 // Catches a module of another build whose author forgot to raise the version.
 constexpr uint32_t kVerbsModuleLayout = static_cast<uint32_t>(sizeof(PortFacts) + 3 * sizeof(Received) + 5 * sizeof(SendSlot) +
@@ -28,6 +28,5 @@ struct VerbsModule {
 };
 
 constexpr const char* kVerbsModuleSymbol = "outriggerVerbsModule";
-using VerbsModuleFunction = const VerbsModule* (*)();
 
 }  // namespace outrigger::io::verbs
