@@ -522,9 +522,10 @@ void rawText(Table& t, const char* name, const char* meaning, const char* allowe
 
 void rawOptions(Table& t) {
   rawText(t, "OUTRIGGER_INTERFACE",
-          "Network interface that packet, xdp and dpdk open; empty for the one of OUTRIGGER_INTERFACE_ADDRESS, else of the default route",
+          "Network interface that packet, xdp and dpdk open, and whose RDMA port verbs opens; empty for the one of "
+          "OUTRIGGER_INTERFACE_ADDRESS, else of the default route (verbs: the first port that can be used)",
           "an interface's name, or empty", &io::BackendOptions::interface, isInterfaceName);
-  rawText(t, "OUTRIGGER_INTERFACE_ADDRESS", "Local address that a raw backend serves; empty for every address of its interface",
+  rawText(t, "OUTRIGGER_INTERFACE_ADDRESS", "Local address that a raw backend or verbs serves; empty for every address of its interface",
           "a numeric IPv4 or IPv6 address, or empty", &io::BackendOptions::address,
           [](std::string_view value) { return io::SockAddr::parseNumeric(std::string(value), 0).ok(); });
   t.add(
@@ -546,7 +547,7 @@ void rawOptions(Table& t) {
       },
       [](const DriverConfig& c) { return c.raw.xdpMode; });
   t.add(
-      "OUTRIGGER_UMEM_SIZE", "Memory for frames of xdp and dpdk, for sending and receiving together",
+      "OUTRIGGER_UMEM_SIZE", "Memory for frames of xdp and dpdk and for datagrams of verbs, for sending and receiving together",
       "size from 256k to 1g, a multiple of 4k, as in 64k, 16m",
       [](DriverConfig& c, std::string_view value, std::string&) {
         const auto bytes = parseSize(value);
@@ -556,7 +557,7 @@ void rawOptions(Table& t) {
       },
       [](const DriverConfig& c) { return sizeText(c.raw.umemBytes); });
   t.add(
-      "OUTRIGGER_HUGEPAGES", "Put that memory on huge pages where there are free ones; dpdk then needs them", "true or false",
+      "OUTRIGGER_HUGEPAGES", "Put frames of xdp and dpdk on huge pages where there are free ones; dpdk then needs them", "true or false",
       [](DriverConfig& c, std::string_view value, std::string&) {
         const auto parsed = parseSwitch(value);
         if (parsed) c.raw.hugepages = *parsed;

@@ -20,13 +20,14 @@ struct BackendOptions {
   uint32_t receiveSlots = 16;  // 64 KiB each, address space until used: trains or datagrams taken in one poll, 1 to 64
   std::string impair;          // specification of io/impair/impair_config.h, empty or "none" = no impairment
 
-  // Raw backends.
-  std::string interface;                   // netdev to open; empty: the one of the default route, of `address` where that is set
+  // Raw backends and verbs.
+  // The netdev to open, or for verbs the one whose RDMA port; empty: the one of the default route, of `address` where that is set.
+  std::string interface;
   std::string address;                     // local address to serve, numeric; empty: all addresses of the interface
   std::vector<uint32_t> queues;            // receive queues to open, empty: all that the device has
   bool lowLatency = true;                  // packet: V2 ring; false: V3 blocks, for bulk
   std::string xdpMode = "auto";            // xdp: auto (the best that binds), zero-copy, native, generic
-  uint32_t umemBytes = 16u << 20;          // xdp, dpdk: receive and transmit buffers, bytes
+  uint32_t umemBytes = 16u << 20;          // xdp, dpdk, verbs: receive and transmit buffers, bytes
   bool hugepages = true;                   // use them where there are any
   std::string nicdSocket;                  // path of outrigger-nicd's socket; empty: open the device ourselves
   std::string nicdClaim;                   // file with the claim to show to it; empty: none
