@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Streams that outlive the backend they run on: what a driver does when its device goes, comes back, or lacks an address. The backends are
-// mortal ones around mmsg; real devices are pulled in test/backends.
+// mortal ones around mmsg, or real ones that a test breaks; devices are pulled in test/backends.
 #include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -14,6 +14,8 @@
 #include "cnc/error_log.h"
 #include "driver_world.h"
 #include "io/backend.h"
+#include "io/rdma_fabric.h"
+#include "io/verbs/verbs_io.h"
 #include "mortal_io.h"
 
 namespace outrigger::test {
@@ -210,6 +212,61 @@ TEST_P(BackendMove, ARingThatBreaksInTheMidstOfTrafficLosesNoMessage) {
     EXPECT_EQ(each.check.received, each.check.next);
   }
   EXPECT_THAT(errors(client), Contains(HasSubstr("network backend uring is lost (its ring is broken: io_uring_enter: ")));
+}
+
+// Verbs over a fabric in memory.
+struct Rdma {
+  io::testing::Fabric fabric;
+  io::testing::FabricQueue* receiving = nullptr;  // the receiver's, as long as the backend is open
+
+  Result<io::IoPair> open() {
+    const auto port = std::make_shared<io::testing::FabricPort>(fabric, std::vector<std::string>{"127.0.0.1", "::1"});
+    auto directory = io::verbs::PeerDirectory::create(port);
+    if (!directory) return directory.error();
+    auto sender = io::verbs::VerbsIo::create(*directory, {});
+    if (!sender) return sender.error();
+    auto receiver = io::verbs::VerbsIo::create(*directory, {});
+    if (!receiver) return receiver.error();
+    receiving = port->lastQueue;
+    io::IoPair pair;
+    pair.sender = sender.take();
+    pair.receiver = receiver.take();
+    return pair;
+  }
+  int handles() {
+    const std::lock_guard lock(fabric.mutex);
+    return fabric.handlesMade;
+  }
+};
+
+TEST_P(BackendMove, AQueuePairThatBreaksInTheMidstOfTrafficLosesNoMessage) {
+  const auto rdma = std::make_shared<Rdma>();
+  driver::MediaDriverParts made;
+  made.openBackend = [rdma](const std::string& name) { return name == "verbs" ? rdma->open() : io::openPair(name, {}); };
+  DriverWorld world(config(GetParam(), {"verbs", "mmsg"}), made);
+  MediaClient& client = world.addClient();
+  std::vector<Stream> streams;
+  for (const char* host : {"127.0.0.1", "[::1]"}) {
+    const std::string channel = std::string("aeron:udp?endpoint=") + host + ":" + std::to_string(freePort());
+    streams.push_back(stream(world, client, channel, channel, 1));
+  }
+  exchange(world, streams, 500);
+  EXPECT_THAT(backendLabel(client), HasSubstr("backend=verbs"));
+  EXPECT_GE(rdma->handles(), 2) << "one of each family: it went by RDMA";
+  rdma->receiving->breakDown("cannot post receive buffers", EIO);
+  world.until(
+      [&] {
+        pump(streams);
+        return HasFatalFailure() || backendLabel(client).starts_with("outrigger: backend=mmsg");
+      },
+      "the next backend");
+  exchange(world, streams, 500);
+  for (const Stream& each : streams) {
+    EXPECT_EQ(*each.unavailable, 0) << "no session was lost";
+    EXPECT_EQ(each.check.received, each.check.next);
+  }
+  EXPECT_THAT(errors(client), Contains(HasSubstr("network backend verbs is lost (its queue pair on fabric0 is broken: cannot post receive "
+                                                 "buffers: Input/output error): all streams go on with mmsg")));
 }
 
 TEST_P(BackendMove, AddsAndRemovesInTheMidstOfAMoveAreServed) {

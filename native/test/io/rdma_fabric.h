@@ -5,8 +5,11 @@
 
 #include <sys/eventfd.h>
 
+#include <algorithm>
+#include <cerrno>
 #include <cstring>
 #include <deque>
+#include <functional>
 #include <map>
 #include <mutex>
 #include <vector>
@@ -68,6 +71,7 @@ class FabricQueue final : public verbs::DatagramQueue {
     return count;
   }
   void giveBack(std::span<const uint32_t> slots) override {
+    if (fault_.present()) return;
     const std::lock_guard lock(fabric_.mutex);
     posted_.insert(posted_.end(), slots.begin(), slots.end());
   }
@@ -81,6 +85,11 @@ class FabricQueue final : public verbs::DatagramQueue {
   }
   void abort(std::span<const uint32_t> slots) override { free_.insert(free_.end(), slots.begin(), slots.end()); }
   uint32_t send(std::span<const verbs::Outgoing> datagrams) override {
+    if (fault_.present()) {
+      for (const verbs::Outgoing& each : datagrams) free_.push_back(each.slot);
+      stats_.sendErrors += static_cast<int64_t>(datagrams.size());
+      return 0;
+    }
     const std::lock_guard lock(fabric_.mutex);
     for (const verbs::Outgoing& each : datagrams) {
       deliver(each);
@@ -97,6 +106,8 @@ class FabricQueue final : public verbs::DatagramQueue {
     return arrived_.empty();
   }
   const verbs::QueueStats& stats() const override { return stats_; }
+  const verbs::QueueFault& fault() const override { return fault_; }
+  void breakDown(const char* what, int err) { fault_.set(what, err); }
   size_t buffersOut() const { return options_.receiveSlots - posted_.size() - arrived_.size(); }
   // A datagram as it came from the wire.
   void inject(const std::array<uint8_t, verbs::kRouteHeaderLength>& header, uint32_t immediate, const std::vector<uint8_t>& bytes) {
@@ -149,6 +160,7 @@ class FabricQueue final : public verbs::DatagramQueue {
   std::deque<verbs::Received> arrived_;
   std::vector<uint32_t> free_;
   verbs::QueueStats stats_;
+  verbs::QueueFault fault_;
 };
 
 class FabricPort final : public verbs::RdmaPort {
@@ -170,6 +182,7 @@ class FabricPort final : public verbs::RdmaPort {
     return std::unique_ptr<verbs::DatagramQueue>(std::move(queue));
   }
   Result<std::unique_ptr<verbs::AddressHandle>> createAddress(const verbs::Gid& destination, uint32_t ownGidIndex) override {
+    if (whileMaking && !whileMaking()) return makeError(ErrorCode::kGeneric, "no way there", EHOSTUNREACH);
     const std::lock_guard lock(fabric_.mutex);
     ++fabric_.handlesMade;
     auto handle = std::make_unique<FabricAddress>();
@@ -187,6 +200,7 @@ class FabricPort final : public verbs::RdmaPort {
   FabricQueue* lastQueue = nullptr;
   std::string down;
   bool gone = false;
+  std::function<bool()> whileMaking;  // an address handle: as a device that waits for ARP; false: in vain
 
  private:
   Fabric& fabric_;

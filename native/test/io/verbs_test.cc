@@ -2,6 +2,9 @@
 // What is `verbs`' alone: the exchange of queue pairs and whom it believes, peers that are not ours or go away, the choice of a port.
 #include <gtest/gtest.h>
 
+#include <future>
+#include <thread>
+
 #include "io/verbs/exchange.h"
 #include "io/verbs/verbs_backend.h"
 #include "verbs_world.h"
@@ -129,6 +132,7 @@ class VerbsPeers : public ::testing::Test {
     times_.kernelNs = 20'000'000;
     times_.kernelMaxNs = 20'000'000;
     times_.hintNs = 0;
+    times_.sweepNs = 20'000'000;
     port_ = std::make_shared<FabricPort>(fabric_, std::vector<std::string>{kOurs});
     directory_ = verbs::PeerDirectory::create(port_, times_).take();
     io_ = verbs::VerbsIo::create(directory_, {}).take();
@@ -168,13 +172,35 @@ class VerbsPeers : public ::testing::Test {
   // Polls until `wanted` holds.
   bool await(const std::function<bool()>& wanted) {
     for (int waited = 0; waited < kPatienceMs; ++waited) {
-      pollOnce(*io_, 0);
+      pollOnce(*io_, SystemClock().nanoTime());
       if (wanted()) return true;
       ::poll(nullptr, 0, 1);
     }
     return false;
   }
   PeerState stateOf(const NextHop& next) { return static_cast<const verbs::VerbsNextHop&>(next).now().state; }
+  int64_t count(StackCounter counter) { return io_->totals().network[networkIndex(counter)]; }
+  // Answers the asks that have come, also those that wait for none any more.
+  void answerAsks(uint32_t queueNumber = 77) {
+    Bytes bytes(2048);
+    ExchangeMessage message;
+    for (ssize_t length; (length = ::recv(socket_.get(), bytes.data(), bytes.size(), MSG_DONTWAIT)) > 0;) {
+      const auto verdict = verbs::readExchange({bytes.data(), static_cast<size_t>(length)}, message);
+      if (verdict != ExchangeVerdict::kOk || message.kind != ExchangeKind::kAsk) continue;
+      ExchangeMessage answer = goodAnswer();
+      answer.nonce = message.nonce;
+      answer.queueNumber = queueNumber;
+      tell(answer);
+    }
+  }
+  bool awaitReady(NextHop& next, uint32_t queueNumber = 77) {
+    return await([&] {
+      if (stateOf(next) == PeerState::kReady) return true;
+      tell({});  // one that was not heard in time is asked again since it asks us
+      answerAsks(queueNumber);
+      return false;
+    });
+  }
   TxItem send(NextHop& next, const Bytes& bytes) {
     TxItem one = item(next, bytes);
     io_->transmit(*from_, {&one, 1});
@@ -216,14 +242,7 @@ TEST_F(VerbsPeers, mayTurnOutToBeOursLater) {
   ASSERT_TRUE(await([&] { return stateOf(*next) == PeerState::kKernel; }));
   ASSERT_TRUE(await([&] {
     send(*next, pattern(100, 1));  // only one in use is asked again
-    ExchangeMessage message;
-    Bytes bytes(2048);
-    const ssize_t length = ::recv(socket_.get(), bytes.data(), bytes.size(), MSG_DONTWAIT);
-    if (length > 0 && verbs::readExchange({bytes.data(), static_cast<size_t>(length)}, message) == ExchangeVerdict::kOk) {
-      ExchangeMessage answer = goodAnswer();
-      answer.nonce = message.nonce;
-      tell(answer);
-    }
+    answerAsks();
     return stateOf(*next) == PeerState::kReady;
   }));
   EXPECT_EQ(next->longestDatagram(), 4096U);
@@ -354,6 +373,181 @@ TEST_F(VerbsPeers, doNotMatterToAPortThatIsDown) {
   EXPECT_EQ(io_->health().reason, port_->down);
   port_->gone = true;
   EXPECT_EQ(io_->health().state, Health::State::kGone);
+}
+
+TEST_F(VerbsPeers, areOutOfReachOfABrokenQueuePairWhichHealthSays) {
+  auto next = hop(*io_, *from_, theirs_);
+  ASSERT_TRUE(awaitReady(*next));
+  queue_->breakDown("cannot post receive buffers", EIO);
+  const Health health = io_->health();
+  EXPECT_EQ(health.state, Health::State::kGone);
+  EXPECT_EQ(health.reason, std::string("its queue pair on fabric0 is broken: cannot post receive buffers: ") + std::strerror(EIO));
+  send(*next, pattern(100, 1));
+  EXPECT_EQ(io_->totals().network[networkIndex(DeviceCounter::kTransmitErrors)], 1);
+}
+
+TEST_F(VerbsPeers, areGivenHandlesWithNobodyWaitingForThat) {
+  std::promise<void> making;
+  std::promise<void> enough;
+  port_->whileMaking = [&, first = true]() mutable {
+    if (std::exchange(first, false)) {
+      making.set_value();
+      enough.get_future().wait_for(std::chrono::milliseconds(2 * kPatienceMs));
+    }
+    return true;
+  };
+  auto next = hop(*io_, *from_, theirs_);
+  auto started = making.get_future();
+  ASSERT_TRUE(await([&] {
+    answerAsks();
+    return started.wait_for(std::chrono::seconds(0)) == std::future_status::ready;
+  }));
+  // As the conductor does meanwhile; the destination that the handle is for goes away.
+  auto control = std::async(std::launch::async, [&] {
+    next.reset();
+    directory_->dropNotes(directory_->addNotes());
+    directory_->dropEndpoint(directory_->addEndpoint(-1, {}));
+  });
+  EXPECT_EQ(control.wait_for(std::chrono::milliseconds(kPatienceMs)), std::future_status::ready) << "it waits for the device";
+  control.wait();
+  auto again = hop(*io_, *from_, theirs_);  // perhaps where the other one was
+  enough.set_value();
+  ASSERT_TRUE(awaitReady(*again, 78));
+  EXPECT_EQ(static_cast<verbs::VerbsNextHop&>(*again).now().queueNumber, 78U) << "the first answer was to another question";
+}
+
+TEST_F(VerbsPeers, doNotFallSilentSinceSomebodyMakesUsAsk) {
+  auto next = hop(*io_, *from_, theirs_);
+  ASSERT_TRUE(awaitReady(*next));
+  const int64_t before = directory_->stats().asks.load();
+  for (uint32_t i = 1; i <= 2 * verbs::PeerDirectory::kChecks; ++i) {
+    ExchangeMessage ask;
+    ask.nonce = i;
+    tell(ask);
+    ASSERT_TRUE(await([&] { return directory_->stats().asks.load() >= before + i; }));
+  }
+  // By the time that two others in turn are found silent this one's check was due, which finds it idle.
+  for (const char* silent : {"127.88.0.3", "127.88.0.4"}) {
+    auto other = hop(*io_, *from_, address(silent, 4000));
+    ASSERT_TRUE(await([&] { return stateOf(*other) == PeerState::kKernel; }));
+  }
+  EXPECT_EQ(stateOf(*next), PeerState::kReady);
+  EXPECT_EQ(directory_->stats().lost.load(), 0);
+}
+
+TEST_F(VerbsPeers, thatFloodUsWithAsksAreAnsweredAtARate) {
+  constexpr int kAsks = 600;
+  constexpr int kBurst = 256;
+  auto next = hop(*io_, *from_, theirs_);
+  const ExchangeMessage ours = nextAsk();
+  ExchangeMessage ask;
+  const int64_t nowNs = SystemClock().nanoTime();
+  int read = 0;
+  for (int i = 1; i <= kAsks; ++i) {
+    ask.nonce = static_cast<uint64_t>(i);
+    tell(ask);
+    // Each is looked at before the next is sent, at one and the same time.
+    for (int waited = 0; waited < kPatienceMs && count(StackCounter::kNeighbourPackets) < i; ++waited) {
+      pollOnce(*io_, nowNs);
+      if (count(StackCounter::kNeighbourPackets) < i) ::poll(nullptr, 0, 1);
+    }
+    Bytes bytes(2048);
+    ExchangeMessage message;
+    for (ssize_t length; (length = ::recv(socket_.get(), bytes.data(), bytes.size(), MSG_DONTWAIT)) > 0;) {
+      const auto verdict = verbs::readExchange({bytes.data(), static_cast<size_t>(length)}, message);
+      read += verdict == ExchangeVerdict::kOk && message.kind == ExchangeKind::kAnswer ? 1 : 0;
+    }
+  }
+  EXPECT_EQ(read, kBurst);
+  EXPECT_GE(count(StackCounter::kNeighbourPacketsLimited), kAsks - kBurst);
+  // The flood keeps nobody from answering us.
+  ExchangeMessage answer = goodAnswer();
+  answer.nonce = ours.nonce;
+  tell(answer);
+  for (int waited = 0; waited < kPatienceMs && stateOf(*next) != PeerState::kReady; ++waited) {
+    pollOnce(*io_, nowNs);
+    ::poll(nullptr, 0, 1);
+  }
+  EXPECT_EQ(stateOf(*next), PeerState::kReady);
+}
+
+TEST_F(VerbsPeers, leaveNoHandlesBehind) {
+  {
+    auto next = hop(*io_, *from_, theirs_);
+    ASSERT_TRUE(awaitReady(*next));
+    EXPECT_EQ(directory_->handles(), 1U);
+  }
+  EXPECT_TRUE(await([&] { return directory_->handles() == 0; }));
+  const auto tried = std::make_shared<std::atomic<bool>>(false);
+  port_->whileMaking = [tried] {
+    tried->store(true);
+    return false;
+  };
+  auto next = hop(*io_, *from_, theirs_);
+  ASSERT_TRUE(await([&] {
+    answerAsks();
+    return tried->load() && stateOf(*next) == PeerState::kKernel;
+  }));
+  EXPECT_EQ(directory_->handles(), 0U);
+}
+
+TEST_F(VerbsPeers, changePathsOnlyWhenTheirWayIsAnother) {
+  times_.handleNs = 0;
+  times_.checkNs = 2'000'000LL * kPatienceMs;  // asked when we make it so
+  io_->detach(*from_);
+  from_.reset();
+  io_.reset();
+  directory_ = verbs::PeerDirectory::create(port_, times_).take();
+  verbs::VerbsOptions options;
+  options.countsPort = true;
+  io_ = verbs::VerbsIo::create(directory_, options).take();
+  from_ = openAt(*io_, address(kOurs));
+  auto next = hop(*io_, *from_, theirs_);
+  const auto answer = [&] { return static_cast<verbs::VerbsNextHop&>(*next).now(); };
+  ASSERT_TRUE(awaitReady(*next));
+  const int64_t found = count(StackCounter::kPathChanges);
+  // The same again, with a handle that was made again.
+  const verbs::AddressHandle* handle = answer().to;
+  tell({});
+  ASSERT_TRUE(await([&] {
+    answerAsks();
+    return answer().to != handle;
+  }));
+  EXPECT_EQ(count(StackCounter::kPathChanges), found);
+  tell({});
+  ASSERT_TRUE(await([&] {
+    answerAsks(78);
+    return answer().queueNumber == 78;
+  }));
+  EXPECT_EQ(count(StackCounter::kPathChanges), found + 1);
+}
+
+// What is older may name a handle that is gone.
+TEST(VerbsPeer, showsNothingThatIsOlderThanItsCell) {
+  verbs::Peer peer;
+  std::atomic<uint32_t> written{0};
+  std::atomic<bool> running{true};
+  std::thread writer([&] {
+    verbs::PeerAnswer answer;
+    answer.question = 1;
+    answer.state = PeerState::kReady;
+    while (running.load()) {
+      ++answer.queueNumber;
+      peer.cell.answer.store(answer);
+      written.store(answer.queueNumber);
+    }
+  });
+  uint32_t stale = 0;
+  for (int i = 0; i < 1'000'000; ++i) {
+    const uint32_t least = written.load();
+    const verbs::PeerAnswer& answer = peer.answer();
+    if (answer.state == PeerState::kReady && answer.queueNumber < least) ++stale;
+  }
+  running.store(false);
+  writer.join();
+  EXPECT_EQ(stale, 0U);
+  peer.answer();
+  EXPECT_EQ(peer.answer().queueNumber, written.load());
 }
 
 class VerbsChoice : public ::testing::Test {

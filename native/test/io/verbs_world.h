@@ -10,6 +10,7 @@
 #include <deque>
 #include <sstream>
 
+#include "base/clock.h"
 #include "conformance_world.h"
 #include "io/verbs/verbs_io.h"
 #include "rdma_fabric.h"
@@ -75,7 +76,7 @@ class AcquaintedIo final : public DatagramIo {
 
  private:
   void keep() {
-    for (Arrival& each : pollOnce(*io_, 0)) kept_.push_back(std::move(each));
+    for (Arrival& each : pollOnce(*io_, SystemClock().nanoTime())) kept_.push_back(std::move(each));
     // Nothing of the device's stays out.
     RxBurst none;
     io_->release(none);
@@ -90,7 +91,7 @@ class AcquaintedIo final : public DatagramIo {
 
 class VerbsWorldBase : public World {
  public:
-  int64_t nowNs() override { return 0; }
+  int64_t nowNs() override { return SystemClock().nanoTime(); }
   bool await(DatagramIo& io) override {
     if (!io.arm()) return true;
     pollfd handle{io.waitHandle(), POLLIN, 0};

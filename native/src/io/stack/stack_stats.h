@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // What NetStack counts: every frame that it does not deliver has one reason here. Monotonic; written by the owner thread, read by anyone.
+// `verbs` counts with the same names what is alike: its neighbours are its peers, a neighbour packet is a message of the exchange between them.
 #pragma once
 
 #include <array>
@@ -43,13 +44,13 @@ enum class StackCounter : uint8_t {
   kIsolationPolls,       // polls that read ahead since the device's ring overflowed, so that one flooded endpoint can't starve others
   // Own ARP, NDP, ICMP.
   kNeighbourPackets,
-  kNeighbourPacketsLimited,  // more than the rate limit: not looked at
+  kNeighbourPacketsLimited,  // more than the rate limit, or than there is room for: not looked at
   kNeighbourRequestsSent,
   kEchoRequests,
   kEchoRequestsLimited,
   kIcmpErrors,
   kIcmpErrorsIgnored,  // not about a datagram of ours
-  kBadControlPackets,  // ARP, NDP or ICMP that is malformed
+  kBadControlPackets,  // ARP, NDP, ICMP or a message of verbs' exchange that is malformed or not to be believed
   kAddressConflicts,   // another station claims an address of ours
   // Sent.
   kFramesSent,
@@ -59,8 +60,8 @@ enum class StackCounter : uint8_t {
   kTooLongSends,      // longer than the path takes, and no kernel that would send fragments: refused
   kNeighbourWaits,    // refused since the neighbour is not known (yet)
   kRingFull,          // refused since the device had no room
-  kUnreachableSends,  // no route, or ICMP said so
-  kPathChanges,       // headers built again: route, neighbour or MTU changed
+  kUnreachableSends,  // no route, or ICMP said so. verbs: peers that fell silent
+  kPathChanges,       // headers built again: route, neighbour or MTU changed. verbs: another way to a peer
   kPathTableFull,     // a destination of control frames found no room and went through the kernel
   kCount,
 };

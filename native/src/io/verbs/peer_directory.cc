@@ -6,25 +6,20 @@
 #include <pthread.h>
 #include <sys/eventfd.h>
 #include <sys/random.h>
-#include <time.h>
 
 #include <algorithm>
+#include <unordered_set>
+
+#include "base/clock.h"
 
 namespace outrigger::io::verbs {
 namespace {
 
-constexpr size_t kNotes = 256;  // a burst of first answers; what finds no room is asked for again
 // Long after any send that names it is over.
 constexpr int64_t kRetiredNs = 60'000'000'000;
-// A handle has the MAC address of when it was made. After a failover what is sent goes nowhere for as long as this and a check.
-constexpr int64_t kHandleNs = 5'000'000'000;
 constexpr int64_t kNever = INT64_MAX;
 
-int64_t monotonicNs() {
-  timespec now{};
-  ::clock_gettime(CLOCK_MONOTONIC, &now);
-  return static_cast<int64_t>(now.tv_sec) * 1'000'000'000 + now.tv_nsec;
-}
+int64_t monotonicNs() { return SystemClock().nanoTime(); }
 
 // Not to be guessed by who does not see the ask.
 uint64_t freshNonce() {
@@ -80,12 +75,12 @@ void PeerDirectory::forget(PeerCell& cell) {
   cells_.erase(&cell);
 }
 
-SpscRing<PeerNote>* PeerDirectory::addNotes() {
+PeerNotes* PeerDirectory::addNotes() {
   const std::lock_guard lock(mutex_);
-  return notes_.emplace_back(std::make_unique<SpscRing<PeerNote>>(kNotes)).get();
+  return notes_.emplace_back(std::make_unique<PeerNotes>()).get();
 }
 
-void PeerDirectory::dropNotes(SpscRing<PeerNote>* notes) {
+void PeerDirectory::dropNotes(PeerNotes* notes) {
   const std::lock_guard lock(mutex_);
   std::erase_if(notes_, [&](const auto& each) { return each.get() == notes; });
 }
@@ -101,28 +96,65 @@ void PeerDirectory::run() {
     if (::poll(&handle, 1, timeout) < 0 && errno != EINTR) break;
     eventfd_t ignored = 0;
     ::eventfd_read(wake_.get(), &ignored);
+    {
+      const std::lock_guard lock(mutex_);
+      readNotes(monotonicNs());
+    }
+    for (Believed& each : believed_) makeHandle(each, monotonicNs());
     const std::lock_guard lock(mutex_);
-    nextNs = round(monotonicNs());
+    const int64_t settledNs = monotonicNs();
+    for (const Believed& each : believed_) settle(each, settledNs);
+    believed_.clear();
+    nextNs = round(settledNs);
+  }
+}
+
+void PeerDirectory::readNotes(int64_t nowNs) {
+  for (const auto& notes : notes_) {
+    PeerNote note;
+    while (notes->messages.poll(note)) take(note, nowNs);
+    while (notes->hints.poll(note)) take(note, nowNs);
   }
 }
 
 int64_t PeerDirectory::round(int64_t nowNs) {
-  for (const auto& notes : notes_) {
-    PeerNote note;
-    while (notes->poll(note)) take(note, nowNs);
-  }
-  std::erase_if(retired_, [&](const Handle& each) { return nowNs - each.sinceNs > kRetiredNs; });
-  int64_t nextNs = retired_.empty() ? kNever : nowNs + kRetiredNs;
+  int64_t nextNs = kNever;
   for (auto& [cell, progress] : cells_) nextNs = std::min(nextNs, look(*cell, progress, nowNs));
-  return nextNs;
+  return std::min(nextNs, sweep(nowNs));
+}
+
+// Retires the handles that no answer names, and ends those that were retired long ago.
+int64_t PeerDirectory::sweep(int64_t nowNs) {
+  if (handles_.empty() && retired_.empty()) return kNever;
+  if (nowNs < nextSweepNs_) return nextSweepNs_;
+  nextSweepNs_ = nowNs + times_.sweepNs;
+  std::erase_if(retired_, [&](const Handle& each) { return nowNs - each.sinceNs > kRetiredNs; });
+  std::unordered_set<const AddressHandle*> named;
+  for (const auto& [cell, progress] : cells_) {
+    if (cell->question.load().endpoint != 0) named.insert(progress.answer.to);
+  }
+  for (auto each = handles_.begin(); each != handles_.end();) {
+    Handle& handle = each->second;
+    if (named.contains(handle.handle.get())) {
+      ++each;
+      continue;
+    }
+    retired_.push_back({std::move(handle.handle), nowNs});
+    each = handles_.erase(each);
+  }
+  handleCount_.store(handles_.size(), std::memory_order_relaxed);
+  return nextSweepNs_;
 }
 
 void PeerDirectory::publish(PeerCell& cell, const Progress& progress) {
   const PeerAnswer old = cell.answer.load();
   const PeerAnswer& fresh = progress.answer;
-  const bool same = old.question == fresh.question && old.state == fresh.state && old.refusal == fresh.refusal && old.to == fresh.to &&
-                    old.queueNumber == fresh.queueNumber && old.queueKey == fresh.queueKey && old.mtu == fresh.mtu;
-  if (!same) cell.answer.store(fresh);
+  const bool sameWay = old.state == fresh.state && old.refusal == fresh.refusal && old.queueNumber == fresh.queueNumber &&
+                       old.queueKey == fresh.queueKey && old.mtu == fresh.mtu;
+  if (sameWay && old.question == fresh.question && old.to == fresh.to) return;
+  // Counted before it is seen.
+  if (!sameWay && fresh.state != PeerState::kAsking) stats_.changes.fetch_add(1, std::memory_order_relaxed);
+  cell.answer.store(fresh);
 }
 
 // Asks, if it is time to; says when to look again.
@@ -140,6 +172,7 @@ int64_t PeerDirectory::look(PeerCell& cell, Progress& progress, int64_t nowNs) {
   switch (answer.state) {
     case PeerState::kAsking:
       if (progress.unanswered < kFirstAsks) {
+        ++progress.unanswered;
         ask(question, progress, nowNs);
         progress.nextNs = nowNs + times_.askNs;
         break;
@@ -166,6 +199,7 @@ int64_t PeerDirectory::look(PeerCell& cell, Progress& progress, int64_t nowNs) {
         progress.nextNs = nowNs + times_.checkNs;
         break;
       }
+      ++progress.unanswered;
       ask(question, progress, nowNs);
       progress.nextNs = nowNs + times_.checkNs;
       break;
@@ -187,7 +221,6 @@ void PeerDirectory::ask(const PeerQuestion& question, Progress& progress, int64_
   message.nonce = progress.nonce;
   std::array<uint8_t, kExchangeLength> bytes;
   writeExchange(message, bytes);
-  ++progress.unanswered;
   progress.lastNs = nowNs;
   stats_.asks.fetch_add(1, std::memory_order_relaxed);
   // What the socket has no room for is asked again.
@@ -196,7 +229,7 @@ void PeerDirectory::ask(const PeerQuestion& question, Progress& progress, int64_
 }
 
 void PeerDirectory::take(const PeerNote& note, int64_t nowNs) {
-  bool believed = false;
+  bool known = false;
   for (auto& [cell, progress] : cells_) {
     const PeerQuestion question = cell->question.load();
     if (question.endpoint != note.endpoint || question.number != progress.question || !(question.destination == note.source)) continue;
@@ -205,75 +238,98 @@ void PeerDirectory::take(const PeerNote& note, int64_t nowNs) {
       continue;
     }
     if (progress.nonce == 0 || note.message.nonce != progress.nonce) continue;
-    believed = true;
-    const bool wasReady = progress.answer.state == PeerState::kReady;
-    if (note.message.kind == ExchangeKind::kAnswer && accept(question, note.message, progress, nowNs)) {
-      stats_.answers.fetch_add(1, std::memory_order_relaxed);
-    } else {
-      if (note.message.kind == ExchangeKind::kRefusal) stats_.refusals.fetch_add(1, std::memory_order_relaxed);
-      progress.answer = {};
-      progress.answer.question = progress.question;
-      progress.answer.state = PeerState::kKernel;
-      progress.answer.refusal = note.message.reason;
-      progress.backoffNs = wasReady ? times_.checkNs : times_.kernelNs;
-      progress.nextNs = nowNs + progress.backoffNs;
-    }
-    progress.nonce = 0;
-    progress.unanswered = 0;
-    publish(*cell, progress);
+    known = true;
+    if (note.message.kind == ExchangeKind::kAnswer && believe(*cell, question, note.message)) continue;
+    if (note.message.kind == ExchangeKind::kRefusal) stats_.refusals.fetch_add(1, std::memory_order_relaxed);
+    leave(*cell, progress, note.message.reason, nowNs);
   }
-  if (!believed && note.kind == PeerNote::Kind::kMessage) stats_.rejected.fetch_add(1, std::memory_order_relaxed);
+  if (!known && note.kind == PeerNote::Kind::kMessage) stats_.rejected.fetch_add(1, std::memory_order_relaxed);
 }
 
-// False: not to be believed, or no way there.
-bool PeerDirectory::accept(const PeerQuestion& question, const ExchangeMessage& message, Progress& progress, int64_t nowNs) {
+// No way there by the device.
+void PeerDirectory::leave(PeerCell& cell, Progress& progress, RefusalReason reason, int64_t nowNs) {
+  progress.backoffNs = progress.answer.state == PeerState::kReady ? times_.checkNs : times_.kernelNs;
+  progress.nextNs = nowNs + progress.backoffNs;
+  progress.nonce = 0;
+  progress.unanswered = 0;
+  progress.answer = {};
+  progress.answer.question = progress.question;
+  progress.answer.state = PeerState::kKernel;
+  progress.answer.refusal = reason;
+  publish(cell, progress);
+}
+
+// False: not to be believed, or the endpoint's own address has no GID.
+bool PeerDirectory::believe(PeerCell& cell, const PeerQuestion& question, const ExchangeMessage& message) {
+  const auto& gids = port_->facts().gids;
+  const net::IpAddress destination = net::IpAddress::of(question.destination);
+  const auto endpoint = endpoints_.find(question.endpoint);
+  auto own = gids.end();
   // Else an answer could turn what we send on a third host.
-  if (message.gid != gidOf(net::IpAddress::of(question.destination))) {
+  if (endpoint != endpoints_.end() && message.gid == gidOf(destination)) {
+    own = std::find_if(gids.begin(), gids.end(), [&](const GidEntry& each) {
+      if (!endpoint->second.own.unspecified()) return each.gid == gidOf(endpoint->second.own);
+      const net::IpAddress address = addressOf(each.gid);
+      return address.isV6() == destination.isV6() && !address.isLinkLocalV6();
+    });
+  }
+  if (own == gids.end()) {
     stats_.rejected.fetch_add(1, std::memory_order_relaxed);
     return false;
   }
-  PeerAnswer& answer = progress.answer;
-  const AddressHandle* handle = handleFor(question, message.gid, nowNs);
-  if (handle == nullptr) {
-    stats_.rejected.fetch_add(1, std::memory_order_relaxed);
-    return false;
-  }
-  answer.state = PeerState::kReady;
-  answer.refusal = RefusalReason::kNone;
-  answer.to = handle;
-  answer.queueNumber = message.queueNumber;
-  answer.queueKey = message.queueKey;
-  answer.mtu = std::min(message.mtu, port_->facts().mtu);
-  progress.nextNs = nowNs + times_.checkNs;
+  believed_.push_back({&cell, message, own->index});
   return true;
 }
 
-// Null: the endpoint's own address has no GID, or the device refuses.
-const AddressHandle* PeerDirectory::handleFor(const PeerQuestion& question, const Gid& gid, int64_t nowNs) {
-  const auto endpoint = endpoints_.find(question.endpoint);
-  if (endpoint == endpoints_.end()) return nullptr;
-  const auto& gids = port_->facts().gids;
-  const bool v6 = net::IpAddress::of(question.destination).isV6();
-  const auto own = std::find_if(gids.begin(), gids.end(), [&](const GidEntry& each) {
-    if (!endpoint->second.own.unspecified()) return each.gid == gidOf(endpoint->second.own);
-    const net::IpAddress address = addressOf(each.gid);
-    return address.isV6() == v6 && !address.isLinkLocalV6();
-  });
-  if (own == gids.end()) return nullptr;
-  Handle& known = handles_[{gid, own->index}];
-  if (known.handle != nullptr && nowNs - known.sinceNs < kHandleNs) return known.handle.get();
-  auto made = port_->createAddress(gid, own->index);
-  // What there is may still be right; what there never was can't.
-  if (!made) return known.handle.get();
-  const AddressHandle* before = known.handle.get();
-  if (before != nullptr) retired_.push_back({std::move(known.handle), nowNs});
-  known = {made.take(), nowNs};
-  for (auto& [cell, progress] : cells_) {
-    if (before == nullptr || progress.answer.to != before) continue;
-    progress.answer.to = known.handle.get();
-    publish(*cell, progress);
+// Leaves it null when the device refuses.
+void PeerDirectory::makeHandle(Believed& believed, int64_t nowNs) {
+  const std::pair key{believed.message.gid, believed.ownGidIndex};
+  const auto known = handles_.find(key);
+  if (known != handles_.end()) {
+    believed.handle = known->second.handle.get();
+    if (nowNs - known->second.sinceNs < times_.handleNs) return;
   }
-  return known.handle.get();
+  auto made = port_->createAddress(believed.message.gid, believed.ownGidIndex);
+  // What there is may still be right; what there never was can't.
+  if (!made) return;
+  if (known != handles_.end()) {
+    believed.before = believed.handle;
+    retired_.push_back({std::move(known->second.handle), nowNs});
+  }
+  Handle& fresh = handles_[key];
+  fresh = {made.take(), nowNs};
+  believed.handle = fresh.handle.get();
+  handleCount_.store(handles_.size(), std::memory_order_relaxed);
+}
+
+void PeerDirectory::settle(const Believed& believed, int64_t nowNs) {
+  if (believed.before != nullptr) {
+    for (auto& [cell, progress] : cells_) {
+      if (progress.answer.to != believed.before) continue;
+      progress.answer.to = believed.handle;
+      publish(*cell, progress);
+    }
+  }
+  // While the handle was made the cell may have gone, or been given another question; a nonce is never given twice.
+  const auto found = cells_.find(believed.cell);
+  if (found == cells_.end() || found->second.nonce != believed.message.nonce) return;
+  auto& [cell, progress] = *found;
+  if (believed.handle == nullptr) {
+    stats_.rejected.fetch_add(1, std::memory_order_relaxed);
+    leave(*cell, progress, RefusalReason::kNone, nowNs);
+    return;
+  }
+  PeerAnswer& answer = progress.answer;
+  answer.state = PeerState::kReady;
+  answer.refusal = RefusalReason::kNone;
+  answer.to = believed.handle;
+  answer.queueNumber = believed.message.queueNumber;
+  answer.queueKey = believed.message.queueKey;
+  answer.mtu = std::min(believed.message.mtu, port_->facts().mtu);
+  progress.nonce = 0;
+  progress.unanswered = 0;
+  progress.nextNs = nowNs + times_.checkNs;
+  publish(*cell, progress);
 }
 
 }  // namespace outrigger::io::verbs

@@ -4,7 +4,9 @@
 #pragma once
 
 #include <array>
+#include <atomic>
 #include <cstdint>
+#include <cstring>
 #include <memory>
 #include <span>
 #include <string>
@@ -76,8 +78,31 @@ struct QueueOptions {
 struct QueueStats {
   int64_t received = 0;
   int64_t receiveErrors = 0;  // completions that say so, and what came without the headers that it must have
-  int64_t sent = 0;
-  int64_t sendErrors = 0;
+  int64_t sent = 0;           // the device took them
+  int64_t sendErrors = 0;     // refused, or taken and failed later
+};
+
+// Why a queue is of no use any more: the first reason stays. Set by its owner thread, read by any.
+class QueueFault {
+ public:
+  // `err`: errno, 0 where there is none.
+  void set(const char* what, int err) {
+    if (present()) return;
+    what_ = what;
+    errno_ = err;
+    present_.store(true, std::memory_order_release);
+  }
+  bool present() const { return present_.load(std::memory_order_acquire); }
+  // Empty when there is none.
+  std::string text() const {
+    if (!present()) return "";
+    return errno_ == 0 ? what_ : std::string(what_) + ": " + std::strerror(errno_);
+  }
+
+ private:
+  const char* what_ = "";
+  int errno_ = 0;
+  std::atomic<bool> present_{false};
 };
 
 // One queue pair with its buffers. One owner thread.
@@ -102,6 +127,8 @@ class DatagramQueue {
   virtual int handle() const = 0;  // readable when something arrived after arm()
   virtual bool arm() = 0;          // false: something is there already
   virtual const QueueStats& stats() const = 0;
+  // Any thread. Once there is one nothing is sent, and no buffer goes back to the device.
+  virtual const QueueFault& fault() const = 0;
 };
 
 // Control threads. Queues and handles keep what they need of it alive.

@@ -38,7 +38,9 @@ BackendCause deviceNodes(const std::string& cause) {
 std::vector<std::string> kernelDevices() {
   std::vector<std::string> names;
   std::error_code error;
-  for (const auto& entry : std::filesystem::directory_iterator("/sys/class/infiniband", error)) names.push_back(entry.path().filename());
+  std::filesystem::directory_iterator each("/sys/class/infiniband", error);
+  // A folder that changes under it must not throw: range-for would.
+  for (; !error && each != std::filesystem::directory_iterator(); each.increment(error)) names.push_back(each->path().filename());
   return names;
 }
 

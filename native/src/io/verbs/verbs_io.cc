@@ -20,24 +20,6 @@ constexpr uint32_t kKernelSlots = 16;
 // Looking at the sockets costs a system call: on a busy device once in this many polls.
 constexpr uint32_t kPollsPerKernelLook = 16;
 
-void writeAddress(SockAddr& to, const net::IpAddress& ip, uint16_t port) {
-  if (ip.isV6()) {
-    auto* in6 = reinterpret_cast<sockaddr_in6*>(&to.storage);
-    *in6 = {};
-    in6->sin6_family = AF_INET6;
-    in6->sin6_port = htons(port);
-    std::memcpy(&in6->sin6_addr, ip.bytes.data(), 16);
-    to.length = sizeof(sockaddr_in6);
-  } else {
-    auto* in = reinterpret_cast<sockaddr_in*>(&to.storage);
-    *in = {};
-    in->sin_family = AF_INET;
-    in->sin_port = htons(port);
-    std::memcpy(&in->sin_addr, ip.bytes.data(), 4);
-    to.length = sizeof(sockaddr_in);
-  }
-}
-
 }  // namespace
 
 void VerbsEndpoint::enter(std::shared_ptr<PeerDirectory> directory) {
@@ -147,6 +129,9 @@ Health VerbsIo::health() {
     if (firstOutOfBuffers_ < 0) firstOutOfBuffers_ = now;
     outOfBuffers_.store(now - firstOutOfBuffers_, std::memory_order_relaxed);
   }
+  if (const QueueFault& fault = queue_->fault(); fault.present()) {
+    return {Health::State::kGone, "its queue pair on " + directory_->port().facts().device + " is broken: " + fault.text()};
+  }
   bool gone = false;
   std::string trouble = directory_->port().trouble(gone);
   if (trouble.empty()) return {};
@@ -219,7 +204,7 @@ uint32_t VerbsIo::poll(RxBurst& burst, int64_t nowNs) {
     pollsSinceKernel_ = 0;
     kernelReady_ = false;
     kernel_->poll(kernelBurst_, nowNs);
-    datagrams += readKernel(burst);
+    datagrams += readKernel(burst, nowNs);
   }
   return datagrams;
 }
@@ -252,7 +237,7 @@ bool VerbsIo::deliver(const Received& received, RxBurst& burst) {
   }
   stats_.add(StackCounter::kDatagramsReceived);
   Slot& slot = slots_[burst.count];
-  writeAddress(slot.source, route->source, sourcePort);
+  route->source.writeTo(slot.source, sourcePort);
   RxPacket& packet = burst.packets[burst.count++];
   packet.data = received.data;
   packet.length = received.length;
@@ -261,32 +246,42 @@ bool VerbsIo::deliver(const Received& received, RxBurst& burst) {
   packet.source = &slot.source;
   packet.destination = &endpoint->localAddress();
   if (endpoint->wildcard()) {
-    writeAddress(slot.destination, route->destination, port);
+    route->destination.writeTo(slot.destination, port);
     packet.destination = &slot.destination;
   }
   return true;
 }
 
-uint32_t VerbsIo::readKernel(RxBurst& burst) {
+uint32_t VerbsIo::readKernel(RxBurst& burst, int64_t nowNs) {
   uint32_t datagrams = 0;
+  bool noted = false;
   for (size_t i = 0; i < kernelBurst_.count; ++i) {
     const RxPacket& packet = kernelBurst_.packets[i];
     ExchangeMessage message;
     const ExchangeVerdict verdict = readExchange({packet.data, packet.length}, message);
     if (verdict != ExchangeVerdict::kNotExchange) {
-      onExchange(static_cast<VerbsEndpoint&>(*packet.endpoint), packet, verdict, message);
+      noted = onExchange(static_cast<VerbsEndpoint&>(*packet.endpoint), packet, verdict, message, nowNs) || noted;
       continue;
     }
     stats_.add(StackCounter::kKernelDatagrams);
     burst.packets[burst.count++] = packet;
     ++datagrams;
   }
+  if (noted) directory_->wake();
   return datagrams;
 }
 
-void VerbsIo::onExchange(VerbsEndpoint& endpoint, const RxPacket& packet, ExchangeVerdict verdict, const ExchangeMessage& message) {
+bool VerbsIo::onExchange(VerbsEndpoint& endpoint, const RxPacket& packet, ExchangeVerdict verdict, const ExchangeMessage& message,
+                         int64_t nowNs) {
   stats_.add(StackCounter::kNeighbourPackets);
-  if (verdict == ExchangeVerdict::kMalformed) return stats_.add(StackCounter::kBadControlPackets);
+  if (verdict == ExchangeVerdict::kMalformed) {
+    stats_.add(StackCounter::kBadControlPackets);
+    return false;
+  }
+  if (!(message.kind == ExchangeKind::kAsk ? askLimit_ : answerLimit_).allow(nowNs)) {
+    stats_.add(StackCounter::kNeighbourPacketsLimited);
+    return false;
+  }
   PeerNote note;
   note.endpoint = endpoint.number();
   note.source = *packet.source;
@@ -299,11 +294,9 @@ void VerbsIo::onExchange(VerbsEndpoint& endpoint, const RxPacket& packet, Exchan
     note.message.kind = ExchangeKind::kRefusal;
     note.message.reason = RefusalReason::kVersion;
   }
-  if (notes_->offer(note)) {
-    directory_->wake();
-  } else {
-    stats_.add(StackCounter::kNeighbourPacketsLimited);
-  }
+  if (notes_->offer(note)) return true;
+  stats_.add(StackCounter::kNeighbourPacketsLimited);
+  return false;
 }
 
 void VerbsIo::answer(VerbsEndpoint& endpoint, const RxPacket& packet, ExchangeVerdict verdict, uint64_t nonce) {
@@ -348,7 +341,7 @@ IoTotals VerbsIo::totals() const {
   totals.network[networkIndex(DeviceCounter::kRingFullDrops)] = outOfBuffers_.load(std::memory_order_relaxed);
   const DirectoryStats& directory = directory_->stats();
   totals.network[networkIndex(StackCounter::kNeighbourRequestsSent)] = directory.asks.load(std::memory_order_relaxed);
-  totals.network[networkIndex(StackCounter::kPathChanges)] = directory.answers.load(std::memory_order_relaxed);
+  totals.network[networkIndex(StackCounter::kPathChanges)] = directory.changes.load(std::memory_order_relaxed);
   totals.network[networkIndex(StackCounter::kBadControlPackets)] += directory.rejected.load(std::memory_order_relaxed);
   totals.network[networkIndex(StackCounter::kUnreachableSends)] = directory.lost.load(std::memory_order_relaxed);
   return totals;

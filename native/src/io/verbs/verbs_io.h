@@ -10,6 +10,7 @@
 #include <memory>
 #include <vector>
 
+#include "base/rate_limit.h"
 #include "io/posix/udp_endpoint.h"
 #include "io/stack/stack_stats.h"
 #include "io/verbs/peer_directory.h"
@@ -49,8 +50,12 @@ class Peer {
   const PeerAnswer& answer() {
     if (cell.answer.version() != version_) {
       PeerAnswer fresh;
-      // One to the question before is none.
-      if (cell.answer.tryLoad(fresh, version_) && fresh.question == question_) answer_ = fresh;
+      // One to the question before is none. While one is written nothing is known: the last one's handle may be gone for long.
+      if (!cell.answer.tryLoad(fresh, version_)) {
+        answer_ = {};
+      } else if (fresh.question == question_) {
+        answer_ = fresh;
+      }
     }
     if (!cell.used.load(std::memory_order_relaxed)) cell.used.store(true, std::memory_order_relaxed);
     return answer_;
@@ -140,9 +145,10 @@ class VerbsIo final : public DatagramIo {
   Result<void> open();
 
   uint32_t readQueue(RxBurst& burst);
-  uint32_t readKernel(RxBurst& burst);
+  uint32_t readKernel(RxBurst& burst, int64_t nowNs);
   bool deliver(const Received& received, RxBurst& burst);
-  void onExchange(VerbsEndpoint& endpoint, const RxPacket& packet, ExchangeVerdict verdict, const ExchangeMessage& message);
+  // True: the directory has something to look at.
+  bool onExchange(VerbsEndpoint& endpoint, const RxPacket& packet, ExchangeVerdict verdict, const ExchangeMessage& message, int64_t nowNs);
   void answer(VerbsEndpoint& endpoint, const RxPacket& packet, ExchangeVerdict verdict, uint64_t nonce);
   VerbsEndpoint* find(const net::IpAddress& destination, uint16_t port) const;
 
@@ -161,7 +167,7 @@ class VerbsIo final : public DatagramIo {
   uint32_t mtu_ = 0;
   std::unique_ptr<DatagramQueue> queue_;
   std::unique_ptr<DatagramIo> kernel_;
-  SpscRing<PeerNote>* notes_ = nullptr;
+  PeerNotes* notes_ = nullptr;
   UniqueFd epoll_;
   StackStats stats_;
   std::atomic<int64_t> outOfBuffers_{0};
@@ -175,6 +181,9 @@ class VerbsIo final : public DatagramIo {
   RxBurst kernelBurst_;
   uint32_t pollsSinceKernel_ = 0;
   bool kernelReady_ = false;
+  // Two thousand a second: each is a datagram sent, or a look at all peers. Apart, so that a flood of asks lets the answers to ours through.
+  RateLimit askLimit_{256, 500'000};
+  RateLimit answerLimit_{256, 500'000};
 
   std::array<SendSlot, kBatch> free_{};
   uint32_t freeCount_ = 0;

@@ -101,7 +101,7 @@ void VerbsIo::flush(VerbsEndpoint& endpoint) {
   if (outgoingCount_ == 0) return;
   const uint32_t taken = queue_->send({outgoing_.data(), outgoingCount_});
   stats_.add(StackCounter::kFramesSent, taken);
-  // The device is broken, or about to be found so by health().
+  // For want of memory for a moment; or the queue pair is broken, which health() tells.
   if (taken < outgoingCount_) endpoint.stats.sendErrors.fetch_add(outgoingCount_ - taken, std::memory_order_relaxed);
   outgoingCount_ = 0;
 }

@@ -4,6 +4,7 @@
 
 #include <net/if.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <cstring>
@@ -14,7 +15,6 @@
 namespace outrigger::io::verbs {
 namespace {
 
-constexpr size_t kMaxGids = 256;   // of a device: mlx5 has 255 a port
 constexpr uint8_t kHopLimit = 64;  // as IP's
 
 class DeviceList {
@@ -44,9 +44,12 @@ using ContextPtr = std::unique_ptr<ibv_context, CloseContext>;
 // 256 to 4096; enum ibv_mtu counts from 1.
 uint32_t bytesOf(ibv_mtu mtu) { return 128U << static_cast<uint32_t>(mtu); }
 
-void readGids(ibv_context* context, PortFacts& facts) {
-  std::vector<ibv_gid_entry> entries(kMaxGids);
+// `most`: of all ports of the device, which answers nothing when its GIDs have no room.
+void readGids(ibv_context* context, size_t most, PortFacts& facts) {
+  if (most == 0) return;  // it has none, and would call that an error
+  std::vector<ibv_gid_entry> entries(most);
   const ssize_t count = ::ibv_query_gid_table(context, entries.data(), entries.size(), 0);
+  if (count < 0) facts.trouble = std::string("cannot read its GIDs: ") + std::strerror(static_cast<int>(-count));
   for (ssize_t i = 0; i < count; ++i) {
     const ibv_gid_entry& entry = entries[static_cast<size_t>(i)];
     if (entry.port_num != facts.port || entry.gid_type != IBV_GID_TYPE_ROCE_V2) continue;
@@ -77,6 +80,8 @@ void listDevice(ibv_device* device, std::vector<PortFacts>& all) {
     all.push_back(facts);
     return;
   }
+  size_t gids = 0;
+  const size_t first = all.size();
   for (uint32_t port = 1; port <= attributes.phys_port_cnt; ++port) {
     PortFacts each = facts;
     each.port = port;
@@ -88,9 +93,12 @@ void listDevice(ibv_device* device, std::vector<PortFacts>& all) {
       each.active = state.state == IBV_PORT_ACTIVE;
       each.state = ::ibv_port_state_str(state.state);
       each.mtu = bytesOf(state.active_mtu);
-      readGids(context.get(), each);
+      gids += static_cast<size_t>(std::max(0, state.gid_tbl_len));
     }
     all.push_back(each);
+  }
+  for (size_t i = first; i < all.size(); ++i) {
+    if (all[i].trouble.empty()) readGids(context.get(), gids, all[i]);
   }
 }
 

@@ -39,6 +39,7 @@ class IbvQueue final : public DatagramQueue {
   int handle() const override { return channel_->fd; }
   bool arm() override;
   const QueueStats& stats() const override { return stats_; }
+  const QueueFault& fault() const override { return fault_; }
 
  private:
   Result<void> makePair(const QueueOptions& options);
@@ -46,6 +47,7 @@ class IbvQueue final : public DatagramQueue {
   Result<void> activate(uint32_t queueKey);
   void takeCompletions();
   void reclaim();
+  void resume();
   uint8_t* receiveMemory(uint32_t slot) const { return memory_ + static_cast<size_t>(slot) * receiveStride_; }
   uint8_t* sendMemory(uint32_t slot) const { return sendMemory_ + static_cast<size_t>(slot) * sendStride_; }
 
@@ -74,6 +76,7 @@ class IbvQueue final : public DatagramQueue {
   uint64_t posted_ = 0;
   uint64_t completed_ = 0;
   QueueStats stats_;
+  QueueFault fault_;
 };
 
 IbvQueue::~IbvQueue() {
@@ -100,6 +103,7 @@ Result<void> IbvQueue::open(const QueueOptions& options) {
   std::vector<uint32_t> all(receiveSlots_);
   for (uint32_t slot = 0; slot < receiveSlots_; ++slot) all[slot] = slot;
   giveBack(all);
+  if (fault_.present()) return makeError(ErrorCode::kGeneric, "backend verbs: " + fault_.text() + " on " + facts_.device);
   return {};
 }
 
@@ -180,7 +184,9 @@ Result<void> IbvQueue::activate(uint32_t queueKey) {
 void IbvQueue::takeCompletions() {
   if (completionCount_ > 0) return;
   completionFirst_ = 0;
-  completionCount_ = static_cast<uint32_t>(std::max(0, ::ibv_poll_cq(receiveQueue_, kBatch, completions_.data())));
+  const int count = ::ibv_poll_cq(receiveQueue_, kBatch, completions_.data());
+  if (count < 0) fault_.set("cannot read receive completions", 0);
+  completionCount_ = static_cast<uint32_t>(std::max(0, count));
 }
 
 uint32_t IbvQueue::receive(std::span<Received> datagrams) {
@@ -195,6 +201,8 @@ uint32_t IbvQueue::receive(std::span<Received> datagrams) {
     constexpr unsigned kNeeded = IBV_WC_GRH | IBV_WC_WITH_IMM;
     if (completion.status != IBV_WC_SUCCESS || (completion.wc_flags & kNeeded) != kNeeded || completion.byte_len < kRouteHeaderLength) {
       ++stats_.receiveErrors;
+      // Posted again it would come back at once, forever: only a queue pair in error throws its buffers out.
+      if (completion.status == IBV_WC_WR_FLUSH_ERR) fault_.set("it is in error and gives its receive buffers back", 0);
       broken[brokenCount++] = slot;
       continue;
     }
@@ -211,6 +219,7 @@ uint32_t IbvQueue::receive(std::span<Received> datagrams) {
 }
 
 void IbvQueue::giveBack(std::span<const uint32_t> slots) {
+  if (fault_.present()) return;
   std::array<ibv_recv_wr, kBatch> requests;
   std::array<ibv_sge, kBatch> pieces;
   while (!slots.empty()) {
@@ -220,29 +229,55 @@ void IbvQueue::giveBack(std::span<const uint32_t> slots) {
       requests[i] = {slots[i], i + 1 < count ? &requests[i + 1] : nullptr, &pieces[i], 1};
     }
     ibv_recv_wr* bad = nullptr;
-    // There is room for every slot that there is. It fails on a device that is gone, which health() finds out.
-    static_cast<void>(::ibv_post_recv(pair_, requests.data(), &bad));
+    // There is room for every slot that there is: it fails only when no later one would pass.
+    if (const int err = ::ibv_post_recv(pair_, requests.data(), &bad); err != 0) return fault_.set("cannot post receive buffers", err);
     slots = slots.subspan(count);
   }
 }
 
-// Only the last one of a batch is signalled; those before it are complete with it, since a queue pair sends in order.
+// Only the last one of a batch is signalled; those before it are complete with it, since a queue pair sends in order. What fails has a completion
+// of its own, signalled or not.
 void IbvQueue::reclaim() {
   std::array<ibv_wc, kBatch> done;
-  const int count = ::ibv_poll_cq(sendQueue_, kBatch, done.data());
-  for (int i = 0; i < count; ++i) {
-    const ibv_wc& completion = done[static_cast<size_t>(i)];
-    while (completed_ < completion.wr_id) {
-      free_.push_back(inFlight_[completed_ % sendSlots_]);
-      ++completed_;
+  bool failed = false;
+  int count = kBatch;
+  while (count == static_cast<int>(kBatch)) {
+    count = ::ibv_poll_cq(sendQueue_, kBatch, done.data());
+    if (count < 0) return fault_.set("cannot read send completions", 0);
+    for (int i = 0; i < count; ++i) {
+      const ibv_wc& completion = done[static_cast<size_t>(i)];
+      while (completed_ < completion.wr_id) {
+        free_.push_back(inFlight_[completed_ % sendSlots_]);
+        ++completed_;
+      }
+      if (completion.status == IBV_WC_SUCCESS) continue;
+      ++stats_.sendErrors;
+      failed = true;
     }
-    if (completion.status == IBV_WC_SUCCESS) continue;
-    ++stats_.sendErrors;
-    // A UD queue pair stops sending after an error, and goes on when told to.
-    ibv_qp_attr attributes{};
-    attributes.qp_state = IBV_QPS_RTS;
-    attributes.cur_qp_state = IBV_QPS_SQE;
-    static_cast<void>(::ibv_modify_qp(pair_, &attributes, IBV_QP_STATE | IBV_QP_CUR_STATE));
+  }
+  if (failed) resume();
+}
+
+// A UD queue pair stops sending after an error, flushes what is posted, and goes on when told to. From a worse error there is no way back.
+void IbvQueue::resume() {
+  ibv_qp_attr attributes{};
+  ibv_qp_init_attr ignored{};
+  if (const int err = ::ibv_query_qp(pair_, &attributes, IBV_QP_STATE, &ignored); err != 0) {
+    return fault_.set("cannot ask for its state after a failed send", err);
+  }
+  switch (attributes.qp_state) {
+    case IBV_QPS_RTS:  // what came was of before it went on
+      return;
+    case IBV_QPS_SQE:
+      attributes = {};
+      attributes.qp_state = IBV_QPS_RTS;
+      attributes.cur_qp_state = IBV_QPS_SQE;
+      if (const int err = ::ibv_modify_qp(pair_, &attributes, IBV_QP_STATE | IBV_QP_CUR_STATE); err != 0) {
+        fault_.set("cannot make it send again after a failed send", err);
+      }
+      return;
+    default:
+      return fault_.set("a send failed and left it in error", 0);
   }
 }
 
@@ -265,7 +300,9 @@ uint32_t IbvQueue::send(std::span<const Outgoing> datagrams) {
   std::array<ibv_send_wr, kBatch> requests;
   std::array<ibv_sge, kBatch> pieces;
   uint32_t taken = 0;
-  while (taken < datagrams.size()) {
+  // Each time, though there may be slots enough: else what follows an error would be flushed unnoticed until they run out.
+  reclaim();
+  while (taken < datagrams.size() && !fault_.present()) {
     const auto batch = datagrams.subspan(taken, std::min<size_t>(datagrams.size() - taken, kBatch));
     const size_t count = batch.size();
     for (size_t i = 0; i < count; ++i) {
@@ -289,17 +326,19 @@ uint32_t IbvQueue::send(std::span<const Outgoing> datagrams) {
     }
     ibv_send_wr* bad = nullptr;
     size_t posted = count;
-    if (::ibv_post_send(pair_, requests.data(), &bad) != 0) posted = bad != nullptr ? static_cast<size_t>(bad - requests.data()) : 0;
+    const int err = ::ibv_post_send(pair_, requests.data(), &bad);
+    if (err != 0) posted = bad != nullptr ? static_cast<size_t>(bad - requests.data()) : 0;
     for (size_t i = 0; i < posted; ++i) inFlight_[(posted_ + i) % sendSlots_] = batch[i].slot;
     posted_ += posted;
     taken += static_cast<uint32_t>(posted);
     stats_.sent += static_cast<int64_t>(posted);
-    if (posted == count) continue;
+    if (err == 0) continue;
     // What was posted without a signal comes back with the next batch's.
-    stats_.sendErrors += static_cast<int64_t>(datagrams.size() - taken);
-    for (size_t i = taken; i < datagrams.size(); ++i) free_.push_back(datagrams[i].slot);
+    if (err != ENOMEM) fault_.set("cannot post sends", err);
     break;
   }
+  stats_.sendErrors += static_cast<int64_t>(datagrams.size() - taken);
+  for (size_t i = taken; i < datagrams.size(); ++i) free_.push_back(datagrams[i].slot);
   return taken;
 }
 
@@ -309,7 +348,7 @@ bool IbvQueue::arm() {
   unsigned events = 0;
   while (::ibv_get_cq_event(channel_, &queue, &context) == 0) ++events;
   if (events > 0) ::ibv_ack_cq_events(receiveQueue_, events);
-  static_cast<void>(::ibv_req_notify_cq(receiveQueue_, 0));
+  if (const int err = ::ibv_req_notify_cq(receiveQueue_, 0); err != 0) fault_.set("cannot ask to be woken by what arrives", err);
   // What came before the notification was asked for gives none.
   takeCompletions();
   return completionCount_ == 0;
