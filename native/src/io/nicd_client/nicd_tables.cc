@@ -96,6 +96,16 @@ void NicdTables::watch(net::RouteCell& cell) {
     const net::RouteAnswer answer = cell.answer.load();
     return answer.question == question.number && answer.route != net::RouteState::kUnknown;
   });
+  const net::RouteAnswer answer = cell.answer.load();
+  lock.unlock();
+  // Whoever watches is about to send: a neighbour that is known by then spares the first frames the way through the kernel.
+  if (answer.question == question.number && answer.route == net::RouteState::kForward &&
+      answer.neighbour == net::NeighbourState::kMissing && answer.interfaceIndex == interfaceIndex_ && !answer.nextHop.unspecified()) {
+    Resolve resolve;
+    resolve.session = session_;
+    resolve.address = addressOf(answer.nextHop, interfaceIndex_);
+    static_cast<void>(connection_->post(MessageType::kResolve, resolve));
+  }
 }
 
 void NicdTables::forget(net::RouteCell& cell) {
