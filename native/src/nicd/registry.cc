@@ -26,7 +26,8 @@ namespace outrigger::nicd {
 namespace {
 
 constexpr int kNetnsCookie = 71;  // SO_NETNS_COOKIE, Linux 5.14
-constexpr int kBusyPollBudget = 256;
+// The driver's poll is what lasts: the kernel only looks whether it is above 0.
+constexpr int32_t kBusyPollUs = 20;
 
 uint64_t netnsOf(int socket) {
   uint64_t cookie = 0;
@@ -62,13 +63,6 @@ Result<void> checkAllocated(const UniqueFd& memory) {
                                             std::to_string(status.st_size) + " bytes are allocated: use fallocate before passing it");
   }
   return {};
-}
-
-void preferBusyPoll(int socket) {
-  const int on = 1;
-  const int budget = kBusyPollBudget;
-  ::setsockopt(socket, SOL_SOCKET, io::xdp::kPreferBusyPoll, &on, sizeof(on));
-  ::setsockopt(socket, SOL_SOCKET, io::xdp::kBusyPollBudget, &budget, sizeof(budget));
 }
 
 std::string holderText(const SessionRecord& record) {
@@ -280,12 +274,21 @@ Result<UniqueFd> Registry::bindQueue(const OpenXdp& request, const Device& devic
   }
   if (!bound) return bound.error();
   if (device.generic() && !device.reason().empty()) grant.reason = device.reason();
-  if ((request.flags & kXdpBusyPoll) != 0) preferBusyPoll(socket->get());
   const auto zeroCopy = io::xdp::isZeroCopy(socket->get());
   grant.opened.mode = static_cast<uint32_t>(device.generic()        ? XdpMode::kGeneric
                                             : zeroCopy && *zeroCopy ? XdpMode::kZeroCopy
                                                                     : XdpMode::kNativeCopy);
   grant.opened.flags = request.flags;
+  if ((request.flags & kXdpBusyPoll) == 0) return socket;
+  if (const auto refused = io::xdp::preferBusyPoll(socket->get(), device.netdev().name, kBusyPollUs)) {
+    grant.opened.flags &= ~kXdpBusyPoll;
+    LogLine(LogLevel::kWarn)
+        .add("interface", device.netdev().name)
+        .add("queue", static_cast<int64_t>(request.queue))
+        .add("why", refused->cause)
+        .add("fix", refused->fix)
+        .write("a session goes without busy polling");
+  }
   return socket;
 }
 

@@ -52,6 +52,34 @@ bool programIsAttached(const std::string& interface) {
   return attached && attached->has_value();
 }
 
+TEST_F(NicdXdpTest, BusyPollingIsGrantedWhereTheKernelPollsOnWhenTheDriverDoesNot) {
+  NicdWorld::run([](NicdWorld& world) {
+    // /sys shows the interfaces of the namespace that it was mounted in.
+    ASSERT_EQ(::unshare(CLONE_NEWNS), 0) << std::strerror(errno);
+    ASSERT_EQ(::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr), 0) << std::strerror(errno);
+    ASSERT_EQ(::mount("sysfs", "/sys", "sysfs", 0, nullptr), 0) << std::strerror(errno);
+    world.start();
+    const auto grants = [&](uint32_t expected) {
+      PodProcess pod([&](PodProcess&) {
+        RawClient client(world.socket());
+        ASSERT_NE(bodyOf<Welcome>(client.hello()), nullptr);
+        OpenXdp open = xdpRequest(1 << 20);
+        open.flags |= kXdpBusyPoll;
+        const UniqueFd memory = makeMemory(1 << 20, kGoodSeals, true);
+        const auto opened = client.ask(MessageType::kOpenXdp, open, {memory.get()});
+        ASSERT_NE(bodyOf<OpenedText>(opened), nullptr) << refusalText(opened);
+        EXPECT_EQ(bodyOf<OpenedText>(opened)->opened.flags, expected);
+      });
+      pod.join();
+    };
+    grants(kXdpNeedWakeup);
+    EXPECT_TRUE(world.nicd.await("without busy polling"));
+    ASSERT_TRUE(
+        world.veth().near("sh -c 'echo 2 > /sys/class/net/va/napi_defer_hard_irqs && echo 200000 > /sys/class/net/va/gro_flush_timeout'"));
+    grants(kXdpNeedWakeup | kXdpBusyPoll);
+  });
+}
+
 TEST_F(NicdXdpTest, ADriverInAnotherNamespaceWithoutAnyRightMovesDatagramsThroughAQueueOverSixteenMebibytes) {
   NicdWorld::run([](NicdWorld& world) {
     world.start();

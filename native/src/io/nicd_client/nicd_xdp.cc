@@ -148,6 +148,11 @@ Result<NicdXdp> openNicdXdp(const io::BackendOptions& options) {
     opened.refused.push_back({"zero-copy", queues.first.reason,
                               "use a device whose driver has AF_XDP zero-copy (ice, i40e, ixgbe, igb, igc, mlx5, virtio_net)"});
   }
+  if (options.busyPollUs > 0 && (interface->features & kFeatureHardware) != 0 && (queues.first.opened.flags & kXdpBusyPoll) == 0) {
+    const std::string folder = "/sys/class/net/" + nameOf(interface->interface) + "/";
+    opened.refused.push_back({"busy polling", "outrigger-nicd could not have it for this interface: its log says why",
+                              "on the node: echo 2 > " + folder + "napi_defer_hard_irqs; echo 200000 > " + folder + "gro_flush_timeout"});
+  }
   opened.tables = NicdTables::create(*connection, queues.first.opened, nameOf(interface->interface));
   io::xdp::XdpParts parts;
   parts.caps = capsOf(options, *plan, queues, memory->hugepages());

@@ -118,8 +118,9 @@ enum class XdpMode : uint32_t { kAuto = 0, kZeroCopy = 1, kNativeCopy = 2, kGene
 
 constexpr uint32_t kXdpNeedWakeup = 1;   // XDP_USE_NEED_WAKEUP
 constexpr uint32_t kXdpMultiBuffer = 2;  // XDP_USE_SG, with a program that takes frames of several buffers
-constexpr uint32_t kXdpBusyPoll = 4;     // SO_PREFER_BUSY_POLL and its budget, which need CAP_NET_ADMIN
-constexpr uint32_t kXdpFlags = 7;        // all
+constexpr uint32_t kXdpBusyPoll =
+    4;                             // SO_PREFER_BUSY_POLL and its budget, which need CAP_NET_ADMIN; not in the answer where it can't be had
+constexpr uint32_t kXdpFlags = 7;  // all
 constexpr uint32_t kMaxRingEntries = 1 << 16;
 
 // Beside it: one memfd, sealed against shrinking and growing, fully allocated. For a further queue over the same memory: the socket of an

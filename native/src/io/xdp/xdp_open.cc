@@ -85,37 +85,11 @@ Result<std::vector<UniqueFd>> bindQueues(const Plan& plan, const UmemMemory& mem
   return sockets;
 }
 
-// Whether the kernel polls the device by itself a while after we last did. Without it a frame that arrives while our thread is elsewhere, or one
-// to be sent while another thread was at the device, waits for the device's next interrupt: up to two seconds on igb.
-bool pollingIsDeferred(const std::string& interface) {
-  for (const char* name : {"napi_defer_hard_irqs", "gro_flush_timeout"}) {
-    std::ifstream file("/sys/class/net/" + interface + "/" + name);
-    int64_t value = 0;
-    if (!(file >> value) || value == 0) return false;
-  }
-  return true;
-}
-
-// Preferred busy polling: the device's interrupts stay off while we poll often enough, so its work is done on our thread. Not on devices
-// without interrupts of their own, where it changes nothing. Not fatal: without it the interrupt does the work, as everywhere.
-bool preferBusyPoll(const std::string& interface, const std::vector<UniqueFd>& sockets, int32_t microseconds,
-                    std::vector<BackendCause>& refused) {
-  if (!pollingIsDeferred(interface)) {
-    const std::string folder = "/sys/class/net/" + interface + "/";
-    refused.push_back(
-        {"busy polling",
-         "napi_defer_hard_irqs or gro_flush_timeout of interface " + interface + " is 0: frames would wait while no thread of ours polls",
-         "echo 2 > " + folder + "napi_defer_hard_irqs; echo 200000 > " + folder + "gro_flush_timeout"});
-    return false;
-  }
-  constexpr int kBudget = 64;  // packets a poll; more needs CAP_NET_ADMIN on older kernels
+// Of every queue, or of none: each poll is a system call then.
+bool preferBusyPollOfAll(const Plan& plan, const std::vector<UniqueFd>& sockets, std::vector<BackendCause>& refused) {
   for (const UniqueFd& socket : sockets) {
-    const int on = 1;
-    if (::setsockopt(socket.get(), SOL_SOCKET, kPreferBusyPoll, &on, sizeof(on)) != 0 ||
-        ::setsockopt(socket.get(), SOL_SOCKET, SO_BUSY_POLL, &microseconds, sizeof(microseconds)) != 0 ||
-        ::setsockopt(socket.get(), SOL_SOCKET, kBusyPollBudget, &kBudget, sizeof(kBudget)) != 0) {
-      refused.push_back({"busy polling", makeError(ErrorCode::kGeneric, "SO_PREFER_BUSY_POLL", errno).message,
-                         "use Linux 5.11 or later, and give the process CAP_NET_ADMIN"});
+    if (auto cause = preferBusyPoll(socket.get(), plan.netdev.name, plan.busyPollUs)) {
+      refused.push_back(std::move(*cause));
       return false;
     }
   }
@@ -171,8 +145,7 @@ Result<XdpParts> climb(const Plan& plan, const Rung& rung, UmemMemory& memory, A
   if (!reader) return reader.error();
 
   XdpParts parts;
-  parts.busyPoll =
-      plan.busyPollUs > 0 && plan.facts.hardware && preferBusyPoll(plan.netdev.name, *sockets, plan.busyPollUs, attempt.refused);
+  parts.busyPoll = plan.busyPollUs > 0 && plan.facts.hardware && preferBusyPollOfAll(plan, *sockets, attempt.refused);
   if (rung.attach == AttachMode::kGeneric) {
     attempt.refused.push_back(
         {"segmentation trains",

@@ -10,6 +10,7 @@
 #include <cerrno>
 #include <cstring>
 #include <ctime>
+#include <fstream>
 
 namespace outrigger::io::xdp {
 namespace {
@@ -177,6 +178,29 @@ void XskRings::reset() {
     if (region.address != nullptr) ::munmap(region.address, region.lengthBytes);
     region = Region{};
   }
+}
+
+std::optional<BackendCause> preferBusyPoll(int socket, const std::string& interface, int32_t microseconds) {
+  // Whether the kernel polls the device by itself a while after we last did. Without it a frame that arrives while our thread is elsewhere, or one to be sent
+  // while another thread was at the device, waits for the device's next interrupt: up to two seconds on igb.
+  const std::string folder = "/sys/class/net/" + interface + "/";
+  for (const char* name : {"napi_defer_hard_irqs", "gro_flush_timeout"}) {
+    std::ifstream file(folder + name);
+    int64_t value = 0;
+    if ((file >> value) && value > 0) continue;
+    return BackendCause{"busy polling",
+                        std::string(name) + " of interface " + interface + " is 0: frames would wait while no thread of ours polls",
+                        "echo 2 > " + folder + "napi_defer_hard_irqs; echo 200000 > " + folder + "gro_flush_timeout"};
+  }
+  constexpr int kBudget = 64;  // packets a poll; more needs CAP_NET_ADMIN on older kernels
+  const int on = 1;
+  if (::setsockopt(socket, SOL_SOCKET, kPreferBusyPoll, &on, sizeof(on)) != 0 ||
+      ::setsockopt(socket, SOL_SOCKET, SO_BUSY_POLL, &microseconds, sizeof(microseconds)) != 0 ||
+      ::setsockopt(socket, SOL_SOCKET, kBusyPollBudget, &kBudget, sizeof(kBudget)) != 0) {
+    return BackendCause{"busy polling", makeError(ErrorCode::kGeneric, "SO_PREFER_BUSY_POLL", errno).message,
+                        "use Linux 5.11 or later, and give the process CAP_NET_ADMIN"};
+  }
+  return std::nullopt;
 }
 
 Result<XskRings> XskRings::map(int socket, const RingSizes& sizes) {

@@ -20,11 +20,13 @@
 
 #include <atomic>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <utility>
 
 #include "base/fd.h"
 #include "base/result.h"
+#include "io/backend.h"
 #include "io/xdp/xdp_abi.h"
 
 namespace outrigger::io::xdp {
@@ -82,6 +84,11 @@ Result<XskStatistics> readXskStatistics(int socket);
 
 // Whether a bound socket really runs without copies.
 Result<bool> isZeroCopy(int socket);
+
+// Preferred busy polling of a bound socket (SO_PREFER_BUSY_POLL, SO_BUSY_POLL in microseconds above 0, SO_BUSY_POLL_BUDGET; Linux 5.11, CAP_NET_ADMIN): the
+// device's interrupts stay off while we poll often enough, so its work is done on our thread. For hardware only: on devices without interrupts of their own
+// it changes nothing. Never fatal: without it the interrupt does the work, as everywhere. Says why it can't be had, and how it could.
+std::optional<BackendCause> preferBusyPoll(int socket, const std::string& interface, int32_t microseconds);
 
 // One of the four rings between us and the kernel: a power of two of entries, and free-running indices of who writes (producer) and who
 // reads (consumer). Barriers as in the kernel's xsk_queue.h: acquire what the other side wrote, release what we wrote.
