@@ -573,6 +573,13 @@ void rawOptions(Table& t) {
         return true;
       },
       [](const DriverConfig& c) { return std::string(c.raw.lowLatency ? "latency" : "bulk"); });
+  t.add(
+      "OUTRIGGER_URING_ZERO_COPY",
+      "Sends of uring without a copy: auto for messages from 16 KiB on where the kernel does not copy them after all, on for all",
+      "auto, on or off", [](DriverConfig& c, std::string_view value, std::string&) { return io::parseZeroCopy(value, c.raw.zeroCopy); },
+      [](const DriverConfig& c) {
+        return std::string(c.raw.zeroCopy == io::ZeroCopyMode::kAuto ? "auto" : c.raw.zeroCopy == io::ZeroCopyMode::kOn ? "on" : "off");
+      });
   rawText(t, "OUTRIGGER_NICD_SOCKET",
           "Socket of outrigger-nicd, which opens the device in the driver's stead; empty for opening it ourselves",
           "an absolute path of at most 107 bytes, or empty", &io::BackendOptions::nicdSocket,

@@ -130,6 +130,7 @@ int64_t NetworkPublication::retransmit(SenderContext& context, int64_t begin, in
       item.data = log_.term(index) + offset;
       item.length = static_cast<uint32_t>(train.length);
       item.segmentLength = static_cast<uint32_t>(train.segmentLength);
+      item.lent = true;
     }
     if (fanOut > 0 && transmitItems(*context.io, *endpoint_->socket, {context.items.data(), fanOut}, mdc) < fanOut) {
       driverCounters_.add(SystemCounter::kShortSends, 1);

@@ -56,6 +56,7 @@ struct NetworkPublication::SenderState {
   bool eosSent = false;
   bool limitMoved = false;
   bool socketFull = false;  // the last send of this publication was short
+  bool memoryLent = false;  // what is to be cleaned next may still be read by the network
   bool tooLongReported = false;
   bool damagedReported = false;
   PartialTrain partial;

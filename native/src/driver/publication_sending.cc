@@ -28,6 +28,8 @@ constexpr int64_t kCleanChunk = 1024 * 1024;
 constexpr int64_t kSocketRetryNs = 50 * kMicroNs;
 // Spies move their positions without ringing the sender.
 constexpr int64_t kSpyCheckNs = kMilliNs;
+// The network tells nobody when it has read what it was lent.
+constexpr int64_t kLentRetryNs = 50 * kMicroNs;
 // How long a request for memory may stay unanswered (a full volume) until it is made again.
 constexpr int64_t kMemoryRetryNs = kSecondNs;
 // A receiver that rejects an image says so again and again: the clients hear it at most this often.
@@ -172,6 +174,7 @@ int32_t NetworkPublication::sendData(SenderContext& context, int64_t nowNs) {
       item.data = log_.atPosition(at) + done;
       item.length = static_cast<uint32_t>(slices[slice].length) - done;
       item.segmentLength = static_cast<uint32_t>(slices[slice].segmentLength);
+      item.lent = true;
     }
     const size_t finished = transmitItems(*context.io, *endpoint_->socket, {context.items.data(), count}, mdc);
     int64_t bytes = 0;
@@ -361,8 +364,12 @@ void NetworkPublication::updateLimits(SenderContext& context, int64_t nowNs) {
     const int64_t from = s.cleanedTo;
     const int32_t offset = logbuffer::termOffsetFromPosition(from, params_.termLength);
     const int64_t length = std::min({cleanTarget - from, kCleanChunk, termLength - offset});
-    std::memset(log_.atPosition(from), 0, static_cast<size_t>(length));
-    s.cleanedTo = from + length;
+    // Nobody writes where it was not cleaned: what waits for the network's reading is this alone.
+    s.memoryLent = context.stillReads(log_.atPosition(from), static_cast<size_t>(length));
+    if (!s.memoryLent) {
+      std::memset(log_.atPosition(from), 0, static_cast<size_t>(length));
+      s.cleanedTo = from + length;
+    }
   }
   int64_t limit = consumed;
   if (connected_.load(std::memory_order_relaxed)) {
@@ -487,7 +494,9 @@ int64_t NetworkPublication::nextDeadlineNs(int64_t nowNs) const {
   if (s.hasInitialConnection) deadline = std::min(deadline, heartbeatDueNs(nowNs));
   if (s.socketFull) deadline = std::min(deadline, nowNs + kSocketRetryNs);
   if (!s.spies.empty()) deadline = std::min(deadline, nowNs + kSpyCheckNs);
-  if (s.cleanedTo < consumedPosition_.load(std::memory_order_relaxed) + 2 * static_cast<int64_t>(params_.termLength)) deadline = nowNs;
+  if (s.cleanedTo < consumedPosition_.load(std::memory_order_relaxed) + 2 * static_cast<int64_t>(params_.termLength)) {
+    deadline = s.memoryLent ? std::min(deadline, nowNs + kLentRetryNs) : nowNs;
+  }
   return deadline;
 }
 

@@ -26,6 +26,9 @@ constexpr int64_t kDestinationCheckIntervalNs = 500 * kMilliNs;
 // Dynamic destinations appear on a stranger's word and each gets every byte of the stream.
 constexpr size_t kMaxDynamicDestinations = 256;
 constexpr size_t kMaxUnresolved = 64;
+// How long a backend is kept that still reads what it sent. Longer than the kernel keeps datagrams for a neighbour that does not answer; adds wait.
+constexpr int64_t kMaxLeavingNs = 5 * kSecondNs;
+constexpr int64_t kLeavingCheckNs = kMilliNs;
 
 }  // namespace
 
@@ -57,12 +60,14 @@ struct Sender::State {
   io::RxBurst burst;
   std::vector<io::SockAddr> unresolved;    // dynamic destinations asked for, not yet added
   std::optional<io::IoTotals> lastTotals;  // of the instance before a switch
-  std::vector<AgentEvent> unanswered;      // releases that found the ring to the conductor full
+  int64_t leavingSinceNs = 0;
+  std::vector<AgentEvent> unanswered;  // releases that found the ring to the conductor full
 
   State() { unresolved.reserve(kMaxUnresolved); }
 
   void onCommand(SenderContext& context, const SenderCommand& command, int64_t nowNs);
   void onSwitch(SenderContext& context, SenderSwitch& change, int64_t nowNs);
+  void endSwitch(SenderContext& context, int64_t nowNs);
   void onPacket(SenderContext& context, SendChannelEndpoint& endpoint, const uint8_t* packet, size_t length, const io::SockAddr& source,
                 int64_t nowNs);
   void onStatusMessage(SenderContext& context, SendChannelEndpoint& endpoint, const uint8_t* packet, size_t length,
@@ -96,7 +101,14 @@ NetworkPublication* find(SendChannelEndpoint& endpoint, int32_t sessionId, int32
 
 Sender::Sender(io::DatagramIo& io, const DriverConfig& config, const DriverCounters& counters, SpscRing<SenderCommand>& commands,
                SpscRing<AgentEvent>& events, const cnc::Doorbells& doorbells)
-    : context_{&io, config, counters, events, doorbells, Random(config.randomSeed ^ 0x5E4DE2), std::vector<io::TxItem>(kScratchItems)},
+    : context_{&io,
+               nullptr,
+               config,
+               counters,
+               events,
+               doorbells,
+               Random(config.randomSeed ^ 0x5E4DE2),
+               std::vector<io::TxItem>(kScratchItems)},
       commands_(commands),
       state_(std::make_unique<State>()) {}
 
@@ -183,8 +195,7 @@ void Sender::State::onCommand(SenderContext& context, const SenderCommand& comma
       break;
     case SenderCommand::Type::kSwitchBackend:
       onSwitch(context, *command.change, nowNs);
-      event.type = AgentEvent::Type::kBackendSwitched;
-      answer(context, unanswered, event);
+      endSwitch(context, nowNs);
       break;
   }
 }
@@ -201,7 +212,17 @@ void Sender::State::onSwitch(SenderContext& context, SenderSwitch& change, int64
   }
   if (change.to == context.io) return;
   lastTotals = context.io->totals();
-  context.io = change.to;
+  context.leaving = std::exchange(context.io, change.to);
+  leavingSinceNs = nowNs;
+}
+
+// The conductor closes the old instance when it is told: not before the network has read what that one sent.
+void Sender::State::endSwitch(SenderContext& context, int64_t nowNs) {
+  if (context.leaving != nullptr && nowNs - leavingSinceNs < kMaxLeavingNs && context.leaving->stillReads(nullptr, SIZE_MAX)) return;
+  context.leaving = nullptr;
+  AgentEvent event;
+  event.type = AgentEvent::Type::kBackendSwitched;
+  answer(context, unanswered, event);
 }
 
 void Sender::State::onStatusMessage(SenderContext& context, SendChannelEndpoint& endpoint, const uint8_t* packet, size_t length,
@@ -322,6 +343,7 @@ int32_t Sender::doWork(int64_t nowNs) {
   State& s = *state_;
   int32_t work = 0;
   while (!s.unanswered.empty() && context_.events.offer(s.unanswered.front())) s.unanswered.erase(s.unanswered.begin());
+  if (context_.leaving != nullptr) s.endSwitch(context_, nowNs);
   if (!commands_.empty()) {
     SenderCommand command;
     while (work < kCommandsPerCycle && commands_.poll(command)) {
@@ -354,6 +376,7 @@ int32_t Sender::doWork(int64_t nowNs) {
 int64_t Sender::nextDeadlineNs(int64_t nowNs) const {
   int64_t deadline = nowNs + kSecondNs;
   if (!state_->unanswered.empty()) deadline = nowNs + kMilliNs;
+  if (context_.leaving != nullptr) deadline = std::min(deadline, nowNs + kLeavingCheckNs);
   for (const NetworkPublication* publication : state_->publications) deadline = std::min(deadline, publication->nextDeadlineNs(nowNs));
   return deadline;
 }

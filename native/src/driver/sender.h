@@ -20,13 +20,18 @@ namespace outrigger::driver {
 
 // What a publication needs while the sender works on it.
 struct SenderContext {
-  io::DatagramIo* io;  // another one after a switch of backends
+  io::DatagramIo* io;                 // another one after a switch of backends
+  io::DatagramIo* leaving = nullptr;  // the one before, for as long as the network may read what it sent
   const DriverConfig& config;
   const DriverCounters& counters;
   SpscRing<AgentEvent>& events;     // to the conductor
   const cnc::Doorbells& doorbells;  // wakes publishers that wait for their limit
   Random random;
   std::vector<io::TxItem> items;  // scratch, sized once
+
+  bool stillReads(const uint8_t* data, size_t length) const {
+    return io->stillReads(data, length) || (leaving != nullptr && leaving->stillReads(data, length));
+  }
 };
 
 // io.transmit, but in a group (`group`) a destination whose neighbour is not known holds up nobody else: its items end as lost, with the status

@@ -114,13 +114,29 @@ const std::vector<std::string>& backendNames() {
 }
 
 bool countsNetworkEvents(const std::string& name) {
-  static const std::vector<std::string> counting{"dpdk", "verbs", "xdp", "packet", "tap"};
+  static const std::vector<std::string> counting{"dpdk", "verbs", "xdp", "packet", "uring", "tap"};
   return std::find(counting.begin(), counting.end(), name) != counting.end();
+}
+
+bool parseZeroCopy(std::string_view text, ZeroCopyMode& mode) {
+  if (text == "auto") {
+    mode = ZeroCopyMode::kAuto;
+  } else if (text == "on") {
+    mode = ZeroCopyMode::kOn;
+  } else if (text == "off") {
+    mode = ZeroCopyMode::kOff;
+  } else {
+    return false;
+  }
+  return true;
 }
 
 Result<void> applyEnvironment(BackendOptions& options) {
   if (auto r = readSwitch("OUTRIGGER_UDP_SEGMENT", options.segmentation); !r) return r;
   if (auto r = readSwitch("OUTRIGGER_UDP_GRO", options.coalescing); !r) return r;
+  if (const char* value = std::getenv("OUTRIGGER_URING_ZERO_COPY"); value != nullptr && *value != '\0') {
+    if (!parseZeroCopy(value, options.zeroCopy)) return badVariable("OUTRIGGER_URING_ZERO_COPY", value, "auto, on, off");
+  }
   if (const char* value = std::getenv("OUTRIGGER_BUSY_POLL_US"); value != nullptr && *value != '\0') {
     const std::string_view text = value;
     int32_t microseconds = 0;

@@ -13,12 +13,19 @@
 
 namespace outrigger::io {
 
+enum class ZeroCopyMode : uint8_t {
+  kOff,
+  kAuto,  // long messages, where the kernel does not copy them after all
+  kOn,    // all messages, whatever the kernel does: for tests and measurements
+};
+
 struct BackendOptions {
-  bool segmentation = true;    // mmsg: UDP_SEGMENT where the kernel has it
-  bool coalescing = true;      // mmsg: UDP_GRO where the kernel has it
-  int32_t busyPollUs = 0;      // SO_BUSY_POLL of each socket, 0 = leave alone
-  uint32_t receiveSlots = 16;  // 64 KiB each, address space until used: trains or datagrams taken in one poll, 1 to 64
-  std::string impair;          // specification of io/impair/impair_config.h, empty or "none" = no impairment
+  bool segmentation = true;                     // mmsg: UDP_SEGMENT where the kernel has it
+  bool coalescing = true;                       // mmsg: UDP_GRO where the kernel has it
+  int32_t busyPollUs = 0;                       // SO_BUSY_POLL of each socket, 0 = leave alone
+  uint32_t receiveSlots = 16;                   // 64 KiB each, address space until used: trains or datagrams taken in one poll, 1 to 64
+  ZeroCopyMode zeroCopy = ZeroCopyMode::kAuto;  // uring: sends of what is lent without a copy
+  std::string impair;                           // specification of io/impair/impair_config.h, empty or "none" = no impairment
 
   // Raw backends and verbs.
   // The netdev to open, or for verbs the one whose RDMA port; empty: the one of the default route, of `address` where that is set.
@@ -86,8 +93,11 @@ const std::vector<std::string>& backendNames();
 // One that does not move datagrams through the kernel's sockets alone, and so has more to count (IoTotals::network).
 bool countsNetworkEvents(const std::string& name);
 
-// Overrides options from OUTRIGGER_UDP_SEGMENT=on|off, OUTRIGGER_UDP_GRO=on|off, OUTRIGGER_BUSY_POLL_US=<n> and
-// OUTRIGGER_IMPAIR=<specification>. A malformed value is an error naming variable, value and what is allowed.
+// "auto", "on", "off". False: something else.
+bool parseZeroCopy(std::string_view text, ZeroCopyMode& mode);
+
+// Overrides options from OUTRIGGER_URING_ZERO_COPY=auto|on|off, OUTRIGGER_UDP_SEGMENT=on|off, OUTRIGGER_UDP_GRO=on|off,
+// OUTRIGGER_BUSY_POLL_US=<n> and OUTRIGGER_IMPAIR=<specification>. A malformed value is an error naming variable, value and what is allowed.
 Result<void> applyEnvironment(BackendOptions& options);
 
 // Fails naming the unknown backend and the known ones, a malformed impairment, or the system call that failed.

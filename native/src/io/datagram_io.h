@@ -124,12 +124,13 @@ enum class TxStatus : uint8_t {
 };
 
 // A slice of contiguous datagrams of equal length: `length` bytes cut every `segmentLength`, the last may be shorter.
-// The memory must stay unchanged until transmit returns (L4 backends) or the term leaves the retransmit window.
+// The memory must stay unchanged until transmit returns, and where it is lent until stillReads says that nothing reads it any more.
 struct TxItem {
   NextHop* nextHop = nullptr;
   const uint8_t* data = nullptr;
   uint32_t length = 0;
   uint32_t segmentLength = 0;  // 0 or >= length: a single datagram
+  bool lent = false;           // may be read after transmit has returned: whoever writes over it asks first (stillReads)
   TxStatus status = TxStatus::kPending;
   uint32_t sentBytes = 0;  // out: of `length`, less than it when a train was split and blocked part way. To go on, offer
                            // an item that starts at data + sentBytes: the next call begins at 0 again
@@ -218,6 +219,13 @@ class DatagramIo {
   // Sends items in order until one blocks; sets each item's status. Returns how many leading items are finished (sent or
   // lost with a counted error); the rest are kWouldBlock/kNeighbour/kPending. One virtual call per burst.
   virtual uint32_t transmit(Endpoint& endpoint, std::span<TxItem> items) = 0;
+
+  // Whether the network may still read some of this memory, which was sent lent. It lets go of all in the end, sent or not.
+  virtual bool stillReads(const uint8_t* data, size_t length) {
+    static_cast<void>(data);
+    static_cast<void>(length);
+    return false;
+  }
 
   // In-place control frames. reserve may answer anything but kSent; kPending means the slot is yours to fill. After commit,
   // whatever it answers, the slot is gone.

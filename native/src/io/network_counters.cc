@@ -61,6 +61,10 @@ constexpr const char* kNames[] = {
     "device_transmit_errors",
     "device_oversized_frames",
     "device_left_to_kernel",
+    "zero_copy_sends",
+    "zero_copy_copied",
+    "zero_copy_refused",
+    "zero_copy_late",
 };
 static_assert(sizeof(kNames) / sizeof(kNames[0]) == kNetworkCounters);
 

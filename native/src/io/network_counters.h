@@ -21,6 +21,10 @@ enum class DeviceCounter : uint8_t {
   kTransmitErrors,
   kOversizedFrames,
   kLeftToKernel,
+  kZeroCopySends,    // uring: messages sent without a copy
+  kZeroCopyCopied,   // of those, that the kernel copied all the same
+  kZeroCopyRefused,  // beside those, that it refused to send so and that went plainly
+  kZeroCopyLate,     // of those, that were still read when their memory was to be written over
   kCount,
 };
 

@@ -88,6 +88,7 @@ class MortalIo final : public io::DatagramIo {
     }
     return static_cast<uint32_t>(items.size());
   }
+  bool stillReads(const uint8_t* data, size_t length) override { return inner_->stillReads(data, length); }
   io::TxStatus reserve(io::Endpoint& endpoint, const io::SockAddr& destination, uint32_t length, io::TxSlot& slot) override {
     return inner_->reserve(endpoint, destination, length, slot);
   }

@@ -4,6 +4,7 @@
 #include <set>
 
 #include "conformance_world.h"
+#include "lending_io.h"
 #include "verbs_world.h"
 #include "veth_world.h"
 #include "wire_world.h"
@@ -42,6 +43,7 @@ std::vector<Variant> variants() {
       {"uring", [] { return real("uring", true, true, ""); }},
       {"uringWithoutSegmentation", [] { return real("uring", false, true, ""); }},
       {"uringWithoutCoalescing", [] { return real("uring", true, false, ""); }},
+      {"uringZeroCopy", [] { return std::make_unique<LendingWorld>(real("uring", true, true, "")); }},
       {"packet", [] { return std::make_unique<VethWorld>("packet", BackendOptions{}); }},
       {"packetForBulk",
        [] {

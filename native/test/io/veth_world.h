@@ -29,6 +29,7 @@ class HostIo final : public DatagramIo {
   uint32_t poll(RxBurst& burst, int64_t nowNs) override { return io_->poll(burst, nowNs); }
   void release(RxBurst& burst) override { io_->release(burst); }
   uint32_t transmit(Endpoint& endpoint, std::span<TxItem> items) override { return io_->transmit(endpoint, items); }
+  bool stillReads(const uint8_t* data, size_t length) override { return io_->stillReads(data, length); }
   TxStatus reserve(Endpoint& endpoint, const SockAddr& destination, uint32_t length, TxSlot& slot) override {
     return io_->reserve(endpoint, destination, length, slot);
   }

@@ -25,9 +25,9 @@ TEST_F(StackDataPath, allocatesNothing) {
   for (int round = 0; round < 50; ++round) {
     for (int i = 0; i < 10; ++i) peer.send(endpoint->localAddress(), datagram);
     const int64_t before = outrigger::testing::allocations.load();
-    items[0] = {next.get(), train.data(), static_cast<uint32_t>(train.size()), 500, TxStatus::kPending, 0};
-    items[1] = {next.get(), datagram.data(), static_cast<uint32_t>(datagram.size()), 0, TxStatus::kPending, 0};
-    items[2] = {toLocal.get(), datagram.data(), static_cast<uint32_t>(datagram.size()), 0, TxStatus::kPending, 0};
+    items[0] = {next.get(), train.data(), static_cast<uint32_t>(train.size()), 500, false, TxStatus::kPending, 0};
+    items[1] = {next.get(), datagram.data(), static_cast<uint32_t>(datagram.size()), 0, false, TxStatus::kPending, 0};
+    items[2] = {toLocal.get(), datagram.data(), static_cast<uint32_t>(datagram.size()), 0, false, TxStatus::kPending, 0};
     io_->transmit(*endpoint, items);
     TxSlot slot;
     if (io_->reserve(*endpoint, peer.address, 36, slot) == TxStatus::kPending) {

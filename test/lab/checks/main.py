@@ -6,11 +6,12 @@ import traceback
 
 import dpdk
 import netem
+import uring
 import verbs
 import xdp
 from world import Failure
 
-kGroups = (dpdk, xdp, netem, verbs)
+kGroups = (dpdk, xdp, uring, netem, verbs)
 
 
 def main(arguments: list[str]) -> int:

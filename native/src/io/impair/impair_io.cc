@@ -209,6 +209,7 @@ void ImpairIo::push(const TxItem& source, const uint8_t* data, uint32_t length, 
   item.data = data;
   item.length = length;
   item.segmentLength = length;
+  item.lent = source.lent && data >= source.data && data < source.data + source.length;  // not a corrupted copy of ours
   progress_[innerCount_] = progress;
   ++innerCount_;
 }

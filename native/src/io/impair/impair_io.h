@@ -39,6 +39,7 @@ class ImpairIo final : public DatagramIo {
   void detach(Endpoint& endpoint) override;
   uint32_t poll(RxBurst& burst, int64_t nowNs) override;
   uint32_t transmit(Endpoint& endpoint, std::span<TxItem> items) override;
+  bool stillReads(const uint8_t* data, size_t length) override { return inner_->stillReads(data, length); }
   TxStatus reserve(Endpoint& endpoint, const SockAddr& destination, uint32_t length, TxSlot& slot) override {
     return inner_->reserve(endpoint, destination, length, slot);
   }

@@ -29,6 +29,8 @@ class TrainTransmitter {
   // with errno when that was the first.
   template <typename Send>
   uint32_t transmit(UdpEndpoint& udp, std::span<TxItem> items, bool segmentation, Send&& send);
+  // Within `send`: the item that a message is of.
+  uint32_t itemOf(uint32_t message) const { return messages_[message].item; }
 
  private:
   // One message of the call being put together.

@@ -16,6 +16,16 @@
 #define OUTRIGGER_HAS_URING 0
 #endif
 
+// Of kernel 6.2: known by its number, tried before it is used.
+#if OUTRIGGER_HAS_URING
+#ifndef IORING_SEND_ZC_REPORT_USAGE
+#define IORING_SEND_ZC_REPORT_USAGE (1U << 3)
+#endif
+#ifndef IORING_NOTIF_USAGE_ZC_COPIED
+#define IORING_NOTIF_USAGE_ZC_COPIED (1U << 31)
+#endif
+#endif
+
 #include "base/fd.h"
 #include "base/result.h"
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// See the header. Two rings: the one that receives always has something under way, and the one that sends never does between two calls,
-// so waiting for its completions waits for nothing else.
+// See the header. Two rings: the one that receives always has something under way, and the one that sends has nothing between two calls but the
+// notifications of what went without a copy, so waiting for its completions waits for nothing else.
 #include "io/uring/uring_io.h"
 
 #include <algorithm>
@@ -15,6 +15,7 @@
 #include "io/posix/udp_io_base.h"
 #include "io/uring/buffer_ring.h"
 #include "io/uring/uring.h"
+#include "io/uring/zero_copy.h"
 
 namespace outrigger::io {
 
@@ -34,6 +35,11 @@ constexpr uint32_t kBuffersPerSlot = 4;
 constexpr uint32_t kMinBuffers = 64;
 constexpr uint32_t kReceiveSubmissions = 64;
 constexpr uint32_t kExpectedEndpoints = 256;
+// The user data of a send: its place in the batch in the lower bits, and above it the number of one that goes without a copy.
+constexpr uint32_t kIndexBits = 8;
+static_assert(TrainTransmitter::kMaxMessages <= 1U << kIndexBits);
+// A completion for each message of a batch, one more for each that fails without a copy, and those of what is pending.
+constexpr uint32_t kSendCompletions = std::bit_ceil(2 * static_cast<uint32_t>(TrainTransmitter::kMaxMessages) + ZeroCopySends::kMaxPending);
 
 class UringIo final : public UdpIoBase {
  public:
@@ -47,6 +53,8 @@ class UringIo final : public UdpIoBase {
   bool arm() override;
   Health health() override;
   std::vector<std::pair<std::string, std::string>> facts() const override;
+  IoTotals totals() const override;
+  bool stillReads(const uint8_t* data, size_t length) override;
 
  private:
   // Uring::enter, and whether the ring can be used any more.
@@ -59,13 +67,16 @@ class UringIo final : public UdpIoBase {
   };
 
   explicit UringIo(const BackendOptions& options)
-      : UdpIoBase(probeTrains("uring", options), UdpSocketOptions{options.coalescing, options.busyPollUs}) {}
+      : UdpIoBase(probeTrains("uring", options), UdpSocketOptions{options.coalescing, options.busyPollUs}), zeroCopy_(options.zeroCopy) {}
 
   static uint64_t tagOf(const Receiver& receiver, size_t index) { return static_cast<uint64_t>(receiver.generation) << 32 | index; }
   void startReceivers();
   void cancel(uint64_t tag);
   void take(const io_uring_cqe& completion, RxBurst& burst, uint32_t& datagrams);
-  int sendBatch(int fd, mmsghdr* messages, uint32_t count);
+  int sendBatch(int fd, mmsghdr* messages, uint32_t count, std::span<const TxItem> items);
+  bool chooseUncopied(const mmsghdr* messages, uint32_t count, std::span<const TxItem> items);
+  uint32_t takeSendCompletions();
+  bool isBroken() const { return brokenErrno_.load(std::memory_order_relaxed) != 0; }
 
   BufferRing buffers_;  // before the ring that it is registered with, so unmapped after it is closed
   Uring receive_;
@@ -78,6 +89,9 @@ class UringIo final : public UdpIoBase {
   std::array<DatagramAddresses, RxBurst::kMaxPackets> addresses_{};
   TrainTransmitter transmitter_;
   std::array<int32_t, TrainTransmitter::kMaxMessages> results_{};
+  std::array<bool, TrainTransmitter::kMaxMessages> uncopied_{};
+  std::array<uint64_t, TrainTransmitter::kMaxMessages> numbers_{};  // of those
+  ZeroCopySends zeroCopy_;
   int lateErrno_ = 0;                // of the message behind the last that was sent
   std::atomic<int> brokenErrno_{0};  // why a ring is of no use any more
 };
@@ -105,8 +119,11 @@ Result<std::unique_ptr<DatagramIo>> UringIo::create(const BackendOptions& option
   const uint32_t buffers = std::bit_ceil(std::max(kMinBuffers, options.receiveSlots * kBuffersPerSlot));
   // A completion for each buffer, and one for the end of each receive; more are kept by the kernel until there is room.
   if (auto r = io->receive_.open(kReceiveSubmissions, std::bit_ceil(buffers + kExpectedEndpoints)); !r) return r.error();
-  if (auto r = io->send_.open(TrainTransmitter::kMaxMessages, 2 * TrainTransmitter::kMaxMessages); !r) return r.error();
+  if (auto r = io->send_.open(TrainTransmitter::kMaxMessages, kSendCompletions); !r) return r.error();
   if (auto r = io->buffers_.open(io->receive_, buffers, kBufferLength); !r) return r.error();
+  if (options.zeroCopy != ZeroCopyMode::kOff) {
+    if (const int err = probeZeroCopy(); err != 0) io->zeroCopy_.forbid(err);
+  }
   io->layout_.msg_namelen = kNameLength;
   io->layout_.msg_controllen = kReceiveControlLength;
   io->receivers_.reserve(kExpectedEndpoints);
@@ -247,42 +264,101 @@ Health UringIo::health() {
 
 bool UringIo::arm() { return idleReceivers_ == 0 && !receive_.hasCompletion() && !receive_.hasWork(); }
 
+// Returns how many sends ended; notifications come on top.
+uint32_t UringIo::takeSendCompletions() {
+  uint32_t ended = 0;
+  for (; const io_uring_cqe* completion = send_.peek(); send_.advance()) {
+    const uint64_t number = completion->user_data >> kIndexBits;
+    if ((completion->flags & IORING_CQE_F_NOTIF) != 0) {
+      zeroCopy_.onNotification(number, (static_cast<uint32_t>(completion->res) & IORING_NOTIF_USAGE_ZC_COPIED) != 0);
+      continue;
+    }
+    results_[completion->user_data & ((1U << kIndexBits) - 1)] = completion->res;
+    if (number != 0) zeroCopy_.onEnd(number, completion->res, (completion->flags & IORING_CQE_F_MORE) != 0);
+    ++ended;
+  }
+  return ended;
+}
+
+// Notifications are made within calls into the kernel (DEFER_TASKRUN): one is made only where there are some. A ring that is broken tells nothing
+// any more.
+bool UringIo::stillReads(const uint8_t* data, size_t length) {
+  if (zeroCopy_.pending() == 0) return false;
+  takeSendCompletions();
+  if (send_.hasWork() && !isBroken()) {
+    enter(send_, 0);
+    takeSendCompletions();
+  }
+  if (isBroken()) zeroCopy_.forget();
+  return zeroCopy_.stillReads(data, length);
+}
+
+// Which messages of a batch go without a copy; false: none.
+bool UringIo::chooseUncopied(const mmsghdr* messages, uint32_t count, std::span<const TxItem> items) {
+  bool any = false;
+  for (uint32_t i = 0; i < count; ++i) {
+    uncopied_[i] =
+        zeroCopy_.on() && zeroCopy_.wants(items[transmitter_.itemOf(i)], static_cast<uint32_t>(messages[i].msg_hdr.msg_iov->iov_len));
+    any |= uncopied_[i];
+  }
+  return any;
+}
+
 // As sendmmsg(2), with one call into the kernel. Linked, so that one that finds no room stops those behind it, and the order is kept.
-// Nothing is under way when it returns: MSG_DONTWAIT sends end at once, one way or the other, and all ends are waited for.
-int UringIo::sendBatch(int fd, mmsghdr* messages, uint32_t count) {
+// MSG_DONTWAIT sends end at once, one way or the other, and all ends are waited for: what is under way when it returns are notifications alone.
+int UringIo::sendBatch(int fd, mmsghdr* messages, uint32_t count, std::span<const TxItem> items) {
   constexpr int kFlags = MSG_DONTWAIT | MSG_NOSIGNAL;
   if (lateErrno_ != 0) {
     errno = std::exchange(lateErrno_, 0);
     return -1;
   }
+  if (zeroCopy_.pending() > 0) takeSendCompletions();
+  const bool uncopied = chooseUncopied(messages, count, items);
   // A ring saves nothing for one message, and a broken one sends none.
-  if (count == 1 || brokenErrno_.load(std::memory_order_relaxed) != 0 || !send_.enable()) return ::sendmmsg(fd, messages, count, kFlags);
+  if ((count == 1 && !uncopied) || isBroken() || !send_.enable()) return ::sendmmsg(fd, messages, count, kFlags);
   for (uint32_t i = 0; i < count; ++i) {
+    const msghdr& header = messages[i].msg_hdr;
+    // As many as there is room for were wanted one by one: the last ones may find none.
+    uncopied_[i] = uncopied_[i] && zeroCopy_.pending() < ZeroCopySends::kMaxPending;
     io_uring_sqe* entry = send_.next();
-    entry->opcode = IORING_OP_SENDMSG;
+    entry->opcode = uncopied_[i] ? IORING_OP_SENDMSG_ZC : IORING_OP_SENDMSG;
+    if (uncopied_[i]) entry->ioprio = IORING_SEND_ZC_REPORT_USAGE;
     entry->fd = fd;
-    entry->addr = reinterpret_cast<uintptr_t>(&messages[i].msg_hdr);
+    entry->addr = reinterpret_cast<uintptr_t>(&header);
     entry->len = 1;
     entry->msg_flags = kFlags;
-    entry->user_data = i;
+    const uint64_t number =
+        uncopied_[i] ? zeroCopy_.add(*items[transmitter_.itemOf(i)].nextHop, header.msg_iov->iov_base, header.msg_iov->iov_len) : 0;
+    numbers_[i] = number;
+    entry->user_data = number << kIndexBits | i;
     if (i + 1 < count) entry->flags = IOSQE_IO_LINK;
     results_[i] = -ECANCELED;
   }
   for (uint32_t ended = 0; ended < count;) {
     if (const int err = enter(send_, count - ended); err != 0 && !send_.hasCompletion()) {
+      // Of these nothing will be heard.
+      for (uint32_t i = count - send_.queued(); i < count; ++i) {
+        if (numbers_[i] != 0) zeroCopy_.onEnd(numbers_[i], -ECANCELED, false);
+      }
       send_.drop();
       // None of them was taken: they go without a ring, and so do all that follow.
-      if (ended == 0 && brokenErrno_.load(std::memory_order_relaxed) != 0) return ::sendmmsg(fd, messages, count, kFlags);
+      if (ended == 0 && isBroken()) return ::sendmmsg(fd, messages, count, kFlags);
       break;
     }
-    for (; const io_uring_cqe* completion = send_.peek(); send_.advance(), ++ended) {
-      results_[completion->user_data] = completion->res;
-    }
+    ended += takeSendCompletions();
   }
   uint32_t sent = 0;
   while (sent < count && results_[sent] >= 0) ++sent;
   if (sent == count) return static_cast<int>(count);
-  const int err = -results_[sent];
+  int err = -results_[sent];
+  if (uncopied_[sent] && ZeroCopySends::isRefusal(err)) {
+    // It goes plainly, now: then it was not the message that was refused.
+    if (::sendmmsg(fd, messages + sent, 1, kFlags) == 1) {
+      zeroCopy_.onRefused(*items[transmitter_.itemOf(sent)].nextHop, err);
+      return static_cast<int>(sent + 1);
+    }
+    err = errno;
+  }
   if (sent == 0) {
     errno = err;
     return -1;
@@ -293,7 +369,7 @@ int UringIo::sendBatch(int fd, mmsghdr* messages, uint32_t count) {
 }
 
 uint32_t UringIo::transmit(Endpoint& endpoint, std::span<TxItem> items) {
-  const auto send = [this](int fd, mmsghdr* messages, uint32_t count) { return sendBatch(fd, messages, count); };
+  const auto send = [&](int fd, mmsghdr* messages, uint32_t count) { return sendBatch(fd, messages, count, items); };
   return transmitter_.transmit(static_cast<UdpEndpoint&>(endpoint), items, caps().segmentationOffload, send);
 }
 
@@ -301,7 +377,17 @@ std::vector<std::pair<std::string, std::string>> UringIo::facts() const {
   return {{"mode", "multishot recvmsg, linked sends"},
           {"receive buffers", std::to_string(buffers_.count()) + " of " + std::to_string(kBufferLength / 1024) + " KiB"},
           {"segmentation offload (UDP_SEGMENT)", caps().segmentationOffload ? "on" : "off"},
-          {"receive coalescing (UDP_GRO)", caps().receiveCoalescing ? "on" : "off"}};
+          {"receive coalescing (UDP_GRO)", caps().receiveCoalescing ? "on" : "off"},
+          {"zero-copy sends", zeroCopy_.describe()}};
+}
+
+IoTotals UringIo::totals() const {
+  IoTotals totals = UdpIoBase::totals();
+  totals.network[networkIndex(DeviceCounter::kZeroCopySends)] = zeroCopy_.sent();
+  totals.network[networkIndex(DeviceCounter::kZeroCopyCopied)] = zeroCopy_.copied();
+  totals.network[networkIndex(DeviceCounter::kZeroCopyRefused)] = zeroCopy_.refused();
+  totals.network[networkIndex(DeviceCounter::kZeroCopyLate)] = zeroCopy_.late();
+  return totals;
 }
 
 }  // namespace

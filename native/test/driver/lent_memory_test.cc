@@ -1,0 +1,165 @@
+// SPDX-License-Identifier: Apache-2.0
+// A log that the network may still read after it was sent (DatagramIo::stillReads) is neither cleaned nor written over, and a backend that still reads
+// is not closed. The backend is an ordinary one that says of all it was lent that it reads it, for as long as the test wants.
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <memory>
+
+#include "driver_world.h"
+#include "io/backend.h"
+#include "mortal_io.h"
+
+namespace outrigger::test {
+namespace {
+
+using State = io::Health::State;
+
+struct Reading {
+  std::atomic<bool> on{false};
+  std::atomic<int64_t> asked{0};
+  std::atomic<int64_t> lent{0};
+  std::atomic<int64_t> notLent{0};
+  std::atomic<int> open{0};
+};
+
+class ReadingIo final : public io::DatagramIo {
+ public:
+  ReadingIo(std::shared_ptr<Reading> reading, std::unique_ptr<io::DatagramIo> inner)
+      : reading_(std::move(reading)), inner_(std::move(inner)) {
+    ++reading_->open;
+  }
+  ~ReadingIo() override { --reading_->open; }
+
+  const io::Caps& caps() const override { return inner_->caps(); }
+  Result<std::unique_ptr<io::Endpoint>> openEndpoint(const io::EndpointConfig& config) override { return inner_->openEndpoint(config); }
+  Result<std::unique_ptr<io::NextHop>> resolve(io::Endpoint& endpoint, const io::SockAddr& to) override {
+    return inner_->resolve(endpoint, to);
+  }
+  void attach(io::Endpoint& endpoint) override { inner_->attach(endpoint); }
+  void detach(io::Endpoint& endpoint) override { inner_->detach(endpoint); }
+  uint32_t poll(io::RxBurst& burst, int64_t nowNs) override { return inner_->poll(burst, nowNs); }
+  uint32_t transmit(io::Endpoint& endpoint, std::span<io::TxItem> items) override {
+    for (const io::TxItem& item : items) ++(item.lent ? reading_->lent : reading_->notLent);
+    return inner_->transmit(endpoint, items);
+  }
+  bool stillReads(const uint8_t*, size_t) override {
+    ++reading_->asked;
+    return reading_->on;
+  }
+  io::TxStatus reserve(io::Endpoint& endpoint, const io::SockAddr& destination, uint32_t length, io::TxSlot& slot) override {
+    return inner_->reserve(endpoint, destination, length, slot);
+  }
+  io::TxStatus commit(io::Endpoint& endpoint, const io::SockAddr& destination, io::TxSlot& slot, uint32_t length) override {
+    return inner_->commit(endpoint, destination, slot, length);
+  }
+  void abort(io::Endpoint& endpoint, io::TxSlot& slot) override { inner_->abort(endpoint, slot); }
+  io::IoTotals totals() const override { return inner_->totals(); }
+  int waitHandle() const override { return inner_->waitHandle(); }
+  bool arm() override { return inner_->arm(); }
+
+ private:
+  std::shared_ptr<Reading> reading_;
+  std::unique_ptr<io::DatagramIo> inner_;
+};
+
+class LentMemory : public ::testing::TestWithParam<ThreadingMode> {
+ protected:
+  static constexpr int64_t kTermLength = 64 * 1024;
+
+  LentMemory() {
+    DriverConfig config = DriverWorld::smallConfig(GetParam(), "");
+    config.backends = {"reading", "plain"};
+    driver::MediaDriverParts parts;
+    parts.openBackend = [fates = fates_, reading = reading_](const std::string& name) -> Result<io::IoPair> {
+      if (name == "plain") return io::openPair("mmsg", {});
+      return openMortal(name, fates, [&]() -> Result<std::unique_ptr<io::DatagramIo>> {
+        auto inner = io::makeBackend("mmsg", {});
+        if (!inner) return inner.error();
+        return std::unique_ptr<io::DatagramIo>(std::make_unique<ReadingIo>(reading, inner.take()));
+      });
+    };
+    world_ = std::make_unique<DriverWorld>(config, std::move(parts));
+    client_ = &world_->addClient();
+    const std::string channel = "aeron:udp?endpoint=127.0.0.1:" + std::to_string(freePort());
+    subscription_ = world_->addSubscription(*client_, channel, 1);
+    publication_ = world_->addExclusive(*client_, channel, 1);
+  }
+
+  // Publishes as much as is taken, up to a position, and reads.
+  void pump(int64_t position = INT64_MAX) {
+    for (int burst = 0; burst < 8 && publication_->position() < position; ++burst) {
+      makeMessage(message_, sent_, 1000);
+      if (publication_->offer(message_.data(), static_cast<int32_t>(message_.size())) < 0) break;
+      ++sent_;
+    }
+    subscription_->pollMessages([&](const uint8_t* data, int32_t length, const auto&) { check_.onMessage(data, length); }, 64);
+    ASSERT_EQ(check_.error, "");
+  }
+  bool pumpUntil(const std::function<bool()>& condition, const char* what, int64_t position = INT64_MAX) {
+    return world_->until(
+        [&] {
+          pump(position);
+          return HasFatalFailure() || condition();
+        },
+        what);
+  }
+  // What was taken has arrived, too.
+  bool publishTo(int64_t position, const char* what) {
+    return pumpUntil([&] { return publication_->position() >= position && check_.next == sent_; }, what, position);
+  }
+
+  std::shared_ptr<Fates> fates_ = std::make_shared<Fates>();
+  std::shared_ptr<Reading> reading_ = std::make_shared<Reading>();
+  std::unique_ptr<DriverWorld> world_;
+  MediaClient* client_ = nullptr;
+  std::shared_ptr<Subscription> subscription_;
+  std::shared_ptr<ExclusivePublication> publication_;
+  MessageCheck check_;
+  std::vector<uint8_t> message_;
+  uint64_t sent_ = 0;
+};
+
+TEST_P(LentMemory, IsNotWrittenOverWhileItIsRead) {
+  reading_->on = true;
+  // Fresh memory needs no cleaning: three terms less the half that is kept in hand, and no byte of the second round.
+  const int64_t limit = 3 * kTermLength - kTermLength / 2;
+  ASSERT_TRUE(publishTo(limit - 2000, "what needs no cleaning"));
+  const int64_t asked = reading_->asked;
+  ASSERT_TRUE(pumpUntil([&] { return reading_->asked > asked + 100; }, "the sender to ask again and again"));
+  EXPECT_LE(publication_->position(), limit + 2000) << "the publisher ran into memory that is read";
+  ASSERT_TRUE(publishTo(0, "what was taken to arrive"));
+  EXPECT_GT(reading_->lent, 0);
+  EXPECT_EQ(reading_->notLent, 0);
+
+  reading_->on = false;
+  EXPECT_TRUE(publishTo(limit + 20 * kTermLength, "the stream to go on"));
+}
+
+TEST_P(LentMemory, KeepsTheBackendThatReadsItOpenWhenItsStreamsGoOnElsewhere) {
+  SystemClock clock;
+  ASSERT_TRUE(publishTo(kTermLength / 4, "the first messages"));
+  EXPECT_EQ(reading_->open, 2);
+  reading_->on = true;
+  const int64_t beganNs = clock.nanoTime();
+  fates_->set("reading", State::kGone);
+  // Nothing goes through the first any more.
+  ASSERT_TRUE(publishTo(2 * kTermLength, "messages over the next backend"));
+  const int openBefore = reading_->open;
+  const bool soon = clock.nanoTime() - beganNs < 4 * driver::kSecondNs;
+  if (soon) {
+    EXPECT_EQ(openBefore, 2) << "closed while it reads";
+  }
+  reading_->on = false;
+  EXPECT_TRUE(pumpUntil([&] { return reading_->open == 0; }, "the first backend to be closed"));
+  EXPECT_TRUE(publishTo(20 * kTermLength, "the stream to go on"));
+  EXPECT_EQ(world_->counter(cnc::OutriggerCounter::kBackendChanges), 1);
+}
+
+INSTANTIATE_TEST_SUITE_P(Modes, LentMemory,
+                         ::testing::Values(ThreadingMode::kDedicated, ThreadingMode::kSharedNetwork, ThreadingMode::kShared,
+                                           ThreadingMode::kInvoker),
+                         [](const auto& mode) { return nameOf(mode.param); });
+
+}  // namespace
+}  // namespace outrigger::test
