@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Kubernetes quantities of bytes ("64Mi") and Go durations ("1m30s") as numbers. No limits here.
+// Kubernetes quantities ("64Mi", "250m") and Go durations ("1m30s") as numbers. No limits here.
 
 const kSuffixes: Readonly<Record<string, number>> = {
   '': 1,
@@ -13,9 +13,22 @@ const kSuffixes: Readonly<Record<string, number>> = {
   Ti: 1024 ** 4,
 };
 
+/** Suffixes of quantities that need not be whole. */
+const kAllSuffixes: Readonly<Record<string, number>> = {
+  ...kSuffixes,
+  n: 1e-9,
+  u: 1e-6,
+  m: 1e-3,
+  P: 1e15,
+  E: 1e18,
+  Pi: 1024 ** 5,
+  Ei: 1024 ** 6,
+};
+
 const kDurationUnitsMs: Readonly<Record<string, number>> = { ms: 1, s: 1000, m: 60_000, h: 3_600_000 };
 
-/** Patterns of the two, as the API server checks them. */
+/** Patterns, as the API server checks them. A quantity: what one writes for CPU, memory and disk, and no sign. */
+export const kQuantityPattern = /^[0-9]+(\.[0-9]+)?(m|[kMGT]|[KMGT]i)?$/;
 export const kBytesPattern = /^[0-9]+([kMGT]|[KMGT]i)?$/;
 export const kDurationPattern = /^([0-9]+(ms|s|m|h))+$/;
 
@@ -27,6 +40,18 @@ export function parseBytes(text: string): number | undefined {
   }
   const bytes = parseInt(text, 10) * (kSuffixes[match[1] ?? ''] as number);
   return Number.isSafeInteger(bytes) ? bytes : undefined;
+}
+
+/** A Kubernetes quantity ("250m", "1.5Gi", "1e3", 2) as a number; NaN when it is none. */
+export function parseQuantity(value: string | number): number {
+  const match = /^\s*([+-]?(?:\d+\.?\d*|\.\d+))(?:[eE]([+-]?\d+)|([numkMGTPE]|[KMGTPE]i)?)\s*$/.exec(
+    `${value}`,
+  );
+  if (match === null) {
+    return NaN;
+  }
+  const [, digits = '', exponent = '0', suffix = ''] = match;
+  return Number(`${digits}e${exponent}`) * (kAllSuffixes[suffix] as number);
 }
 
 /** Milliseconds of "250ms", "1m30s"; undefined when it is no duration. */

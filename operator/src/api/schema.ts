@@ -1,7 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 // Building blocks of the resources' schemas: zod types that become structural OpenAPI v3 with CEL rules. No fields of a resource here.
 import { z } from 'zod';
-import { kBytesPattern, kDurationPattern, parseBytes, parseDurationMs } from './quantity';
+import {
+  kBytesPattern,
+  kDurationPattern,
+  kQuantityPattern,
+  parseBytes,
+  parseDurationMs,
+  parseQuantity,
+} from './quantity';
 
 /** A CEL rule and its twin in TypeScript, so that what the API server refuses is also refused where no API server stands between. */
 export interface Rule<T> {
@@ -11,11 +18,21 @@ export interface Rule<T> {
   readonly check: (value: T) => boolean;
   /** What is wrong and how to fix it, without the value. */
   readonly message: string;
-  /** CEL of a message with the value in it; the API server falls back to `message`. */
+  /** CEL of a message with the value in it, with the fix after its last semicolon as in `message`; the API server falls back to `message`. */
   readonly messageExpression?: string;
+  /** Values that this rule, and nothing else, refuses: tests send them. Of an object, the fields beside those that it requires. */
+  readonly refused: readonly unknown[];
+}
+
+const kRefused = new Map<string, readonly unknown[]>();
+
+/** Values that a rule, given as its CEL, must refuse. */
+export function refusedBy(rule: string): readonly unknown[] {
+  return kRefused.get(rule) ?? [];
 }
 
 export function withRules<S extends z.ZodType>(schema: S, rules: readonly Rule<z.output<S>>[]): S {
+  rules.forEach(({ rule, refused }) => kRefused.set(rule, refused));
   const checked = rules.reduce<z.ZodType>(
     (before, { check, message }) => before.refine((value) => check(value as z.output<S>), { message }),
     schema,
@@ -69,6 +86,33 @@ export function bytes(meaning: string, { min, max }: BytesRange) {
         },
         message: `is out of range; ${allowed}`,
         messageExpression: `'is ' + self + '; ${allowed}'`,
+        refused: [`${high + 1}`, ...(low === 0 ? [] : [`${low - 1}`])],
+      },
+    ]),
+  );
+}
+
+export interface QuantityRange {
+  readonly min: string;
+  readonly max: string;
+  readonly example: string;
+}
+
+/** A quantity that need not be whole, as text or a number, as in the resources of a container; read with parseQuantity. */
+export function quantity(meaning: string, { min, max, example }: QuantityRange) {
+  const [low, high] = [parseQuantity(min), parseQuantity(max)];
+  const value = z
+    .union([z.int(), z.string().max(32).regex(kQuantityPattern)])
+    .meta({ pattern: kQuantityPattern.source, 'x-kubernetes-int-or-string': true });
+  return described(
+    meaning,
+    withRules(value, [
+      {
+        // A whole number comes as one: its text is a quantity, too.
+        rule: `isQuantity(string(self)) && quantity(string(self)).compareTo(quantity('${min}')) >= 0 && quantity(string(self)).compareTo(quantity('${max}')) <= 0`,
+        check: (each) => parseQuantity(each) >= low && parseQuantity(each) <= high,
+        message: `is out of range; allowed: ${min} to ${max}, such as ${example}`,
+        refused: [-1, high + 1, `${high + 1}`, ...(low === 0 ? [] : [0, '0.5m'])],
       },
     ]),
   );
@@ -95,6 +139,7 @@ export function duration(meaning: string, { min, max }: DurationRange) {
         },
         message: `is out of range; ${allowed}`,
         messageExpression: `'is ' + self + '; ${allowed}'`,
+        refused: [`${high + 1}ms`, ...(low === 0 ? [] : [`${low - 1}ms`])],
       },
     ]),
   );
@@ -131,6 +176,7 @@ export function mtu(meaning: string) {
         check: (value) => value % 32 === 0,
         // Without an expression: one that formats a number counts as more than a whole schema may cost. The API server says the value.
         message: `is no multiple of 32; ${allowed}`,
+        refused: [65, 1500],
       },
     ]),
   );

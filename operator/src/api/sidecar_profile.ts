@@ -13,6 +13,7 @@ import {
   integer,
   kTermLengths,
   mtu,
+  quantity,
   setOf,
   text,
   withRules,
@@ -20,14 +21,6 @@ import {
 
 /** Backends in DESIGN's order; which of them a build has is for the driver to say. */
 export const kBackends = ['mmsg', 'socket', 'uring', 'packet', 'xdp', 'dpdk', 'verbs', 'tap'] as const;
-
-const quantityMap = z.record(
-  z.string(),
-  z.union([z.int(), z.string().max(32)]).meta({
-    pattern: '^([+]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$',
-    'x-kubernetes-int-or-string': true,
-  }),
-);
 
 /** Threads that spin in each mode, so cores that a driver can use. */
 const kThreads = { Shared: 1, SharedNetwork: 2, Dedicated: 3 } as const;
@@ -74,6 +67,10 @@ const hugepagesSchema = withRules(
       message: 'amount is no multiple of pageSize; make it one, for example 64Mi with pages of 2Mi',
       messageExpression:
         "'amount ' + self.amount + ' is no multiple of pageSize ' + self.pageSize + '; make it one, for example 64Mi with pages of 2Mi'",
+      refused: [
+        { mode: 'Preferred', amount: '65Mi' },
+        { mode: 'Preferred', pageSize: '1Gi' },
+      ],
     },
   ],
 );
@@ -127,6 +124,7 @@ const udpPortsSchema = withRules(
       rule: 'self.first <= self.last',
       check: ({ first, last }) => first <= last,
       message: 'first is above last; swap them',
+      refused: [{ first: 50_001, last: 50_000 }, { first: 50_000 }],
     },
   ],
 );
@@ -146,13 +144,44 @@ const timeoutsSchema = z.strictObject({
   }).default('5s'),
 });
 
+/** Quantities of a container's resources; other names, such as those of devices, are none that a sidecar takes. */
+function quantities(
+  words: { cpu: string; memory: string; disk: string },
+  least: { cpu: string; bytes: string },
+) {
+  const disk = { min: least.bytes, max: '1Ti', example: '1Gi' };
+  return z.strictObject({
+    // More cores than any node has; as much memory as its volume may have.
+    cpu: quantity(words.cpu, { min: least.cpu, max: '1024', example: '250m or 2' }).optional(),
+    memory: quantity(words.memory, { min: least.bytes, max: '1Ti', example: '256Mi or 1Gi' }).optional(),
+    'ephemeral-storage': quantity(words.disk, disk).optional(),
+  });
+}
+
 const resourcesSchema = z.strictObject({
-  requests: quantityMap
+  requests: quantities(
+    {
+      cpu: 'CPU that the sidecar asks for, without cores.',
+      memory: 'Memory that its programs ask for, without the memory volume.',
+      disk: 'Disk of the node that it asks for.',
+    },
+    { cpu: '0', bytes: '0' },
+  )
     .describe(
       'Requests of the sidecar container, without its memory volume, hugepages and cores, which injection adds.',
     )
     .default({ cpu: '50m', memory: '160Mi' }),
-  limits: quantityMap.describe('Its limits, in the same way.').default({ memory: '320Mi' }),
+  limits: quantities(
+    {
+      cpu: 'CPU that it may use, without cores.',
+      memory: 'Memory that its programs may use, without the memory volume.',
+      disk: 'Disk of the node that it may use.',
+    },
+    // A limit of 0 is none to Kubernetes.
+    { cpu: '1m', bytes: '1Mi' },
+  )
+    .describe('Its limits, in the same way.')
+    .default({ memory: '320Mi' }),
 });
 
 const seccompSchema = withRules(
@@ -173,6 +202,7 @@ const seccompSchema = withRules(
       check: ({ type, localhostProfile }) => (type === 'Localhost') === (localhostProfile !== undefined),
       message:
         'localhostProfile goes with type Localhost only: set both, for example localhostProfile: outrigger/io-uring.json, or neither',
+      refused: [{ type: 'Localhost' }, { localhostProfile: 'outrigger/io-uring.json' }],
     },
   ],
 );
@@ -251,6 +281,7 @@ export const sidecarProfileSpecSchema = withRules(
       check: ({ cores, threading }) => cores <= kThreads[threading],
       message:
         'cores is more than the threads of this threading mode; Shared has 1, SharedNetwork 2, Dedicated 3',
+      refused: [{ cores: 2 }, { threading: 'SharedNetwork', cores: 3 }],
     },
     {
       // A stream is three terms; one that doesn't fit could never be opened.
@@ -261,6 +292,7 @@ export const sidecarProfileSpecSchema = withRules(
         'memory does not hold one stream: it needs 8Mi and three times buffers.termLength; raise memory or lower termLength',
       messageExpression:
         "'memory ' + self.memory + ' does not hold one stream: it needs 8Mi and three times buffers.termLength, ' + self.buffers.termLength + '; raise memory or lower termLength'",
+      refused: [{ memory: '103Mi', buffers: { termLength: '32Mi' } }, { buffers: { termLength: '64Mi' } }],
     },
     {
       rule: "!(self.hugepages.mode == 'Required' && self.backends.all(b, b in ['mmsg', 'socket', 'uring', 'verbs', 'tap']))",
@@ -268,6 +300,10 @@ export const sidecarProfileSpecSchema = withRules(
         hugepages.mode !== 'Required' || backends.some((each) => ['packet', 'xdp', 'dpdk'].includes(each)),
       message:
         'hugepages.mode is Required, but none of backends uses hugepages; add packet, xdp or dpdk, or set Preferred or Never',
+      refused: [
+        { hugepages: { mode: 'Required' } },
+        { hugepages: { mode: 'Required' }, backends: ['uring'] },
+      ],
     },
   ],
 );

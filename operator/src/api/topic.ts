@@ -45,12 +45,14 @@ const flowControlSchema = withRules(
       check: ({ strategy, groupTag }) => (strategy === 'Tagged') === (groupTag !== undefined),
       message: 'groupTag goes with strategy Tagged only: set both or neither',
       messageExpression:
-        "'strategy is ' + self.strategy + (has(self.groupTag) ? ', but groupTag is set' : ', but groupTag is missing') + '; groupTag goes with Tagged only'",
+        "'strategy is ' + self.strategy + (has(self.groupTag) ? ', but groupTag is set' : ', but groupTag is missing') + '; groupTag goes with strategy Tagged only: set both or neither'",
+      refused: [{ strategy: 'Tagged' }, { strategy: 'Min', groupTag: 7 }],
     },
     {
       rule: "!(self.strategy == 'Max' && has(self.groupMinSize))",
       check: ({ strategy, groupMinSize }) => strategy !== 'Max' || groupMinSize === undefined,
       message: 'groupMinSize has no effect with strategy Max; remove it, or set Min',
+      refused: [{ strategy: 'Max', groupMinSize: 2 }],
     },
   ],
 );
@@ -71,6 +73,7 @@ const allowSchema = withRules(
       rule: 'self.publish || self.subscribe',
       check: ({ publish, subscribe }) => publish || subscribe,
       message: 'allows nothing; set publish: true, subscribe: true or both, or remove the entry',
+      refused: [{}, { serviceAccounts: ['a'] }],
     },
   ],
 );
@@ -110,6 +113,7 @@ export const topicSpecSchema = withRules(
       check: () => true,
       message:
         'streamId cannot be changed, set or removed later, since open streams would meet strangers; make another Topic',
+      refused: [],
     },
   ],
 );

@@ -1,30 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // May this pod open this topic in this role? A pure function of the topic, the pod and the labels of its namespace.
 import { nearest } from '../../../sidecar/src/base/nearest';
-import type { LabelSelector, PodIdentity, Refusal, Role, TopicDefinition } from './types';
-
-/** As Kubernetes matches: all of matchLabels and all of matchExpressions; an empty selector matches everything. */
-export function selectorMatches(selector: LabelSelector, labels: Readonly<Record<string, string>>): boolean {
-  const byLabel = Object.entries(selector.matchLabels ?? {}).every(([key, value]) => labels[key] === value);
-  return (
-    byLabel &&
-    (selector.matchExpressions ?? []).every(({ key, operator, values }) => {
-      const value = labels[key];
-      switch (operator) {
-        case 'In':
-          return value !== undefined && (values ?? []).includes(value);
-        case 'NotIn':
-          return value === undefined || !(values ?? []).includes(value);
-        case 'Exists':
-          return value !== undefined;
-        case 'DoesNotExist':
-          return value === undefined;
-        default:
-          return false; // what is not understood grants nothing
-      }
-    })
-  );
-}
+import { matches } from '../api/label_selector';
+import type { PodIdentity, Refusal, Role, TopicDefinition } from './types';
 
 /** One rule that allows is enough. A topic without a list of rules is open to the pods of its own namespace, and to no others. */
 export function isAllowed(
@@ -41,7 +19,7 @@ export function isAllowed(
       rule.roles.includes(role) &&
       (rule.namespaceSelector === undefined
         ? identity.namespace === topic.namespace
-        : selectorMatches(rule.namespaceSelector, namespaceLabels)) &&
+        : matches(rule.namespaceSelector, namespaceLabels)) &&
       (rule.serviceAccounts.length === 0 || rule.serviceAccounts.includes(identity.serviceAccount)),
   );
 }

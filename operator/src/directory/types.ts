@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // What the directory talks about: pods, endpoints, topics, members. Neither gRPC nor Kubernetes types.
+import type { StoredSelector } from '../api/label_selector';
 
 /** Who is at the other end of a stream, as its token says. */
 export interface PodIdentity {
@@ -26,20 +27,9 @@ export type Role = 'publisher' | 'subscriber';
 export interface AllowRule {
   readonly roles: readonly Role[];
   /** Labels that the pod's namespace must have; undefined: the topic's own namespace only. */
-  readonly namespaceSelector: LabelSelector | undefined;
+  readonly namespaceSelector: StoredSelector | undefined;
   /** Names; empty: every account. */
   readonly serviceAccounts: readonly string[];
-}
-
-export interface LabelSelector {
-  readonly matchLabels?: Readonly<Record<string, string>> | undefined;
-  readonly matchExpressions?:
-    | readonly {
-        readonly key: string;
-        readonly operator: string;
-        readonly values?: readonly string[] | undefined;
-      }[]
-    | undefined;
 }
 
 /** A Topic resource as far as the directory needs it. */

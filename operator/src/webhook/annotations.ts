@@ -77,21 +77,6 @@ function ofProfile(form: Form, ...field: string[]): Annotation {
   };
 }
 
-/** Kubernetes: "Quantity"; what Kubernetes itself would refuse later is refused here with the annotation's name. */
-const kQuantity = /^\d+(\.\d+)?(m|k|M|G|T|Ki|Mi|Gi|Ti)?$/;
-
-function quantity(bound: 'requests' | 'limits', resource: 'cpu' | 'memory', meaning: string): Annotation {
-  const example = resource === 'cpu' ? '250m or 2' : '256Mi or 1Gi';
-  return {
-    form: 'text',
-    schema: z.string().regex(kQuantity),
-    field: ['resources', bound, resource],
-    meaning,
-    allowed: `a quantity such as ${example}`,
-    byDefault: `\`resources.${bound}.${resource}\` of the profile`,
-  };
-}
-
 const kTable = {
   profile: {
     form: 'text',
@@ -112,18 +97,10 @@ const kTable = {
   'metrics-port': ofProfile('integer', 'metricsPort'),
   'drain-timeout': ofProfile('text', 'timeouts', 'drain'),
   'log-level': ofProfile('text', 'logging', 'level'),
-  'cpu-request': quantity('requests', 'cpu', 'CPU that the sidecar asks for, without cores.'),
-  'cpu-limit': quantity('limits', 'cpu', 'CPU that it may use, without cores.'),
-  'memory-request': quantity(
-    'requests',
-    'memory',
-    'Memory that its programs ask for, without the memory volume.',
-  ),
-  'memory-limit': quantity(
-    'limits',
-    'memory',
-    'Memory that its programs may use, without the memory volume.',
-  ),
+  'cpu-request': ofProfile('text', 'resources', 'requests', 'cpu'),
+  'cpu-limit': ofProfile('text', 'resources', 'limits', 'cpu'),
+  'memory-request': ofProfile('text', 'resources', 'requests', 'memory'),
+  'memory-limit': ofProfile('text', 'resources', 'limits', 'memory'),
   'udp-port': {
     form: 'integer',
     schema: z.int().min(1024).max(65_535),

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Requests and limits: quantities as numbers, the QoS class of a pod, and what the sidecar's container asks for.
 import type { V1Pod, V1ResourceRequirements } from '@kubernetes/client-node';
-import { formatBytes, parseBytes } from '../api/quantity';
+import { formatBytes, parseBytes, parseQuantity } from '../api/quantity';
 import type { SidecarProfileSpec } from '../api/sidecar_profile';
 import { kSidecarName } from './layout';
 
@@ -11,44 +11,13 @@ export const kSocketVolumeBytes = 1024 ** 2;
 /** What a busy sidecar uses: a request alone is no bound, but as a limit it would be, and a small one would throttle the driver to a standstill. */
 const kBusyCores = 1;
 
-const kSuffixes: Readonly<Record<string, number>> = {
-  n: 1e-9,
-  u: 1e-6,
-  m: 1e-3,
-  '': 1,
-  k: 1e3,
-  M: 1e6,
-  G: 1e9,
-  T: 1e12,
-  P: 1e15,
-  E: 1e18,
-  Ki: 1024,
-  Mi: 1024 ** 2,
-  Gi: 1024 ** 3,
-  Ti: 1024 ** 4,
-  Pi: 1024 ** 5,
-  Ei: 1024 ** 6,
-};
-
-/** A Kubernetes quantity ("250m", "1.5Gi", "1e3", 2) as a number; NaN when it is none. */
-export function parseQuantity(value: string | number): number {
-  const match = /^\s*([+-]?(?:\d+\.?\d*|\.\d+))(?:[eE]([+-]?\d+)|([numkMGTPE]|[KMGTPE]i)?)\s*$/.exec(
-    `${value}`,
-  );
-  if (match === null) {
-    return NaN;
-  }
-  const [, digits = '', exponent = '0', suffix = ''] = match;
-  return Number(`${digits}e${exponent}`) * (kSuffixes[suffix] as number);
-}
-
 /** Milli-units as Kubernetes writes CPU. */
 export function formatCpu(cores: number): string {
   const milli = Math.ceil(Math.round(cores * 1e6) / 1e3);
   return milli % 1000 === 0 ? `${milli / 1000}` : `${milli}m`;
 }
 
-type Quantities = Readonly<Record<string, string | number>>;
+type Quantities = Readonly<Record<string, string | number | undefined>>;
 
 function bothEqual({ requests, limits }: V1ResourceRequirements = {}): boolean {
   return ['cpu', 'memory'].every((resource) => {
@@ -113,7 +82,11 @@ export function hugepagesOf({
 }
 
 function asText(quantities: Quantities): Record<string, string> {
-  return Object.fromEntries(Object.entries(quantities).map(([resource, value]) => [resource, `${value}`]));
+  return Object.fromEntries(
+    Object.entries(quantities).flatMap(([resource, value]) =>
+      value === undefined ? [] : [[resource, `${value}`]],
+    ),
+  );
 }
 
 /**
