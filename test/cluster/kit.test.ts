@@ -9,5 +9,6 @@ beforeAll(installCrds, 90_000);
 import '../../operator/src/kit/informer_chaos.test';
 import '../../operator/src/kit/leader_election.test';
 import '../../operator/src/kit/events.test';
+import '../../operator/src/kit/finalizers.test';
 import '../../operator/src/controllers/controllers_chaos.test';
 import '../../operator/src/process/operator.test';

@@ -30,23 +30,26 @@ describe('an installation by helm', () => {
     expect(stdout).toContain('√ pods that want a sidecar and have none are refused');
   });
 
-  it('lets pods of one node and of two exchange counted messages by the name of a topic, N to M, none lost', async () => {
+  it("lets pods of one node and of two, one on its node's network, exchange counted messages by the name of a topic, N to M, none lost", async () => {
     await apply({
       apiVersion: 'outrigger.dev/v1alpha1',
       kind: 'Topic',
       metadata: { name: 'orders', namespace: kNamespace },
-      spec: { flowControl: { strategy: 'Min', groupMinSize: 2 } },
+      spec: { flowControl: { strategy: 'Min', groupMinSize: 3 } },
     });
     await pods.start(
       pods.subscriber('s1', 'node1', 'orders', 2 * kMessages),
       pods.subscriber('s2', 'node2', 'orders', 2 * kMessages),
+      pods.subscriber('s3', 'node2', 'orders', 2 * kMessages, {
+        spec: { hostNetwork: true, dnsPolicy: 'ClusterFirstWithHostNet' },
+      }),
     );
     const count = ['--count', `${kMessages}`];
     await apply(
       pods.publisher('p1', 'node1', 'orders', count),
       pods.publisher('p2', 'node2', 'orders', count),
     );
-    await pods.expectToEndWell('p1', 'p2', 's1', 's2');
+    await pods.expectToEndWell('p1', 'p2', 's1', 's2', 's3');
   });
 
   it('refuses a topic that is not there with the nearest one', async () => {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The resources on a real API server: what the chart installs, it accepts, defaults and refuses as operator/src/api says.
 import { join } from 'node:path';
+import { kResources, type ResourceDefinition } from '../../operator/src/api';
 import { apply, command, get, helm, kubectl, refusalOf, until } from './kubectl';
 
 const kChart = join(__dirname, '../../charts/outrigger');
@@ -13,6 +14,64 @@ function topic(name: string, spec: object): object {
 function profile(name: string, spec: object): object {
   return { apiVersion: kApi, kind: 'SidecarProfile', metadata: { name, namespace: 'default' }, spec };
 }
+
+const kCondition = {
+  type: 'Ready',
+  status: 'True',
+  reason: 'AsItShouldBe',
+  message: '',
+  lastTransitionTime: '2026-01-01T00:00:00Z',
+};
+
+/** An object of each kind with something in every column. */
+const kTables: readonly {
+  readonly kind: string;
+  readonly spec: object;
+  readonly status?: object;
+  readonly cells: Readonly<Record<string, string>>;
+}[] = [
+  {
+    kind: 'SidecarProfile',
+    spec: { threading: 'Dedicated', cores: 2, memory: '256Mi', backends: ['uring', 'mmsg'] },
+    status: { pods: 3, conditions: [kCondition] },
+    cells: {
+      BACKENDS: '["uring","mmsg"]',
+      THREADING: 'Dedicated',
+      DEFAULT: 'false',
+      PODS: '3',
+      READY: 'True',
+      REASON: 'AsItShouldBe',
+      CORES: '2',
+      MEMORY: '256Mi',
+      HUGEPAGES: 'Never',
+    },
+  },
+  {
+    kind: 'Topic',
+    spec: { delivery: 'BestEffort' },
+    status: { streamId: 7, publishers: 1, subscribers: 2, conditions: [kCondition] },
+    cells: {
+      STREAM: '7',
+      DELIVERY: 'BestEffort',
+      PUBLISHERS: '1',
+      SUBSCRIBERS: '2',
+      READY: 'True',
+      REASON: 'AsItShouldBe',
+    },
+  },
+  {
+    kind: 'TopicEndpointSlice',
+    spec: {
+      topic: 'quotes',
+      members: ['a', 'b'].map((pod, i) => ({
+        ...{ id: pod, role: 'Subscriber', namespace: 'default', pod, podUid: pod, node: 'node1' },
+        endpoints: [{ network: 'pod', address: `10.244.0.${i + 1}`, port: 40_200, mtu: 1500 }],
+        lease: { renewTime: '2026-01-01T00:00:00Z', durationSeconds: 60 },
+      })),
+    },
+    cells: { TOPIC: 'quotes', PODS: 'a', ADDRESSES: '10.244.0.1' },
+  },
+];
 
 describe('the cluster', () => {
   it('has two nodes that are Ready and a name server that answers at the address that pods ask', async () => {
@@ -57,9 +116,33 @@ describe('the resources of the chart', () => {
     expect(filled.backends).toBeDefined();
   });
 
-  it('show in columns what one wants to know', async () => {
-    await apply(topic('columns', { streamId: 7 }));
-    expect(await kubectl(['get', 'topics'])).toMatch(/NAME\s+STREAM/);
+  it.each(kTables)('show in columns what one wants to know: $kind', async ({ kind, spec, status, cells }) => {
+    const { plural, columns } = kResources.find((each) => each.kind === kind) as ResourceDefinition;
+    const name = 'columns';
+    await apply({ apiVersion: kApi, kind, metadata: { name, namespace: 'default' }, spec });
+    if (status !== undefined) {
+      const patch = JSON.stringify({ status });
+      await kubectl(['patch', plural, name, '--subresource=status', '--type=merge', '-p', patch]);
+    }
+    const table = async (...more: readonly string[]): Promise<string[][]> => {
+      const text = await kubectl(['get', plural, name, ...more]);
+      return text
+        .trimEnd()
+        .split('\n')
+        .map((line) => line.trimEnd().split(/ {2,}/));
+    };
+    const headers = (wide: boolean): string[] =>
+      ['name', ...columns.filter(({ priority = 0 }) => wide || priority === 0).map((each) => each.name)].map(
+        (each) => each.toUpperCase(),
+      );
+    expect((await table())[0]).toEqual(headers(false));
+    const [header, row] = await table('-o', 'wide');
+    expect(header).toEqual(headers(true));
+    expect(Object.fromEntries(headers(true).map((each, i) => [each, row?.[i]]))).toEqual({
+      NAME: name,
+      ...cells,
+      AGE: expect.stringMatching(/^\d+s$/),
+    });
   });
 
   it.each([
@@ -74,6 +157,23 @@ describe('the resources of the chart', () => {
     ['a term length that is no power of two', topic('bad', { termLength: '3Mi' }), 'spec.termLength'],
     ['an MTU below the least', topic('bad', { mtu: 1 }), 'spec.mtu'],
     ['an unknown backend', profile('bad', { backends: ['warp'] }), 'spec.backends'],
+    [
+      'a selector that compares with nothing, and so would let everyone in',
+      topic('bad', {
+        allow: [
+          {
+            subscribe: true,
+            namespaceSelector: { matchExpressions: [{ key: 'team', operator: 'NotIn' }] },
+          },
+        ],
+      }),
+      'values goes with operators In and NotIn',
+    ],
+    [
+      'less than no CPU',
+      profile('bad', { resources: { limits: { cpu: '-1' } } }),
+      'spec.resources.limits.cpu',
+    ],
   ])('refuse %s and name the field', async (_, object, field) => {
     expect(await refusalOf(object)).toContain(field);
   });

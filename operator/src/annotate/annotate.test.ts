@@ -86,6 +86,23 @@ describe('annotate', () => {
     ]);
   });
 
+  it("says what a pod on the node's network needs to find the directory", () => {
+    const onNode = kDeployment.replace(
+      '    spec:\n      containers',
+      '    spec:\n      hostNetwork: true\n      containers',
+    );
+    const notes = (text: string): readonly string[] => {
+      const result = run(text);
+      return 'changes' in result ? (result.changes[0]?.notes ?? []) : [];
+    };
+    expect(notes(onNode)).toContainEqual(expect.stringContaining('set dnsPolicy: ClusterFirstWithHostNet'));
+    const named = onNode.replace(
+      'hostNetwork: true',
+      'hostNetwork: true\n      dnsPolicy: ClusterFirstWithHostNet',
+    );
+    expect(notes(named)).toEqual([`label ${kLabel}`]);
+  });
+
   it('changes nothing the second time', () => {
     const once = textOf(run(kDeployment, { 'outrigger.dev/cores': '1' }));
     const twice = run(once, { 'outrigger.dev/cores': '1' });

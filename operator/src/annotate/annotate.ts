@@ -5,6 +5,7 @@ import { isMap, isSeq, parseAllDocuments, type Document, type YAMLMap } from 'ya
 import { kInjectLabel } from '../api/names';
 import { kSystemNamespaces } from '../webhook/registration';
 import { parseAnnotations } from '../webhook/annotations';
+import { dnsAdvice } from '../webhook/dns';
 import { kAnnotationPrefix, kInjectedAnnotation } from '../webhook/layout';
 import { SharedMap, YamlEdit, type Patch } from './yaml_edit';
 
@@ -151,6 +152,10 @@ class Annotator {
     }
     if (kSystemNamespaces.includes(namespace)) {
       notes.push(`no pod of namespace ${namespace} ever gets a sidecar; use another namespace`);
+    }
+    const advice = dnsAdvice(asRecord(template.get('spec'), document));
+    if (advice !== undefined) {
+      notes.push(advice);
     }
     const changed = Object.keys(metadata).length > 0;
     if (changed) {

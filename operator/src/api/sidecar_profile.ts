@@ -51,7 +51,7 @@ const buffersSchema = z.strictObject({
 const hugepagesSchema = withRules(
   z.strictObject({
     mode: choice(
-      'Never: none are asked for. Preferred: used where the node has them, ordinary memory with a reason elsewhere. Required: the pod waits for a node that has them.',
+      'Never: none are asked for. Required: the pod waits for a node that has them. Preferred: as Never, since a pod either asks for huge pages, and waits for them, or may use none.',
       ['Never', 'Preferred', 'Required'],
     ).default('Never'),
     pageSize: choice('Size of a page.', ['2Mi', '1Gi']).default('2Mi'),
@@ -321,10 +321,7 @@ export const sidecarProfileStatusSchema = z.strictObject({
     .min(0)
     .meta({ format: 'int32', description: 'Pods with a sidecar that this profile made or would make.' })
     .optional(),
-  conflictsWith: z
-    .array(z.string().max(253))
-    .max(100)
-    .meta({ 'x-kubernetes-list-type': 'set' })
+  conflictsWith: setOf(z.string().max(253), 0, 100)
     .describe('Profiles that select the same pods and were made earlier, so that they are taken.')
     .optional(),
   conditions: conditionsSchema.optional(),

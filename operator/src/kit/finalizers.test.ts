@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // Finalizers: put beside those of others, found, and taken away, each only from the version that was seen.
-import type { KubeObject } from '../api';
-import { addFinalizer, hasFinalizer, removeFinalizer } from './finalizers';
-import type { ResourceClient } from './resource';
+import { kTopic, type KubeObject, type Topic } from '../api';
+import { seeded } from '../testing/seeded';
+import { TestCluster } from '../testing/test_cluster';
+import { addFinalizer, hasFinalizer, isBeingDeleted, removeFinalizer } from './finalizers';
+import { resource, ResourceClient } from './resource';
 
 const kOurs = 'outrigger.dev/cleanup';
 
@@ -48,5 +50,29 @@ describe('a finalizer', () => {
     expect(hasFinalizer(after, kOurs)).toBe(false);
     await removeFinalizer(api, after, kOurs);
     expect(mergePatch).toHaveBeenCalledTimes(1);
+  });
+});
+
+describe('an object with a finalizer', () => {
+  let cluster: TestCluster;
+  beforeEach(async () => {
+    cluster = await TestCluster.start(seeded(1));
+  });
+  afterEach(() => cluster.stop());
+
+  it('outlives its deletion until the last finalizer is removed, and an old version changes none', async () => {
+    const topics = new ResourceClient<Topic>(cluster.direct, resource<Topic>(kTopic));
+    const key = { namespace: await cluster.namespace('finalizers'), name: 'quotes' };
+    const made = await topics.create({ metadata: key, spec: {} as Topic['spec'] });
+    const held = await addFinalizer(topics, made, kOurs);
+    await expect(addFinalizer(topics, made, 'outrigger.dev/other')).rejects.toMatchObject({ status: 409 });
+
+    await topics.delete(key);
+    const leaving = await topics.get(key);
+    expect(leaving.metadata.finalizers).toEqual([kOurs]);
+    expect(isBeingDeleted(leaving)).toBe(true);
+    await expect(removeFinalizer(topics, held, kOurs)).rejects.toMatchObject({ status: 409 });
+    await removeFinalizer(topics, leaving, kOurs);
+    await expect(topics.get(key)).rejects.toMatchObject({ status: 404 });
   });
 });

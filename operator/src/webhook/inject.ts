@@ -8,6 +8,7 @@ import { formatBytes, parseDurationMs } from '../api/quantity';
 import { nameOf, selectProfile } from '../api/select_profile';
 import { defaultProfileSpec, type SidecarProfile, type SidecarProfileSpec } from '../api/sidecar_profile';
 import { parseAnnotations, withOverrides, type Parsed, type PodTuning } from './annotations';
+import { dnsAdvice } from './dns';
 import {
   kAddress,
   kAnnotationPrefix,
@@ -487,9 +488,12 @@ export function inject(input: InjectionInput): Injection {
   addVolumes(spec, plan, present === undefined ? input.settings.directory : undefined);
   connectContainers(spec, plan);
   addGroup(spec);
-  return {
-    pod,
-    profile: plan.profile,
-    warnings: [...plan.warnings, ...drainWarning(spec, plan.spec), ...coresWarning(input.pod, plan.spec)],
-  };
+  const advice = input.settings.directory === undefined ? undefined : dnsAdvice(spec);
+  const warnings = [
+    ...plan.warnings,
+    ...drainWarning(spec, plan.spec),
+    ...coresWarning(input.pod, plan.spec),
+    ...(advice === undefined ? [] : [advice]),
+  ];
+  return { pod, profile: plan.profile, warnings };
 }

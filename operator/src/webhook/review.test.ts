@@ -124,6 +124,19 @@ describe('a review', () => {
     expect(names.filter((name) => name.includes('DIRECTORY'))).toEqual([]);
   });
 
+  test.each([
+    ['Istio', ['istio-init', 'istio-proxy']],
+    ['Linkerd', ['linkerd-init', 'linkerd-proxy']],
+    ['Kuma', ['kuma-init', 'kuma-sidecar']],
+    ['Consul', ['consul-connect-inject-init', 'consul-dataplane']],
+  ])('puts the sidecar behind the containers of %s that stand first, and before all others', (_, mesh) => {
+    const initContainers = [...mesh, 'migrate'].map((name) => ({ name }));
+    const object: V1Pod = { ...pod(kOptedIn), spec: { initContainers, containers: [{ name: 'app' }] } };
+    const result = applied(object, reviewOf(object, []).patch);
+    const names = result.spec?.initContainers?.map(({ name }) => name);
+    expect(names).toEqual([...mesh, 'outrigger', 'migrate']);
+  });
+
   test("of pods on the node's network spreads them over the ports of the profile", () => {
     const object: V1Pod = { ...pod(kOptedIn), spec: { hostNetwork: true, containers: [{ name: 'app' }] } };
     const spec = sidecarProfileSpecSchema.parse({ default: true, udpPorts: { first: 50_000, last: 50_003 } });

@@ -86,6 +86,8 @@ function environment(options: SidecarOptions): V1EnvVar[] {
     AERON_MULTICAST_FLOWCONTROL_SUPPLIER: spec.flowControl.strategy.toLowerCase(),
     AERON_FLOW_CONTROL_RECEIVER_TIMEOUT: milliseconds(spec.flowControl.receiverTimeout),
     OUTRIGGER_BACKENDS: spec.backends.join(','),
+    // A container without a limit for huge pages may use none: it dies where it touches one.
+    OUTRIGGER_HUGEPAGES: `${hugepagesOf(spec) !== undefined}`,
   };
   const sidecar: Record<string, string> = {
     OUTRIGGER_GRPC_SOCKET: kPodPaths.socket,

@@ -23,6 +23,8 @@ export interface AppOptions {
   readonly container?: object;
   /** Beside the container `app`. */
   readonly others?: readonly object[];
+  /** Of the pod's spec, over what it has otherwise: hostNetwork, dnsPolicy, ... */
+  readonly spec?: object;
 }
 
 interface PodStatus {
@@ -74,7 +76,7 @@ export class Pods {
 
   /** A pod that asks for a sidecar and runs `outrigger ARGS` beside it, once. */
   app(name: string, node: NodeName, args: readonly string[], options: AppOptions = {}): PodObject {
-    const { annotations, graceSeconds = 5, container = {}, others = [] } = options;
+    const { annotations, graceSeconds = 5, container = {}, others = [], spec = {} } = options;
     return {
       apiVersion: 'v1',
       kind: 'Pod',
@@ -99,6 +101,7 @@ export class Pods {
           },
           ...others,
         ],
+        ...spec,
       },
     };
   }
