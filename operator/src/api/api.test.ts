@@ -222,8 +222,8 @@ describe.each(kResources.map((each) => [each.kind, each] as const))('the CRD of 
   });
 });
 
-/** What zod alone does not look at: texts that the API server parses as a time, and numbers wider than their format. */
-const kServerAlone = new Set(['"yesterday"', `${2 ** 31}`]);
+/** What zod does not look at: a text that the API server parses as a time. */
+const kServerAlone = '"yesterday"';
 
 describe.each(
   kResources.flatMap((each) => [
@@ -237,7 +237,7 @@ describe.each(
     const taken = bad
       .filter(({ value }) => schema.safeParse(value).success)
       .map(({ place, value }) => `${place} ${JSON.stringify(value)}`);
-    expect(taken.filter((each) => ![...kServerAlone].some((known) => each.includes(known)))).toEqual([]);
+    expect(taken.filter((each) => !each.includes(kServerAlone))).toEqual([]);
   });
 
   it('say of each rule what to do about it', () => {

@@ -316,11 +316,7 @@ export const sidecarProfileStatusSchema = z.strictObject({
     .min(0)
     .meta({ format: 'int64', description: 'The generation that was judged last.' })
     .optional(),
-  pods: z
-    .int()
-    .min(0)
-    .meta({ format: 'int32', description: 'Pods with a sidecar that this profile made or would make.' })
-    .optional(),
+  pods: integer('Pods with a sidecar that this profile made or would make.', 0, 0x7fffffff).optional(),
   conflictsWith: setOf(z.string().max(253), 0, 100)
     .describe('Profiles that select the same pods and were made earlier, so that they are taken.')
     .optional(),

@@ -137,8 +137,8 @@ export const topicStatusSchema = z.strictObject({
         'The stream id in use: that of spec, or the assigned one. Absent while another topic has it.',
     })
     .optional(),
-  publishers: z.int().min(0).meta({ format: 'int32', description: 'Members that publish.' }).optional(),
-  subscribers: z.int().min(0).meta({ format: 'int32', description: 'Members that subscribe.' }).optional(),
+  publishers: integer('Members that publish.', 0, 0x7fffffff).optional(),
+  subscribers: integer('Members that subscribe.', 0, 0x7fffffff).optional(),
   conditions: conditionsSchema.optional(),
 });
 
