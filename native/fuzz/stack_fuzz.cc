@@ -71,7 +71,13 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const io::MacAddress mac{0x02, 0, 0, 0, 0, 0x0A};
   if ((data[0] & 16) != 0 && frame.size() >= mac.size()) std::copy(mac.begin(), mac.end(), frame.begin());
   world.wire.setNow(world.wire.nowNs() + 1'000'000);
-  world.wire.deliver(0, frame, checksum > io::RxChecksum::kPartial ? io::RxChecksum::kUnknown : checksum, vlan, tci);
+  const auto mark = checksum > io::RxChecksum::kPartial ? io::RxChecksum::kUnknown : checksum;
+  if ((data[0] & 32) != 0) {
+    world.wire.inject(frame, tci, mark);  // a train, with datagrams of that length
+    world.wire.setNow(world.wire.nowNs() + 1'000'000);
+  } else {
+    world.wire.deliver(0, frame, mark, vlan, tci);
+  }
   io::RxBurst burst;
   world.face->poll(burst, world.wire.nowNs());
   for (size_t i = 0; i < burst.count; ++i) {

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a run must not leave behind: processes, network namespaces and interfaces, shared memory, temporary files.
+// What a run must not leave behind: processes, network namespaces and interfaces, shared memory, pinned programs and maps, huge pages, temporary files.
+// A program or map that is not pinned goes with the process or the interface that has it, which are looked at.
 //
 // In a process tree of the run's own (see scripts/test) every other process was left behind. Elsewhere they are found by a variable in
 // their environment, which a daemon that changed its group and lost its parent still has, unless it was started with a new environment.
@@ -21,11 +22,15 @@ export class Leftovers {
     readonly before: Set<string>;
   }[];
 
+  #hugepagesUsed = hugepagesUsed();
+
   constructor(temporary: string) {
     this.#folders = [
       { kind: 'network namespace', path: '/run/netns' },
       { kind: 'shared memory', path: '/dev/shm' },
       { kind: 'network interface', path: '/sys/class/net' },
+      { kind: 'pinned program or map', path: '/sys/fs/bpf' },
+      { kind: 'huge page file', path: '/dev/hugepages' },
       { kind: 'temporary file', path: temporary },
     ].map((folder) => ({ ...folder, before: new Set(list(folder.path)) }));
   }
@@ -42,6 +47,7 @@ export class Leftovers {
       const found = [
         ...this.#processes().map((each) => `process ${String(each.pid)}: ${each.command}`),
         ...this.#entries(),
+        ...this.#hugepages(),
       ];
       if (found.length === 0 || Date.now() > deadline) return found;
       await sleep(100);
@@ -50,6 +56,7 @@ export class Leftovers {
 
   /** Ends the processes and removes the temporary files, and blames nothing twice: the next suite starts clean. */
   clear(): void {
+    this.#hugepagesUsed = Math.max(this.#hugepagesUsed, hugepagesUsed());
     for (const { pid } of this.#processes()) {
       try {
         process.kill(pid, 'SIGKILL');
@@ -73,6 +80,11 @@ export class Leftovers {
     );
   }
 
+  #hugepages(): string[] {
+    const more = hugepagesUsed() - this.#hugepagesUsed;
+    return more > 0 ? [`${String(more)} huge pages in use`] : [];
+  }
+
   #processes(): { pid: number; command: string }[] {
     const wanted = `${kMarker}=${this.#id}`;
     return list('/proc')
@@ -84,6 +96,13 @@ export class Leftovers {
         return command === '' ? [] : [{ pid: Number(name), command: command.slice(0, 200) }];
       });
   }
+}
+
+/** Of the kernel's default size. */
+function hugepagesUsed(): number {
+  const field = (name: string): number =>
+    Number(new RegExp(`^HugePages_${name}:\\s+(\\d+)`, 'm').exec(read('/proc/meminfo'))?.[1] ?? 0);
+  return field('Total') - field('Free');
 }
 
 function list(path: string): string[] {
