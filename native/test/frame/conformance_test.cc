@@ -442,6 +442,44 @@ TEST_P(FrameIoConformance, tellsWhichChecksumsMayBeVerified) {
   for (const Arrival& arrival : arrivals) EXPECT_EQ(arrival.datagram.payload, payload);
 }
 
+TEST_P(FrameIoConformance, handsAnArpStormToTheExceptionInterfaceAndGoesOnDelivering) {
+  if (!io().caps().exceptionPath) GTEST_SKIP() << "the kernel has what is not ours in another way";
+  steer();
+  constexpr uint32_t kStorm = 2000;
+  const Flow flow = inbound();
+  for (uint32_t i = 0; i < kStorm; ++i) {
+    // A request for our address (RFC 826), each from another host.
+    const MacAddress asker{0x02, 1, 0, 0, static_cast<uint8_t>(i >> 8), static_cast<uint8_t>(i)};
+    const std::array<uint8_t, 4> askersIp{10, 77, 0, static_cast<uint8_t>(100 + i % 100)};
+    const std::array<uint8_t, 4> ours{10, 77, 0, 1};
+    Bytes ask(60);
+    std::fill_n(ask.begin(), 6, uint8_t{0xFF});
+    std::copy(asker.begin(), asker.end(), ask.begin() + 6);
+    put16(&ask[12], 0x0806);
+    put16(&ask[14], 1);       // Ethernet
+    put16(&ask[16], 0x0800);  // IPv4
+    put16(&ask[18], 0x0604);  // lengths of both addresses
+    put16(&ask[20], 1);       // request
+    std::copy(asker.begin(), asker.end(), ask.begin() + 22);
+    std::copy(askersIp.begin(), askersIp.end(), ask.begin() + 28);
+    std::copy(ours.begin(), ours.end(), ask.begin() + 38);
+    ASSERT_TRUE(far().send(ask));
+    if (i % 100 != 0) continue;
+    const Bytes payload = pattern(500, i);
+    ASSERT_TRUE(far().send(frameOf(flow, payload)));
+    const auto payloads = collectPayloads(io(), 1);
+    ASSERT_EQ(payloads.size(), 1U);
+    EXPECT_EQ(payloads[0], payload);
+  }
+  // The kernel has all of them, and more that it sent itself, or they are counted as lost.
+  const auto handed = [this] { return io().stats.exceptionFrames.load() + io().stats.exceptionDrops.load(); };
+  const auto deadline = std::chrono::steady_clock::now() + std::chrono::milliseconds(kPatienceMs);
+  while (handed() < kStorm && await(io()) && std::chrono::steady_clock::now() < deadline)
+    EXPECT_TRUE(receiveOnce(io()).empty()) << "nothing more was for us";
+  EXPECT_GE(handed(), kStorm);
+  EXPECT_GT(io().stats.exceptionFrames.load(), 0);
+}
+
 TEST_P(FrameIoConformance, deliversTrainsOrRefusesThemCounted) {
   const auto refused = [this] {
     io().refreshStats();

@@ -2,39 +2,10 @@
 // NetStack beside a real kernel that sees the same frames: one delivery of each datagram, fragments, the reserved port, local traffic, neighbours.
 #include <netinet/udp.h>
 
-#include "io/xdp/xdp_open.h"
-#include "io/xdp/xdp_program.h"
-#include "veth_world.h"
+#include "beside_kernel.h"
 
 namespace outrigger::io::testing {
 namespace {
-
-// The device under the stack: AF_PACKET, or AF_XDP in one of its modes.
-class StackBesideKernel : public StackOverVeth, public ::testing::WithParamInterface<const char*> {
- protected:
-  bool isPacket() const { return GetParam() == std::string("packet"); }
-  // What a sender on this machine leaves to offloads comes through the kernel's socket.
-  bool isGenericXdp() const { return GetParam() == std::string("generic"); }
-
-  void SetUp() override {
-    if (!isPacket() && !xdp::programsAreBuilt()) GTEST_SKIP() << "built without clang or libbpf";
-    StackOverVeth::SetUp();
-  }
-  Result<std::unique_ptr<FrameIo>> openDevice() override {
-    if (isPacket()) return StackOverVeth::openDevice();
-    BackendOptions options;
-    options.interface = "near0";
-    options.xdpMode = GetParam();
-    options.umemBytes = 1 << 20;
-    options.hugepages = false;
-    xdp::XdpAttempt attempt;
-    auto parts = xdp::openXdp(options, attempt);
-    if (!parts) return parts.error();
-    auto device = xdp::XdpFrameIo::create(parts.take());
-    if (!device) return device.error();
-    return std::unique_ptr<FrameIo>(device.take());
-  }
-};
 
 TEST_P(StackBesideKernel, exchangesDatagramsWithKernelSocketsOnceEach) {
   for (const auto& [nearHost, farHost] : {std::pair{kNear, kFar}, {kNearV6, kFarV6}}) {
@@ -164,32 +135,6 @@ TEST_P(StackBesideKernel, refusesToSendToANeighbourThatNeverAnswersAndCountsIt) 
     sendControl(*endpoint, next->address(), pattern(40, 1));
     return endpoint->stats.sendErrors.load() > 0;
   }));
-}
-
-TEST_P(StackBesideKernel, followsANeighbourToItsNewMacAddress) {
-  auto endpoint = open(kNear);
-  auto peer = std::make_unique<FarSocket>(*far_, at(kFar));
-  const SockAddr address = peer->address;
-  auto next = hop(*endpoint, address);
-  connect(*endpoint, address);
-  // Failover: another machine takes the address over and says so (gratuitous ARP).
-  far("ip link set far0 address 02:00:00:00:77:77");
-  near("ip neigh replace 10.92.0.2 lladdr 02:00:00:00:77:77 dev near0 nud reachable");
-  ASSERT_TRUE(await([&] {
-    net::RouteQuestion question;
-    question.number = 1;
-    question.destination = net::IpAddress::of(address);
-    return tables_->lookup(question).mac[4] == 0x77;
-  }));
-  const int64_t kernelSends = count(StackCounter::kKernelSends);
-  const Bytes bytes = pattern(300, 8);
-  EXPECT_EQ(send(*endpoint, *next, bytes).status, TxStatus::kSent);
-  Bytes received;
-  while (received != bytes) {
-    received = peer->receive();
-    ASSERT_FALSE(received.empty()) << "the frame went to the old MAC address";
-  }
-  EXPECT_EQ(count(StackCounter::kKernelSends), kernelSends);
 }
 
 TEST_P(StackBesideKernel, sendsInFragmentsWhatTheShrunkenPathNoLongerTakes) {

@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: Apache-2.0
+// NetStack beside a real kernel, to a host behind a gateway: the far end forwards to a third namespace.
+#include "beside_kernel.h"
+
+namespace outrigger::io::testing {
+namespace {
+
+struct Way {
+  const char* name;
+  std::vector<std::string> near;  // commands in the near namespace
+  std::vector<std::string> far;   // and in that of the gateway
+  const char* local;              // address of the endpoint
+  const char* beyond;             // and of the host behind the gateway
+};
+
+const std::vector<Way> kWays = {
+    {"Gateway", {"ip route add 192.0.2.0/24 via 10.92.0.2"}, {}, "10.92.0.1", "192.0.2.2"},
+    {"GatewayOfIpv6", {"ip -6 route add 2001:db8:92::/64 via fd92::2"}, {}, "fd92::1", "2001:db8:92::2"},
+    // As many a pod has it: an address alone, and a gateway that is in no network of the interface.
+    {"OnlinkGatewayOfALoneAddress",
+     {"ip addr flush dev near0", "ip addr add 10.93.0.1/32 dev near0", "ip route add default via 169.254.1.1 dev near0 onlink"},
+     {"ip addr add 169.254.1.1/32 dev far0", "ip route add 10.93.0.1/32 dev far0"},
+     "10.93.0.1",
+     "192.0.2.2"},
+};
+
+class StackBehindGateway : public BesideKernel, public ::testing::WithParamInterface<std::tuple<const char*, size_t>> {
+ protected:
+  StackBehindGateway() : BesideKernel(std::get<0>(GetParam())) {}
+  const Way& way() const { return kWays[std::get<1>(GetParam())]; }
+
+  void SetUp() override {
+    BesideKernel::SetUp();
+    if (IsSkipped()) return;
+    beyond_ = std::make_unique<Namespace>();
+    far("ip link add far1 type veth peer name beyond0 netns " + beyond_->path());
+    far("ip addr add 192.0.2.1/24 dev far1");
+    far("ip addr add 2001:db8:92::1/64 dev far1 nodad");
+    far("ip link set far1 up");
+    {
+      const Inside inside(*far_);
+      writeFile("/proc/sys/net/ipv4/ip_forward", "1");
+      writeFile("/proc/sys/net/ipv6/conf/all/forwarding", "1");
+    }
+    command(*beyond_, "ip link set beyond0 up");
+    command(*beyond_, "ip addr add 192.0.2.2/24 dev beyond0");
+    command(*beyond_, "ip addr add 2001:db8:92::2/64 dev beyond0 nodad");
+    command(*beyond_, "ip route add default via 192.0.2.1");
+    command(*beyond_, "ip -6 route add default via 2001:db8:92::1");
+    for (const std::string& line : way().near) near(line);
+    for (const std::string& line : way().far) far(line);
+  }
+
+  std::unique_ptr<Namespace> beyond_;
+};
+
+TEST_P(StackBehindGateway, exchangesDatagramsWithAHostBeyondByTheDevice) {
+  auto endpoint = open(way().local);
+  FarSocket peer(*beyond_, at(way().beyond));
+  auto next = hop(*endpoint, peer.address);
+  connect(*endpoint, peer.address);
+  const int64_t kernelSends = count(StackCounter::kKernelSends);
+  for (uint32_t i = 0; i < 20; ++i) {
+    const Bytes bytes = pattern(1400, i);
+    ASSERT_EQ(send(*endpoint, *next, bytes).status, TxStatus::kSent);
+    Bytes received;
+    while (received != bytes) {
+      received = peer.receive();
+      ASSERT_FALSE(received.empty()) << i;
+    }
+    peer.send(endpoint->localAddress(), bytes);
+    const auto arrivals = collect(1);
+    ASSERT_EQ(arrivals.size(), 1U);
+    ASSERT_EQ(arrivals[0].bytes, bytes);
+    ASSERT_EQ(arrivals[0].source, peer.address);
+  }
+  EXPECT_EQ(count(StackCounter::kKernelSends), kernelSends) << "to the gateway's MAC address, not through the kernel";
+}
+
+INSTANTIATE_TEST_SUITE_P(Devices, StackBehindGateway,
+                         ::testing::Combine(::testing::Values("packet", "native", "generic"), ::testing::Range<size_t>(0, 3)),
+                         [](const auto& row) { return std::string(std::get<0>(row.param)) + kWays[std::get<1>(row.param)].name; });
+
+}  // namespace
+}  // namespace outrigger::io::testing
