@@ -21,6 +21,9 @@ enum class DeviceCounter : uint8_t {
   kTransmitErrors,
   kOversizedFrames,
   kLeftToKernel,
+  kReceiveErrors,
+  kExceptionFrames,
+  kExceptionDrops,
   kZeroCopySends,    // uring: messages sent without a copy
   kZeroCopyCopied,   // of those, that the kernel copied all the same
   kZeroCopyRefused,  // beside those, that it refused to send so and that went plainly

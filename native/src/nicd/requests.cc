@@ -206,14 +206,11 @@ Result<void> Server::statistics(Client& client, uint64_t requestId, const Statis
   if (Device* device = registry_.deviceOf(**session)) {
     for (const auto& counter : device->program().counters()) {
       const auto frames = static_cast<uint64_t>(counter.frames);
-      if (std::string_view(counter.name) == "steered") {
-        answer.steered = frames;
-      } else if (std::string_view(counter.name) == "no socket") {
-        answer.noSocket = frames;
-      } else {
-        answer.passed += frames;
-      }
+      (std::string_view(counter.name) == "steered" ? answer.steered : answer.passed) += frames;
     }
+    answer.leftToKernel = static_cast<uint64_t>(device->program().framesLeftToKernel());
+    // Read after the others, so it may hold frames that they do not.
+    answer.passed -= std::min(answer.passed, answer.leftToKernel);
   }
   answer.feedResyncs = client.feedResyncs;
   reply(client, encode(MessageType::kStatisticsAnswer, requestId, answer));

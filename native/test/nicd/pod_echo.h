@@ -46,6 +46,20 @@ class PodEcho {
     while (!pod.saysAnything()) step(burst);
   }
 
+  // Until `wanted` holds; false when it does not come to that.
+  bool serveUntil(const std::function<bool()>& wanted) {
+    io::RxBurst burst;
+    const int64_t giveUpNs = SystemClock().nanoTime() + kGuardMs * 1'000'000LL;
+    while (!wanted()) {
+      if (SystemClock().nanoTime() > giveUpNs) return false;
+      step(burst);
+    }
+    return true;
+  }
+
+  // The stack tells what it counts to the first of its two instances.
+  int64_t counted(io::DeviceCounter counter) const { return pair_.sender->totals().network[io::networkIndex(counter)]; }
+
   int64_t received = 0;
 
  private:

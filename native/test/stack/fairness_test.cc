@@ -60,6 +60,25 @@ TEST_F(StackFairness, countsEveryFrameOfAnOverflow) {
   EXPECT_EQ(hostB->io().totals().network[networkIndex(DeviceCounter::kRingFullDrops)], 150);
 }
 
+TEST_F(StackFairness, tellsEveryLossThatTheDeviceCounts) {
+  makeHosts();
+  FrameStats& device = hostB->station->stats;
+  const std::vector<std::pair<DeviceCounter, std::atomic<int64_t>*>> counters = {
+      {DeviceCounter::kRingFullDrops, &device.ringFullDrops},     {DeviceCounter::kNoBuffer, &device.noBuffer},
+      {DeviceCounter::kFillRingEmpty, &device.fillRingEmpty},     {DeviceCounter::kInvalidDescriptors, &device.invalidDescriptors},
+      {DeviceCounter::kTransmitErrors, &device.transmitErrors},   {DeviceCounter::kOversizedFrames, &device.oversizedFrames},
+      {DeviceCounter::kLeftToKernel, &device.leftToKernel},       {DeviceCounter::kReceiveErrors, &device.receiveErrors},
+      {DeviceCounter::kExceptionFrames, &device.exceptionFrames}, {DeviceCounter::kExceptionDrops, &device.exceptionDrops}};
+  EXPECT_EQ(counters.size(), static_cast<size_t>(DeviceCounter::kZeroCopySends) - 2)
+      << "all but frames received and sent, and what is of uring";
+  for (size_t i = 0; i < counters.size(); ++i) counters[i].second->store(static_cast<int64_t>(100 + i));
+  const auto totals = hostB->io().totals();
+  for (size_t i = 0; i < counters.size(); ++i) {
+    const size_t index = networkIndex(counters[i].first);
+    EXPECT_EQ(totals.network[index], static_cast<int64_t>(100 + i)) << networkCounterName(index);
+  }
+}
+
 TEST_F(StackFairness, boundsWhatWaitsByTheReceiveBuffer) {
   HostOptions b;
   b.faces = 2;

@@ -175,6 +175,20 @@ bool Connection::postMessage(Message message) {
   return sendNow(message, {});
 }
 
+bool Connection::askStatistics(uint64_t session) {
+  Statistics asked;
+  asked.session = session;
+  Message message = encode(MessageType::kStatistics, 1, static_cast<SessionRequest&>(asked));
+  const std::lock_guard lock(mutex_);
+  if (!socket_.valid()) return false;
+  const uint64_t id = nextRequest_++;
+  setRequestId(message, id);
+  // One at a time: what nicd has refused, or not answered yet, is forgotten.
+  std::erase_if(statisticsAsked_, [&](const auto& each) { return each.second == session; });
+  statisticsAsked_[id] = session;
+  return sendNow(message, {});
+}
+
 Result<void> Connection::keep(const Opened& opened, int socket) {
   UniqueFd own(::fcntl(socket, F_DUPFD_CLOEXEC, 0));
   if (!own.valid()) return makeError(ErrorCode::kGeneric, "nicd: cannot duplicate a socket", errno);
@@ -252,8 +266,22 @@ void Connection::holdFeed(const FeedEntries& feed) {
   }
 }
 
+void Connection::deliverStatistics(uint64_t requestId, const StatisticsAnswer& answer) {
+  const std::lock_guard calls(listenerMutex_);
+  SessionListener* listener = nullptr;
+  {
+    const std::lock_guard lock(mutex_);
+    const auto asked = statisticsAsked_.find(requestId);
+    if (asked == statisticsAsked_.end()) return;
+    if (const auto found = sessions_.find(asked->second); found != sessions_.end()) listener = found->second.listener;
+    statisticsAsked_.erase(asked);
+  }
+  if (listener != nullptr) listener->onStatistics(answer);
+}
+
 void Connection::deliver(Answer answer, std::vector<UniqueFd> descriptors) {
   if (const auto* feed = std::get_if<FeedEntries>(&answer.body)) return deliverFeed(*feed);
+  if (const auto* statistics = std::get_if<StatisticsAnswer>(&answer.body)) return deliverStatistics(answer.requestId, *statistics);
   const std::lock_guard lock(mutex_);
   if (const auto* gone = std::get_if<LostText>(&answer.body)) {
     if (const auto found = sessions_.find(gone->session); found != sessions_.end()) found->second.lost = gone->text;
@@ -282,6 +310,7 @@ void Connection::goAway(const std::string& why) {
   const std::lock_guard lock(mutex_);
   socket_.reset();
   away_ = why;
+  statisticsAsked_.clear();
   for (const auto& [id, pending] : pending_) pending->done = pending->failed = true;
   answered_.notify_all();
 }

@@ -31,6 +31,8 @@ class SessionListener {
   virtual void onResumed() = 0;
   // After Connection::wake().
   virtual void onWake() = 0;
+  // The answer to Connection::askStatistics().
+  virtual void onStatistics(const StatisticsAnswer& answer) = 0;
 };
 
 class Connection {
@@ -61,6 +63,9 @@ class Connection {
   bool post(MessageType type, const Body& body) {
     return postMessage(encode(type, 1, body));
   }
+
+  // Asks for the session's statistics, which its listener gets; a refusal is dropped. False: nicd is away.
+  bool askStatistics(uint64_t session);
 
   // A session that was opened by request(): it is presented again after a reconnect, with a duplicate of its socket.
   Result<void> keep(const Opened& opened, int socket);
@@ -102,6 +107,7 @@ class Connection {
   Result<Reply> exchange(int socket, Message message, std::span<const int> descriptors);
   Result<Reply> ask(Message message, std::span<const int> descriptors);
   bool postMessage(Message message);
+  void deliverStatistics(uint64_t requestId, const StatisticsAnswer& answer);
   bool sendNow(const Message& message, std::span<const int> descriptors);
   void run();
   void readAll();
@@ -123,6 +129,7 @@ class Connection {
   bool stopping_ = false;
   uint64_t nextRequest_ = 1;
   std::map<uint64_t, Pending*> pending_;
+  std::map<uint64_t, uint64_t> statisticsAsked_;  // session by request
   std::map<uint64_t, Kept> sessions_;
   std::mutex listenerMutex_;  // held while a listener is called
   // By session, under listenerMutex_: link and addresses as told before anyone listened. They follow a session's opening at once.

@@ -31,6 +31,7 @@ class HandedControl final : public io::DeviceControl {
   Result<UniqueFd> openPort(const io::SockAddr& address, int32_t receiveBufferBytes) override {
     return ports_.open(address, receiveBufferBytes);
   }
+  int64_t framesLeftToKernel() override { return tables_->framesLeftToKernel(); }
   io::LinkState link() override {
     io::LinkState state = tables_->link();
     Connection::Standing standing;

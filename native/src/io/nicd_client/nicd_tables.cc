@@ -53,6 +53,8 @@ NicdTables::NicdTables(std::shared_ptr<Connection> connection, const Opened& ope
 std::shared_ptr<NicdTables> NicdTables::create(std::shared_ptr<Connection> connection, const Opened& opened, const std::string& interface) {
   std::shared_ptr<NicdTables> tables(new NicdTables(connection, opened, interface));
   connection->listen(opened.session, tables.get());
+  // What was counted until now is nobody's of this session.
+  static_cast<void>(connection->askStatistics(opened.session));
   return tables;
 }
 
@@ -152,6 +154,24 @@ void NicdTables::askQueued() {
     }
   }
   for (const auto& [number, question] : questions) static_cast<void>(ask(number, question));
+}
+
+int64_t NicdTables::framesLeftToKernel() {
+  if (!statisticsWanted_.exchange(true, std::memory_order_relaxed)) connection_->wake();
+  return leftToKernel_.load(std::memory_order_relaxed);
+}
+
+void NicdTables::onWake() {
+  askQueued();
+  if (statisticsWanted_.exchange(false, std::memory_order_relaxed)) static_cast<void>(connection_->askStatistics(session_));
+}
+
+void NicdTables::onStatistics(const StatisticsAnswer& answer) {
+  // Less than before: a program that was attached anew, which counts from zero.
+  const uint64_t before = answer.leftToKernel < leftLast_ ? 0 : leftLast_;
+  if (leftBaseKnown_) leftToKernel_.fetch_add(static_cast<int64_t>(answer.leftToKernel - before), std::memory_order_relaxed);
+  leftBaseKnown_ = true;
+  leftLast_ = answer.leftToKernel;
 }
 
 io::LinkState NicdTables::link() {

@@ -30,12 +30,16 @@ class NicdTables final : public net::KernelTables, public SessionListener {
 
   // The link as nicd last told; gone, with the reason, when the session is lost. Any thread, never waits for nicd.
   io::LinkState link();
+  // Frames of the interface that were for a steered port and went to the kernel, since the session was opened, as nicd last told; has it asked
+  // anew. Any thread, never waits for nicd.
+  int64_t framesLeftToKernel();
   // Called on the connection's thread when nicd is back, until the session is dropped.
   void setResumed(std::function<void()> resumed) { resumed_ = std::move(resumed); }
 
   void onFeed(const FeedEntry& entry) override;
   void onResumed() override;
-  void onWake() override { askQueued(); }
+  void onWake() override;
+  void onStatistics(const StatisticsAnswer& answer) override;
 
  private:
   NicdTables(std::shared_ptr<Connection> connection, const Opened& opened, std::string interface);
@@ -54,6 +58,10 @@ class NicdTables final : public net::KernelTables, public SessionListener {
   uint32_t nextNumber_ = 0;
   std::vector<uint32_t> freeNumbers_;
   std::function<void()> resumed_;
+  std::atomic<bool> statisticsWanted_{false};
+  std::atomic<int64_t> leftToKernel_{0};
+  bool leftBaseKnown_ = false;  // connection's thread, as what follows
+  uint64_t leftLast_ = 0;       // the interface has counted before us, and may serve others
   io::LinkState link_;
   Connection::Standing standing_;
   bool lost_ = false;

@@ -282,10 +282,10 @@ struct PortOpened {
 static_assert(sizeof(PortOpened) == 24);
 
 struct StatisticsAnswer {
-  uint64_t steered = 0;      // of the interface: frames handed to queues' sockets
-  uint64_t noSocket = 0;     // of the interface: for a steered port, on a queue without socket; the kernel got them
-  uint64_t passed = 0;       // of the interface: what was the kernel's
-  uint64_t feedResyncs = 0;  // of the connection: times that the feed was sent anew since its reader was slow
+  uint64_t steered = 0;       // of the interface: frames handed to queues' sockets
+  uint64_t leftToKernel = 0;  // of the interface: for a steered port, but only the kernel can take them apart (a train in one piece)
+  uint64_t passed = 0;        // of the interface: what was the kernel's otherwise
+  uint64_t feedResyncs = 0;   // of the connection: times that the feed was sent anew since its reader was slow
 };
 static_assert(sizeof(StatisticsAnswer) == 32);
 

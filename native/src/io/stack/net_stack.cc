@@ -279,6 +279,9 @@ IoTotals NetStack::totals(uint32_t index) const {
   take(DeviceCounter::kTransmitErrors, device.transmitErrors);
   take(DeviceCounter::kOversizedFrames, device.oversizedFrames);
   take(DeviceCounter::kLeftToKernel, device.leftToKernel);
+  take(DeviceCounter::kReceiveErrors, device.receiveErrors);
+  take(DeviceCounter::kExceptionFrames, device.exceptionFrames);
+  take(DeviceCounter::kExceptionDrops, device.exceptionDrops);
   return totals;
 }
 
@@ -309,8 +312,7 @@ Health NetStack::health() {
   const LinkState now = device_->link();
   if (now.gone) return {Health::State::kGone, now.reason};
   if (now.generation != publishedLink_.load().generation) publishedLink_.store({now.mac, now.mtu, now.generation});
-  if (!now.up) return {Health::State::kDown, now.reason};
-  return {};
+  return {now.up ? Health::State::kOk : Health::State::kDown, now.reason};
 }
 
 std::vector<std::pair<std::string, std::string>> NetStack::facts() const {
