@@ -90,7 +90,7 @@ describe('a driver that may use nothing but dpdk ends and says why', () => {
     {
       what: 'a device without addresses that the kernel does not own',
       env: { OUTRIGGER_DPDK_ARGS: '--vdev=net_ring0' },
-      expected: /it needs addresses of its own: .*OUTRIGGER_DPDK_ADDRESSES/,
+      expected: /it needs addresses of its own; .*OUTRIGGER_DPDK_ADDRESSES/,
     },
     {
       what: 'an argument that the driver decides',

@@ -2,7 +2,9 @@
 // From the configuration to EAL's arguments, and what of the machine stands in DPDK's way: no DPDK needed.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <linux/capability.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <atomic>
@@ -247,6 +249,61 @@ TEST_F(FakeHost, ABifurcatedDeviceStaysWithItsDriverAndNeedsVerbs) {
   EXPECT_EQ(causes("0000:02:00.0"), "");
 }
 
+TEST_F(FakeHost, ADeviceThatTheKernelDoesNotOwnNeedsAddressesAndAnExceptionInterface) {
+  const auto lacks = [&](BackendOptions options) {
+    options.hugepages = false;
+    std::string out;
+    for (const BackendCause& cause : exceptionCauses(planned(options), paths_)) out += cause.what + ": " + cause.cause + " => " + cause.fix;
+    return out;
+  };
+  device("0000:01:10.0", "vfio-pci", "7");
+  device("0000:02:00.0", "mlx5_core", "3");
+  BackendOptions vf;
+  vf.dpdkDevice = "0000:01:10.0";
+  EXPECT_THAT(lacks(vf), HasSubstr("the kernel does not own 0000:01:10.0, so it needs addresses of its own => give them with their prefix "
+                                   "lengths (OUTRIGGER_DPDK_ADDRESSES="));
+  BackendOptions ring;
+  ring.dpdkArguments = {"--vdev=net_ring0"};
+  EXPECT_THAT(lacks(ring), HasSubstr("does not own net_ring0"));
+  vf.dpdkAddresses = "10.9.0.1/24";
+  EXPECT_THAT(lacks(vf), HasSubstr("dev/net/tun does not exist => give the container /dev/net/tun"));
+  write("dev/net/tun", "");
+  vf.dpdkInterface = "lo";  // one that is there
+  EXPECT_EQ(lacks(vf), "");
+  // The kernel keeps these, and answers for them.
+  BackendOptions kept;
+  kept.dpdkDevice = "0000:02:00.0";
+  EXPECT_EQ(lacks(kept), "");
+  kept.dpdkDevice.clear();
+  kept.dpdkArguments = {"--vdev=net_af_packet0,iface=lo"};
+  EXPECT_EQ(lacks(kept), "");
+  kept.dpdkArguments = {"--vdev=net_af_xdp0,iface=lo,xdp_prog=/opt/steer.o"};
+  EXPECT_EQ(lacks(kept), "");
+  kept.dpdkArguments = {"--vdev=net_af_xdp0,iface=lo"};
+  EXPECT_THAT(lacks(kept), HasSubstr("does not own net_af_xdp0"));
+}
+
+TEST_F(FakeHost, AnExceptionInterfaceCanNotBeMadeWithoutThePrivilege) {
+  write("dev/net/tun", "");
+  BackendOptions options;
+  options.hugepages = false;
+  options.dpdkArguments = {"--vdev=net_ring0"};
+  options.dpdkAddresses = "10.9.0.1/24";
+  options.dpdkInterface = "og-none";
+  const EalPlan plan = planned(options);
+  // Capabilities are a thread's.
+  std::vector<BackendCause> found;
+  std::thread([&] {
+    __user_cap_header_struct header{_LINUX_CAPABILITY_VERSION_3, 0};
+    __user_cap_data_struct sets[_LINUX_CAPABILITY_U32S_3] = {};
+    EXPECT_EQ(::syscall(SYS_capset, &header, sets), 0);
+    found = exceptionCauses(plan, paths_);
+  }).join();
+  ASSERT_FALSE(found.empty());
+  EXPECT_THAT(found.back().cause, HasSubstr("there is no interface og-none in this network namespace, and to make it takes CAP_NET_ADMIN"));
+  EXPECT_THAT(found.back().fix, HasSubstr("ip tuntap add og-none mode tap"));
+}
+
 TEST(DpdkHost, AVirtualDeviceOverAnInterfaceNeedsThatInterface) {
   EalDevice device{"net_af_packet0", "iface=og-none", false};
   ASSERT_EQ(vdevCauses(device).size(), 1u);
@@ -268,6 +325,15 @@ TEST(DpdkLoader, AModuleThatIsMissingOrOfAnotherKindIsNamed) {
   ASSERT_FALSE(module.ok());
   EXPECT_THAT(module.error().message, HasSubstr("has no function outriggerDpdkModule"));
   ::unsetenv("OUTRIGGER_DPDK_LIBRARY");
+}
+
+TEST(DpdkLoader, WhatTheDriverRefusesIsNotCalledAvailable) {
+  BackendOptions options;
+  options.hugepages = false;
+  options.dpdkArguments = {"--vdev=net_ring0"};
+  const BackendReport report = probeDpdk(options);
+  EXPECT_TRUE(report.availability == Availability::kImpossible || report.availability == Availability::kNotBuilt);
+  EXPECT_THAT(report.causes, Contains(::testing::Field(&BackendCause::what, "addresses")));
 }
 
 constexpr MacAddress kMac{0x02, 0, 0, 0, 0, 2};

@@ -2,8 +2,10 @@
 #include "io/dpdk_loader/dpdk_host.h"
 
 #include <dirent.h>
+#include <linux/capability.h>
 #include <net/if.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -22,6 +24,8 @@ constexpr uint64_t kMiB = 1ull << 20;
 
 // Drivers that stay the kernel's while DPDK works beside them, through verbs.
 constexpr std::array<std::string_view, 3> kBifurcated{"mlx5_core", "mlx4_core", "mana"};
+
+bool isBifurcated(const std::string& driver) { return std::find(kBifurcated.begin(), kBifurcated.end(), driver) != kBifurcated.end(); }
 
 struct DirCloser {
   void operator()(DIR* dir) const { ::closedir(dir); }
@@ -60,20 +64,55 @@ std::string sizeText(uint64_t bytes) {
 
 bool exists(const std::string& path) { return ::access(path.c_str(), F_OK) == 0; }
 
-void checkNode(std::vector<BackendCause>& causes, const std::string& path, const std::string& missingFix) {
+void checkNode(std::vector<BackendCause>& causes, const std::string& what, const std::string& path, const std::string& missingFix) {
   if (::access(path.c_str(), R_OK | W_OK) == 0) return;
   const int error = errno;
   if (error == ENOENT) {
-    causes.push_back({"vfio device node", path + " does not exist", missingFix});
+    causes.push_back({what, path + " does not exist", missingFix});
   } else {
-    causes.push_back({"vfio device node",
+    causes.push_back({what,
                       path + " can't be opened for reading and writing: " + std::strerror(error) + " (errno " + std::to_string(error) +
                           "), uid is " + std::to_string(::geteuid()),
                       "give this user the device: chown it, or let the device plugin or DRA driver hand it to the container"});
   }
 }
 
+// As traitsOf() in dpdk/dpdk_port.cc, of what can be told before the device is opened.
+bool kernelKeeps(const EalDevice& device, const HostPaths& paths) {
+  if (device.name.starts_with("net_af_packet")) return true;
+  if (device.name.starts_with("net_af_xdp")) return !device.argument("xdp_prog").empty();
+  return device.pci && isBifurcated(linkName(paths.sys + "/bus/pci/devices/" + device.name + "/driver"));
+}
+
+bool hasNetAdmin() {
+  __user_cap_header_struct header{_LINUX_CAPABILITY_VERSION_3, 0};
+  __user_cap_data_struct sets[_LINUX_CAPABILITY_U32S_3] = {};
+  return ::syscall(SYS_capget, &header, sets) == 0 && (sets[0].effective & (1u << CAP_NET_ADMIN)) != 0;
+}
+
 }  // namespace
+
+BackendCause noAddressesCause(const EalDevice& device) {
+  return {"addresses", "the kernel does not own " + device.name + ", so it needs addresses of its own",
+          "give them with their prefix lengths (OUTRIGGER_DPDK_ADDRESSES=10.9.0.1/24)"};
+}
+
+std::vector<BackendCause> exceptionCauses(const EalPlan& plan, const HostPaths& paths) {
+  if (kernelKeeps(plan.device, paths)) return {};
+  if (plan.addresses.empty()) return {noAddressesCause(plan.device)};
+  std::vector<BackendCause> causes;
+  checkNode(causes, "exception interface", paths.dev + "/net/tun", "give the container /dev/net/tun, or load the module tun");
+  const std::string& name = plan.exceptionInterface;
+  // One that is there may be a running driver's, or made for this user: only to open it would tell, and would disturb the one who has it.
+  if (::if_nametoindex(name.c_str()) == 0 && !hasNetAdmin()) {
+    causes.push_back(
+        {"exception interface",
+         "there is no interface " + name + " in this network namespace, and to make it takes CAP_NET_ADMIN, which this process lacks",
+         "give the process CAP_NET_ADMIN, or make the interface beforehand (`ip tuntap add " + name +
+             " mode tap user <uid>`, the device's MAC address, its addresses, up)"});
+  }
+  return causes;
+}
 
 std::vector<HugepageSize> hugepages(const HostPaths& paths) {
   std::vector<HugepageSize> sizes;
@@ -123,7 +162,7 @@ std::vector<BackendCause> pciCauses(const std::string& address, const HostPaths&
     return causes;
   }
   const std::string driver = linkName(device + "/driver");
-  if (std::find(kBifurcated.begin(), kBifurcated.end(), driver) != kBifurcated.end()) {
+  if (isBifurcated(driver)) {
     if (entries(device + "/infiniband").empty()) {
       causes.push_back({"verbs",
                         address + " is bound to " + driver + " and has no InfiniBand device, through which DPDK works beside that driver",
@@ -154,8 +193,9 @@ std::vector<BackendCause> pciCauses(const std::string& address, const HostPaths&
          "bind " + other +
              " to vfio-pci as well, or use a slot (or a PF) with access control services, where each VF has a group of its own"});
   }
-  checkNode(causes, paths.dev + "/vfio/vfio", "load the modules vfio and vfio_iommu_type1, and give the container /dev/vfio/vfio");
-  checkNode(causes, paths.dev + "/vfio/" + group, "give the container /dev/vfio/" + group);
+  checkNode(causes, "vfio device node", paths.dev + "/vfio/vfio",
+            "load the modules vfio and vfio_iommu_type1, and give the container /dev/vfio/vfio");
+  checkNode(causes, "vfio device node", paths.dev + "/vfio/" + group, "give the container /dev/vfio/" + group);
   return causes;
 }
 

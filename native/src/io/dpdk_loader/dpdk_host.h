@@ -32,6 +32,10 @@ std::vector<BackendCause> hugepageCauses(const EalPlan& plan, const HostPaths& p
 // stands behind an IOMMU, its group is whole, and its device nodes may be opened.
 std::vector<BackendCause> pciCauses(const std::string& address, const HostPaths& paths = {});
 
+// Of a device that the kernel does not keep: what its exception interface (dpdk/exception_tap.h) lacks, first of all addresses. Empty for all others.
+std::vector<BackendCause> exceptionCauses(const EalPlan& plan, const HostPaths& paths = {});
+BackendCause noAddressesCause(const EalDevice& device);
+
 // Empty when the interfaces that a virtual device names exist.
 std::vector<BackendCause> vdevCauses(const EalDevice& device);
 

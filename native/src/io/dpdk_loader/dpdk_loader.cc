@@ -88,12 +88,16 @@ Result<std::unique_ptr<FrameIo>> openDpdkFrames(const BackendOptions& options) {
 }
 
 Result<IoPair> openDpdk(const BackendOptions& options) {
+  if (auto plan = planEal(options, allowedCpus()); plan && loadDpdk()) {
+    if (const std::vector<BackendCause> causes = exceptionCauses(*plan); causesOf(*plan).empty() && !causes.empty()) {
+      return errorOf(causes.front());
+    }
+  }
   auto device = openDpdkFrames(options);
   if (!device) return device.error();
   if (!(*device)->caps().kernelOwnsDevice) {
-    return makeError(ErrorCode::kGeneric,
-                     "dpdk: the kernel does not own this device, so it needs addresses of its own: give them with their "
-                     "prefix lengths (OUTRIGGER_DPDK_ADDRESSES=10.9.0.1/24)");
+    // A driver that could not be told from outside.
+    return errorOf(noAddressesCause(planEal(options, allowedCpus())->device));
   }
   auto tables = net::NetlinkTables::create();
   if (!tables) return tables.error();
@@ -123,6 +127,8 @@ BackendReport probeDpdk(const BackendOptions& options) {
   report.facts.emplace_back("device", plan->device.text());
   const std::vector<BackendCause> causes = causesOf(*plan);
   report.causes.insert(report.causes.end(), causes.begin(), causes.end());
+  const std::vector<BackendCause> exception = exceptionCauses(*plan);
+  report.causes.insert(report.causes.end(), exception.begin(), exception.end());
   if (!report.causes.empty()) return report;
   report.availability = Availability::kAvailable;
   if (!plan->hugepages) {
