@@ -182,7 +182,7 @@ struct Health {
   enum class State : uint8_t {
     kOk,
     kDown,  // not now: the link is down, and may come back
-    kGone,  // never again: interface removed, program detached, queue taken, device unplugged, helper dead
+    kGone,  // never again: interface removed, program detached, queue taken (by the kernel, or back by outrigger-nicd), device unplugged
   };
   State state = State::kOk;
   std::string reason;   // what happened, empty when kOk

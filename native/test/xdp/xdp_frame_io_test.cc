@@ -404,6 +404,47 @@ TEST_P(XdpFrameIoTest, ALinkThatGoesDownSaysSoAndCarriesFramesAgainOnceItIsUp) {
   });
 }
 
+// A control part that notices nothing: what is said then is what the socket itself tells.
+class BlindControl final : public DeviceControl {
+ public:
+  explicit BlindControl(std::unique_ptr<DeviceControl> inner) : inner_(std::move(inner)), link_(inner_->link()) {}
+  Result<void> steer(const SteerRule& rule) override { return inner_->steer(rule); }
+  Result<void> unsteer(const SteerRule& rule) override { return inner_->unsteer(rule); }
+  LinkState link() override { return link_; }
+
+ private:
+  std::unique_ptr<DeviceControl> inner_;
+  LinkState link_;
+};
+
+TEST_P(XdpFrameIoTest, ASocketThatTheKernelTookFromItsQueueIsGoneWhateverTheLinkSays) {
+  VethWorld::run([mode = std::string(GetParam())](VethWorld& world) {
+    XdpAttempt attempt;
+    auto parts = openXdp(optionsFor(mode), attempt);
+    ASSERT_TRUE(parts) << parts.error().message;
+    parts->device = std::make_unique<BlindControl>(std::move(parts->device));
+    auto io = XdpFrameIo::create(parts.take());
+    ASSERT_TRUE(io) << io.error().message;
+    const LinkState before = (*io)->link();
+    ASSERT_FALSE(before.gone);
+    ASSERT_TRUE(world.near("ip link del va"));
+    ASSERT_TRUE(waitUntil([&] {
+      std::array<TxFrame, 1> frame;
+      if ((*io)->reserve(frame) == 1) {
+        std::memset(frame[0].data, 0xFF, 64);
+        frame[0].length = 64;
+        (*io)->commit(frame);
+      }
+      (*io)->flush();
+      return (*io)->link().gone;
+    }));
+    const LinkState after = (*io)->link();
+    EXPECT_FALSE(after.up);
+    EXPECT_GT(after.generation, before.generation);
+    EXPECT_THAT(after.reason, HasSubstr("the kernel took the AF_XDP socket of interface va from its queue: No such device or address"));
+  });
+}
+
 TEST_P(XdpFrameIoTest, ADetachedProgramIsGoneAndSoIsARemovedInterfaceEachWithItsReason) {
   VethWorld::run([mode = std::string(GetParam())](VethWorld& world) {
     auto io = openIo(optionsFor(mode));
