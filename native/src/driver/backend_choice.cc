@@ -25,17 +25,25 @@ std::string listOf(const std::vector<BackendRefusal>& refusals) {
 // Options that decide what a backend can be: `explain` probes with those of the driver.
 bool isBackendOption(const ConfigOption& option) {
   static const std::vector<std::string> names = {
-      "OUTRIGGER_BACKENDS",    "OUTRIGGER_INTERFACE",   "OUTRIGGER_INTERFACE_ADDRESS", "OUTRIGGER_QUEUES",
-      "OUTRIGGER_XDP_MODE",    "OUTRIGGER_UMEM_SIZE",   "OUTRIGGER_HUGEPAGES",         "OUTRIGGER_PACKET_MODE",
-      "OUTRIGGER_NICD_SOCKET", "OUTRIGGER_NICD_CLAIM",  "OUTRIGGER_DPDK_ARGS",         "OUTRIGGER_DPDK_DEVICE",
-      "OUTRIGGER_UDP_GRO",     "OUTRIGGER_UDP_SEGMENT", "OUTRIGGER_BUSY_POLL_US",      "OUTRIGGER_URING_ZERO_COPY"};
+      "OUTRIGGER_BACKENDS",       "OUTRIGGER_INTERFACE",     "OUTRIGGER_INTERFACE_ADDRESS", "OUTRIGGER_QUEUES",
+      "OUTRIGGER_XDP_MODE",       "OUTRIGGER_UMEM_SIZE",     "OUTRIGGER_HUGEPAGES",         "OUTRIGGER_PACKET_MODE",
+      "OUTRIGGER_NICD_SOCKET",    "OUTRIGGER_NICD_CLAIM",    "OUTRIGGER_DPDK_ARGS",         "OUTRIGGER_DPDK_DEVICE",
+      "OUTRIGGER_DPDK_ADDRESSES", "OUTRIGGER_DPDK_GATEWAYS", "OUTRIGGER_DPDK_INTERFACE",    "OUTRIGGER_DPDK_MTU",
+      "OUTRIGGER_UDP_GRO",        "OUTRIGGER_UDP_SEGMENT",   "OUTRIGGER_BUSY_POLL_US",      "OUTRIGGER_URING_ZERO_COPY"};
   return std::find(names.begin(), names.end(), option.name) != names.end();
 }
 
-// What both instances run with: a sender that differs from the receiver says so.
 std::vector<std::pair<std::string, std::string>> factsOf(const io::IoPair& pair) {
-  auto facts = pair.receiver->facts();
-  for (auto& [key, value] : pair.sender->facts()) {
+  auto facts = driver::factsOf(*pair.receiver, *pair.sender);
+  if (pair.sameThread) facts.emplace_back("one thread for sender and receiver", pair.reason);
+  return facts;
+}
+
+}  // namespace
+
+std::vector<std::pair<std::string, std::string>> factsOf(const io::DatagramIo& receiver, const io::DatagramIo& sender) {
+  auto facts = receiver.facts();
+  for (auto& [key, value] : sender.facts()) {
     const auto same = std::find_if(facts.begin(), facts.end(), [&wanted = key](const auto& each) { return each.first == wanted; });
     if (same == facts.end()) {
       facts.emplace_back(key, value);
@@ -43,11 +51,8 @@ std::vector<std::pair<std::string, std::string>> factsOf(const io::IoPair& pair)
       facts.emplace_back(key + " (sender)", value);
     }
   }
-  if (pair.sameThread) facts.emplace_back("one thread for sender and receiver", pair.reason);
   return facts;
 }
-
-}  // namespace
 
 Result<OpenedBackend> BackendChoice::open(const std::string& name, bool twoThreads) const {
   auto pair = open_(name);
@@ -87,6 +92,15 @@ Result<void> BackendChoice::openFirst(int64_t nowMs) {
 void BackendChoice::adopt(OpenedBackend opened, int64_t nowMs) {
   current_ = std::move(opened);
   sinceMs_ = nowMs;
+}
+
+void BackendChoice::observe(std::vector<std::pair<std::string, std::string>> facts, const std::string& standing) {
+  if (current_.pair.sameThread) facts.emplace_back("one thread for sender and receiver", current_.pair.reason);
+  const bool otherStanding = standing != current_.standing;
+  if (!otherStanding && facts == current_.facts) return;
+  current_.facts = std::move(facts);
+  current_.standing = standing;
+  if (observed_) observed_(*this, otherStanding);
 }
 
 std::string BackendChoice::reasons() const {
@@ -157,7 +171,9 @@ BackendNote BackendNote::of(const BackendChoice& choice, const DriverConfig& con
   json.key("facts").beginObject();
   for (const auto& [key, value] : choice.current().facts) json.field(key, value);
   json.endObject();
-  json.field("reason", choice.current().pair.sender->caps().reason);
+  std::string reason = choice.current().pair.sender->caps().reason;
+  if (const std::string& standing = choice.current().standing; !standing.empty()) reason += (reason.empty() ? "" : "; ") + standing;
+  json.field("reason", reason);
   json.key("notBetter").beginArray();
   for (const BackendRefusal& each : choice.refusals()) {
     json.beginObject().field("name", each.name).field("reason", each.reason).endObject();

@@ -25,7 +25,8 @@ struct BackendRefusal {
 struct OpenedBackend {
   std::string name;
   io::IoPair pair;
-  std::vector<std::pair<std::string, std::string>> facts;  // what it runs with, when it was opened
+  std::vector<std::pair<std::string, std::string>> facts;  // what it runs with, as last looked at
+  std::string standing;                                    // what it does without for now (io::Health::reason), empty when nothing
 };
 
 struct BackendChange {
@@ -40,6 +41,8 @@ class BackendChoice {
   using Open = std::function<Result<io::IoPair>(const std::string& name)>;
   // Conductor's thread (or the launching one): the current backend is another, or is the first.
   using Changed = std::function<void(const BackendChoice&)>;
+  // Conductor's thread: what the current backend runs with is not what it was; `standing`: that which it does without too.
+  using Observed = std::function<void(const BackendChoice&, bool standing)>;
 
   // `names`: as configured, best first. `open` may be called on any thread.
   BackendChoice(std::vector<std::string> names, Open open) : names_(std::move(names)), open_(std::move(open)) {}
@@ -49,6 +52,9 @@ class BackendChoice {
   // At the start: this pair, and never another.
   void adopt(OpenedBackend opened, int64_t nowMs);
   void onChanged(Changed changed) { changed_ = std::move(changed); }
+  void onObserved(Observed observed) { observed_ = std::move(observed); }
+  // Conductor's thread: what the current pair said of itself just now, by factsOf() and its health.
+  void observe(std::vector<std::pair<std::string, std::string>> facts, const std::string& standing);
 
   // Any thread. With what it runs with; a backend that does not live is refused, and one that needs one thread for sender and receiver where
   // `twoThreads`.
@@ -78,12 +84,16 @@ class BackendChoice {
   std::vector<std::string> names_;
   Open open_;
   Changed changed_;
+  Observed observed_;
   OpenedBackend current_;
   int64_t sinceMs_ = 0;
   std::vector<BackendRefusal> refusals_;
   std::vector<BackendChange> changes_;
   std::map<std::string, int32_t> losses_;
 };
+
+// What both instances run with: a sender that differs from the receiver says so. Any thread.
+std::vector<std::pair<std::string, std::string>> factsOf(const io::DatagramIo& receiver, const io::DatagramIo& sender);
 
 // "key=value" pairs of a label or a line: mode, interface and the like of `facts`, "" when there is none.
 std::string factOf(const OpenedBackend& backend, const std::string& key);

@@ -125,6 +125,8 @@ struct MediaDriver::State {
   Result<void> openIo(const MediaDriverParts& parts);
   Result<void> makeFiles(const MediaDriverParts& parts);
   void announceBackend();
+  void writeBackendNote();
+  void observeBackend(bool standing);
   std::vector<std::pair<std::string, std::string>> threads() const;
   void makeAgents(const MediaDriverParts& parts);
   void makeRunners();
@@ -230,12 +232,28 @@ void MediaDriver::State::announceBackend() {
   backendInfo = counterFactory->text(cnc::counter_type::kOutriggerBackendInfo, label, 0, nowMs);
   if (backendInfo.valid()) backendInfo.set(1);
   if (capture != nullptr) capture->show(current.name, tapsOf(current.pair));
-  const auto written = BackendNote::of(*choice, config, threads()).write(config.directory, config.fileMode);
-  const std::lock_guard lock(eventsMutex);
-  if (!written) events.push_back(written.error().message);
+  writeBackendNote();
   if (choice->changes().empty()) return;
   const BackendChange& last = choice->changes().back();
+  const std::lock_guard lock(eventsMutex);
   events.push_back("network backend changed from " + last.from + " to " + last.to + ": " + last.reason);
+}
+
+void MediaDriver::State::writeBackendNote() {
+  const auto written = BackendNote::of(*choice, config, threads()).write(config.directory, config.fileMode);
+  if (written) return;
+  const std::lock_guard lock(eventsMutex);
+  events.push_back(written.error().message);
+}
+
+// The same backend, with another MTU, or without something that it had, or with that again.
+void MediaDriver::State::observeBackend(bool standing) {
+  if (standing) {
+    const std::string& now = choice->current().standing;
+    const std::lock_guard lock(eventsMutex);
+    events.push_back("network backend " + choice->name() + ": " + (now.empty() ? "all is as it should be again" : now));
+  }
+  writeBackendNote();
 }
 
 std::vector<std::pair<std::string, std::string>> MediaDriver::State::threads() const {
@@ -285,6 +303,7 @@ void MediaDriver::State::makeAgents(const MediaDriverParts& parts) {
   reasons = choice->reasons();
   announceBackend();
   choice->onChanged([this](const BackendChoice&) { announceBackend(); });
+  choice->onObserved([this](const BackendChoice&, bool standing) { observeBackend(standing); });
   sender = std::make_unique<Sender>(senderIo, config, counters, toSender, fromSender, doorbells);
   receiver = std::make_unique<Receiver>(receiverIo, config, counters, toReceiver, fromReceiver, doorbells);
   ConductorParts conductorParts{

@@ -185,7 +185,7 @@ struct Health {
     kGone,  // never again: interface removed, program detached, queue taken (by the kernel, or back by outrigger-nicd), device unplugged
   };
   State state = State::kOk;
-  std::string reason;   // what happened, empty when kOk
+  std::string reason;   // what happened; when kOk: what it does without for now, empty when nothing
   bool always = false;  // it can't become anything else: need not be asked again
 };
 

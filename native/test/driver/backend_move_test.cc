@@ -320,6 +320,31 @@ TEST_P(BackendMove, ALinkThatIsDownForAMomentMovesNothing) {
   EXPECT_EQ(*streams[0].unavailable, 0);
 }
 
+TEST_P(BackendMove, WhatTheRunningBackendSaysOfItselfIsTold) {
+  const auto fates = std::make_shared<Fates>();
+  fates->say("first", "1500", "");
+  DriverWorld world(config(GetParam()), parts(fates));
+  MediaClient& client = world.addClient();
+  EXPECT_THAT(note(world), HasSubstr("\"mtu\":\"1500\""));
+  for (const char* setting : {"ADDRESSES", "GATEWAYS", "INTERFACE", "MTU"}) {
+    EXPECT_THAT(note(world), HasSubstr(std::string("\"OUTRIGGER_DPDK_") + setting)) << "`explain` probes with the driver's own";
+  }
+  const auto becomes = [&](const std::string& text) {
+    world.until([&] { return note(world).find(text) != std::string::npos; }, ("the note to say " + text).c_str());
+  };
+  fates->say("first", "1300", "");
+  becomes("\"mtu\":\"1300\"");
+  EXPECT_THAT(world.driver().takeEvents(), ::testing::Not(Contains(HasSubstr("first")))) << "an MTU is no event";
+  fates->say("first", "1300", "its helper is away");
+  becomes("\"reason\":\"its helper is away\"");
+  EXPECT_THAT(world.driver().takeEvents(), Contains("network backend first: its helper is away"));
+  fates->say("first", "1300", "");
+  becomes("\"reason\":\"\"");
+  EXPECT_THAT(world.driver().takeEvents(), Contains("network backend first: all is as it should be again"));
+  EXPECT_EQ(world.counter(cnc::OutriggerCounter::kBackendChanges), 0);
+  EXPECT_THAT(backendLabel(client), HasSubstr("backend=first"));
+}
+
 TEST_P(BackendMove, ABetterBackendIsTakenAgainWhereThatIsConfigured) {
   const auto fates = std::make_shared<Fates>();
   DriverConfig retrying = config(GetParam());

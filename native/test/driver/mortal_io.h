@@ -27,6 +27,15 @@ class Fates {
     const std::lock_guard lock(mutex_);
     return states_[name];
   }
+  // What `name` says of itself while it is well: its MTU, and what it does without.
+  void say(const std::string& name, const std::string& mtu, const std::string& standing) {
+    const std::lock_guard lock(mutex_);
+    said_[name] = {mtu, standing};
+  }
+  std::pair<std::string, std::string> said(const std::string& name) {
+    const std::lock_guard lock(mutex_);
+    return said_[name];
+  }
   // From now on `name` does not have this address (without port).
   void withholdAddress(const std::string& name, const std::string& address, bool withheld) {
     const std::lock_guard lock(mutex_);
@@ -45,6 +54,7 @@ class Fates {
  private:
   std::mutex mutex_;
   std::map<std::string, State> states_;
+  std::map<std::string, std::pair<std::string, std::string>> said_;
   std::set<std::string> withheld_;
 };
 
@@ -69,9 +79,13 @@ class MortalIo final : public io::DatagramIo {
     if (state == io::Health::State::kGone) gone_.store(true);
     if (gone_.load()) return {io::Health::State::kGone, name_ + " was taken away", false};
     if (state == io::Health::State::kDown) return {io::Health::State::kDown, name_ + " is down", false};
-    return {};
+    return {io::Health::State::kOk, fates_->said(name_).second, false};
   }
-  std::vector<std::pair<std::string, std::string>> facts() const override { return {{"mode", "mortal"}, {"interface", name_}}; }
+  std::vector<std::pair<std::string, std::string>> facts() const override {
+    std::vector<std::pair<std::string, std::string>> facts = {{"mode", "mortal"}, {"interface", name_}};
+    if (const std::string mtu = fates_->said(name_).first; !mtu.empty()) facts.emplace_back("mtu", mtu);
+    return facts;
+  }
   void attach(io::Endpoint& endpoint) override { inner_->attach(endpoint); }
   void detach(io::Endpoint& endpoint) override { inner_->detach(endpoint); }
   uint32_t poll(io::RxBurst& burst, int64_t nowNs) override {

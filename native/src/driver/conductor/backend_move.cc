@@ -177,17 +177,30 @@ int32_t ConductorState::stepBackend() {
   }
   if (alwaysHealthy_ || healthAsked_) return 0;
   healthAsked_ = true;
-  auto health = std::make_shared<io::Health>();
-  ResourceTask task;
-  task.run = [health, sender = senderIo_, receiver = receiverIo_] {
-    *health = receiver->health();
-    const io::Health other = sender->health();
-    if (other.state > health->state) *health = other;
-    health->always = health->always && other.always;
+  struct Looked {
+    io::Health health;
+    std::vector<std::pair<std::string, std::string>> facts;
   };
-  task.complete = [this, health] {
+  auto looked = std::make_shared<Looked>();
+  ResourceTask task;
+  task.run = [looked, sender = senderIo_, receiver = receiverIo_] {
+    io::Health& health = looked->health;
+    health = receiver->health();
+    const io::Health other = sender->health();
+    if (other.state > health.state || health.reason.empty()) {
+      health.state = std::max(health.state, other.state);
+      health.reason = other.reason;
+    }
+    health.always = health.always && other.always;
+    if (health.state == io::Health::State::kOk) looked->facts = factsOf(*receiver, *sender);
+  };
+  task.complete = [this, looked, receiver = receiverIo_] {
     healthAsked_ = false;
-    onHealth(*health);
+    const bool current = !closing_ && !moving() && receiver == receiverIo_;
+    if (current && looked->health.state == io::Health::State::kOk) {
+      parts_.backends->observe(std::move(looked->facts), looked->health.reason);
+    }
+    onHealth(looked->health);
   };
   parts_.resources.submit(std::move(task));
   return 0;

@@ -57,7 +57,7 @@ struct LinkState {
   uint32_t mtu = 0;    // layer 3, bytes: the longest IP packet
   bool up = false;     // administratively up and with carrier
   bool gone = false;   // can't be used any more: interface removed, program detached, queue taken, device unplugged
-  std::string reason;  // when gone or down: what happened
+  std::string reason;  // when gone or down: what happened; when up: what it does without for now, empty when nothing
   uint64_t generation = 0;
 };
 
