@@ -19,8 +19,8 @@ import {
   withRules,
 } from './schema';
 
-/** Backends in DESIGN's order; which of them a build has is for the driver to say. */
-export const kBackends = ['mmsg', 'socket', 'uring', 'packet', 'xdp', 'dpdk', 'verbs', 'tap'] as const;
+/** What OUTRIGGER_BACKENDS takes; which of them a build has is for the driver to say. */
+export const kBackends = ['mmsg', 'socket', 'uring', 'packet', 'xdp', 'dpdk', 'verbs'] as const;
 
 /** Threads that spin in each mode, so cores that a driver can use. */
 const kThreads = { Shared: 1, SharedNetwork: 2, Dedicated: 3 } as const;
@@ -295,11 +295,11 @@ export const sidecarProfileSpecSchema = withRules(
       refused: [{ memory: '103Mi', buffers: { termLength: '32Mi' } }, { buffers: { termLength: '64Mi' } }],
     },
     {
-      rule: "!(self.hugepages.mode == 'Required' && self.backends.all(b, b in ['mmsg', 'socket', 'uring', 'verbs', 'tap']))",
+      rule: "!(self.hugepages.mode == 'Required' && self.backends.all(b, b in ['mmsg', 'socket', 'uring', 'packet', 'verbs']))",
       check: ({ hugepages, backends }) =>
-        hugepages.mode !== 'Required' || backends.some((each) => ['packet', 'xdp', 'dpdk'].includes(each)),
+        hugepages.mode !== 'Required' || backends.some((each) => ['xdp', 'dpdk'].includes(each)),
       message:
-        'hugepages.mode is Required, but none of backends uses hugepages; add packet, xdp or dpdk, or set Preferred or Never',
+        'hugepages.mode is Required, but none of backends uses hugepages; add xdp or dpdk, or set Preferred or Never',
       refused: [
         { hugepages: { mode: 'Required' } },
         { hugepages: { mode: 'Required' }, backends: ['uring'] },
