@@ -1,20 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
 import type { CheckCluster } from './cluster';
-import { installedSections } from './installed';
+import { installedSections, kDirectorySelector } from './installed';
 import { podSections } from './pod';
 import { preSections } from './pre';
 import { checkPrinter, CheckFailure, runChecks, verdict, type CheckResult, type Section } from './runner';
 
-/** A cluster that is a map of paths. */
+/** A cluster that is a map of paths; of a path and a selector, as PATH?SELECTOR, where there is one. */
 class FakeCheckCluster implements CheckCluster {
   readonly objects = new Map<string, unknown>();
   forbidden = new Set<string>();
   away = false;
 
-  get<T>(path: string): Promise<T | undefined> {
+  get<T>(path: string, query: Readonly<Record<string, string>> = {}): Promise<T | undefined> {
+    const { labelSelector = '' } = query;
+    const object = this.objects.get(labelSelector === '' ? path : `${path}?${labelSelector}`);
     return this.away
       ? Promise.reject(new Error('connect ECONNREFUSED 10.96.0.1:443'))
-      : Promise.resolve(this.objects.get(path) as T | undefined);
+      : Promise.resolve((object ?? this.objects.get(path)) as T | undefined);
   }
 
   post<T>(_path: string, body: object): Promise<T> {
@@ -168,6 +170,8 @@ describe('check', () => {
       'crd-sidecarprofiles': 'failed',
       'operator-ready': 'failed',
       'operator-leads': 'skipped',
+      'directory-ready': 'failed',
+      'directory-endpoints': 'skipped',
       'injector-registered': 'failed',
       'injector-ca': 'skipped',
       'sidecars-ready': 'skipped',
@@ -224,6 +228,34 @@ describe('check', () => {
     expect(results.find(({ id }) => id === 'topics-ready')?.message).toContain(
       'shop/orders: stream id 7 is taken by "invoices"',
     );
+  });
+});
+
+describe('check of the directory', () => {
+  const kDeployments = `/apis/apps/v1/namespaces/outrigger-system/deployments?${kDirectorySelector}`;
+  const kSlices =
+    '/apis/discovery.k8s.io/v1/namespaces/outrigger-system/endpointslices?kubernetes.io/service-name=outrigger-directory';
+  const deployment = (readyReplicas: number) => ({
+    items: [{ metadata: {}, spec: { replicas: 2 }, status: { readyReplicas } }],
+  });
+  const slice = (ready: boolean) => ({ items: [{ endpoints: [{ conditions: { ready } }] }] });
+
+  it.each([
+    ['one that is not there', undefined, undefined, 'failed', 'skipped'],
+    ['one of which no replica is ready', deployment(0), slice(false), 'failed', 'skipped'],
+    ['one that lost a replica', deployment(1), slice(true), 'warning', 'passed'],
+    ['a Service that leads nowhere', deployment(2), slice(false), 'passed', 'failed'],
+    ['a Service that is not there', deployment(2), undefined, 'passed', 'failed'],
+    ['one that is well', deployment(2), slice(true), 'passed', 'passed'],
+  ])('judges %s', async (_, deployments, slices, ready, endpoints) => {
+    const cluster = healthy();
+    cluster.objects.set(kDeployments, deployments);
+    cluster.objects.set(kSlices, slices);
+    const results = await runChecks(
+      installedSections(cluster, { namespace: 'outrigger-system', nowMs: kNow }),
+      kNoRetry,
+    );
+    expect(byId(results)).toMatchObject({ 'directory-ready': ready, 'directory-endpoints': endpoints });
   });
 });
 

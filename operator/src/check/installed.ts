@@ -13,8 +13,10 @@ import {
 import { apiSection } from './pre';
 import { CheckFailure, CheckSkip, CheckWarning, type Check, type Section } from './runner';
 
-/** Labels of what the chart makes for the operator. */
+/** Labels of what the chart makes for operator and directory. */
 export const kOperatorSelector = 'app.kubernetes.io/name=outrigger,app.kubernetes.io/component=operator';
+export const kDirectorySelector = 'app.kubernetes.io/name=outrigger,app.kubernetes.io/component=directory';
+export const kDirectoryServiceName = 'outrigger-directory';
 export const kPlurals = ['sidecarprofiles', 'topics', 'topicendpointslices'] as const;
 /** Certificates are renewed long before; less than this left says that nobody does. */
 const kRenewalDueDays = 7;
@@ -88,36 +90,52 @@ async function serviceHasEndpoints(cluster: CheckCluster, namespace: string, nam
   }
 }
 
+function replicasReady(cluster: CheckCluster, namespace: string, component: string, selector: string): Check {
+  return {
+    id: `${component}-ready`,
+    sentence: `all replicas of the ${component} are ready`,
+    hint: `kubectl describe pods -n ${namespace} -l ${selector}`,
+    required: true,
+    run: async () => {
+      const found = await cluster.get<List<Deployment>>(`/apis/apps/v1/namespaces/${namespace}/deployments`, {
+        labelSelector: selector,
+      });
+      const [deployment] = found?.items ?? [];
+      if (deployment === undefined) {
+        throw new CheckFailure(
+          `namespace "${namespace}" has no Deployment with labels ${selector}; is it installed elsewhere? Use --namespace`,
+        );
+      }
+      const wanted = deployment.spec.replicas ?? 1;
+      const ready = deployment.status?.readyReplicas ?? 0;
+      if (ready < wanted) {
+        const message = `${ready} of ${wanted} are ready`;
+        throw ready === 0 ? new CheckFailure(message) : new CheckWarning(message);
+      }
+    },
+  };
+}
+
+function directorySection(cluster: CheckCluster, { namespace }: InstalledOptions): Section {
+  return {
+    title: 'directory',
+    checks: [
+      replicasReady(cluster, namespace, 'directory', kDirectorySelector),
+      {
+        id: 'directory-endpoints',
+        sentence: 'the directory has pods behind its Service',
+        hint: `kubectl get endpointslices -n ${namespace} -l kubernetes.io/service-name=${kDirectoryServiceName}; without it no app can open a topic that its sidecar does not know yet`,
+        run: () => serviceHasEndpoints(cluster, namespace, kDirectoryServiceName),
+      },
+    ],
+  };
+}
+
 function operatorSection(cluster: CheckCluster, { namespace, nowMs }: InstalledOptions): Section {
   return {
     title: 'operator',
     checks: [
-      {
-        id: 'operator-ready',
-        sentence: 'all replicas of the operator are ready',
-        hint: `kubectl describe pods -n ${namespace} -l ${kOperatorSelector}`,
-        required: true,
-        run: async () => {
-          const found = await cluster.get<List<Deployment>>(
-            `/apis/apps/v1/namespaces/${namespace}/deployments`,
-            {
-              labelSelector: kOperatorSelector,
-            },
-          );
-          const [deployment] = found?.items ?? [];
-          if (deployment === undefined) {
-            throw new CheckFailure(
-              `namespace "${namespace}" has no Deployment with labels ${kOperatorSelector}; is it installed elsewhere? Use --namespace`,
-            );
-          }
-          const wanted = deployment.spec.replicas ?? 1;
-          const ready = deployment.status?.readyReplicas ?? 0;
-          if (ready < wanted) {
-            const message = `${ready} of ${wanted} are ready`;
-            throw ready === 0 ? new CheckFailure(message) : new CheckWarning(message);
-          }
-        },
-      },
+      replicasReady(cluster, namespace, 'operator', kOperatorSelector),
       {
         id: 'operator-leads',
         sentence: 'one replica leads',
@@ -323,6 +341,7 @@ export function installedSections(cluster: CheckCluster, options: InstalledOptio
     apiSection(cluster),
     resourcesSection(cluster),
     operatorSection(cluster, options),
+    directorySection(cluster, options),
     injectionSection(cluster, options),
     objectsSection(cluster),
     sidecarsSection(cluster),

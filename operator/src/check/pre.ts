@@ -2,7 +2,7 @@
 // `outrigger check --pre`: can the chart be installed here, by this user?
 import { kGroup, kInjectWebhook } from '../api';
 import { listed, requireAccess, type CheckCluster, type List, type Metadata } from './cluster';
-import { CheckFailure, CheckWarning, type Section } from './runner';
+import { CheckFailure, CheckWarning, type Check, type Section } from './runner';
 
 /** The oldest minor version that the chart takes: what it uses is stable there. */
 export const kOldestMinor = 34;
@@ -67,29 +67,44 @@ interface CustomResourceDefinition {
   readonly spec: { readonly versions: readonly { readonly name: string }[] };
 }
 
+interface ChartResource {
+  readonly group: string;
+  readonly resource: string;
+  /** Of no namespace. */
+  readonly wide?: boolean;
+}
+
+/** What `helm install --create-namespace` makes with the chart's own values; a test holds it against what helm renders. */
+export const kChartResources: readonly ChartResource[] = [
+  { group: 'apiextensions.k8s.io', resource: 'customresourcedefinitions', wide: true },
+  { group: 'rbac.authorization.k8s.io', resource: 'clusterroles', wide: true },
+  { group: 'rbac.authorization.k8s.io', resource: 'clusterrolebindings', wide: true },
+  { group: '', resource: 'namespaces', wide: true },
+  { group: '', resource: 'secrets' }, // helm's own record of the release
+  { group: '', resource: 'serviceaccounts' },
+  { group: '', resource: 'services' },
+  { group: '', resource: 'pods' }, // of helm test
+  { group: 'apps', resource: 'deployments' },
+  { group: 'batch', resource: 'jobs' },
+  { group: 'networking.k8s.io', resource: 'networkpolicies' },
+  { group: 'policy', resource: 'poddisruptionbudgets' },
+  { group: 'rbac.authorization.k8s.io', resource: 'roles' },
+  { group: 'rbac.authorization.k8s.io', resource: 'rolebindings' },
+];
+
 /** @param namespace where the operator is to run. */
 export function preSections(cluster: CheckCluster, namespace: string): readonly Section[] {
-  const may = (group: string, resource: string, inNamespace = false) => ({
+  const may = ({ group, resource, wide = false }: ChartResource): Check => ({
     id: `may-create-${resource}`,
-    sentence: `you may create ${resource}${inNamespace ? ` in namespace "${namespace}"` : ''}`,
+    sentence: `you may create ${resource}${wide ? '' : ` in namespace "${namespace}"`}`,
     hint: 'install as a user with the ClusterRole cluster-admin, or have its owner run helm install',
-    run: () =>
-      requireAccess(cluster, { verb: 'create', group, resource, ...(inNamespace ? { namespace } : {}) }),
+    run: () => requireAccess(cluster, { verb: 'create', group, resource, ...(wide ? {} : { namespace }) }),
   });
   return [
     apiSection(cluster),
     {
       title: 'permissions',
-      checks: [
-        may('apiextensions.k8s.io', 'customresourcedefinitions'),
-        may('rbac.authorization.k8s.io', 'clusterroles'),
-        may('rbac.authorization.k8s.io', 'clusterrolebindings'),
-        may('', 'namespaces'),
-        may('apps', 'deployments', true),
-        may('', 'services', true),
-        may('', 'serviceaccounts', true),
-        may('rbac.authorization.k8s.io', 'roles', true),
-      ],
+      checks: kChartResources.map(may),
     },
     {
       title: 'what is there already',
