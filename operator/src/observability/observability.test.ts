@@ -2,9 +2,14 @@
 // Catalogue, rules, dashboards and docs say the same metrics.
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import type { MetricObject, Registry } from 'prom-client';
 import { kCatalogue, kOwnCounters, kSystemCounters } from '../../../sidecar/src/metrics/catalogue';
-import { kDirectoryMetrics } from '../directory/metrics';
+import { Metrics, type MetricsDependencies } from '../../../sidecar/src/metrics/metrics';
+import type { DirectoryStats } from '../directory/directory';
+import { directoryMetrics, kDirectoryMetrics } from '../directory/metrics';
 import { kOperatorCatalogue } from '../metrics/catalogue';
+import { OperatorMetrics } from '../metrics/operator_metrics';
+import { injectionMetrics } from '../webhook/metrics';
 import { kAlertGroups } from './alerts';
 import { kDashboards, renderDashboard } from './dashboards';
 import { renderRunbooks, ruleGroups } from './rules';
@@ -18,6 +23,28 @@ const kAll: readonly { readonly name: string; readonly labels: readonly string[]
 ];
 const kNames = new Set(kAll.map((each) => each.name));
 const kAlerts = kAlertGroups.flatMap((each) => each.alerts);
+
+const kNoStats: DirectoryStats = {
+  streams: 0,
+  instances: 0,
+  registrations: 0,
+  topics: 0,
+  rejectedStreams: 0,
+  tokensRefused: {},
+  sliceWrites: 0,
+  sliceFailures: 0,
+  sweeps: 0,
+};
+
+/** Name and type of each, in order. */
+function declared(all: readonly { readonly name: string; readonly type: string }[]): string[] {
+  return all.map(({ name, type }) => `${type} ${name}`).toSorted();
+}
+
+function registered(all: readonly MetricObject[]): string[] {
+  // prom-client's JSON has the type as Prometheus writes it, whatever its own typings say.
+  return declared(all.map(({ name, type }) => ({ name, type: String(type) })));
+}
 
 /** Names of metrics in an expression: our prefix, whatever stands around it. */
 function metricsIn(text: string): string[] {
@@ -33,6 +60,19 @@ describe('the observability of the product', () => {
     for (const text of [...dashboards, ...kAlerts.map((each) => each.expr)]) {
       expect(metricsIn(text).filter((name) => !kNames.has(name))).toEqual([]);
     }
+  });
+
+  it('has in its catalogue what the registries of operator and directory have, and no more', async () => {
+    const metrics = new OperatorMetrics('test');
+    injectionMetrics(metrics.registry, () => undefined);
+    directoryMetrics(metrics.registry, () => kNoStats);
+    expect(registered(await metrics.registry.getMetricsAsJSON())).toEqual(declared(kOperator));
+  });
+
+  it('has in its catalogue what the registry of a sidecar has, and no more', async () => {
+    const { registry } = new Metrics({} as MetricsDependencies) as unknown as { readonly registry: Registry };
+    const all = [...Object.values(kCatalogue), ...kSystemCounters.values(), ...kOwnCounters.values()];
+    expect(registered(await registry.getMetricsAsJSON())).toEqual(declared(all));
   });
 
   it('shows every metric of the catalogue in a dashboard', () => {
