@@ -21,8 +21,9 @@ describe('the values of the chart', () => {
     expect(valuesSchema.safeParse(kValues).error?.issues ?? []).toEqual([]);
   });
 
-  it('open the UDP ports that a profile uses unless it says otherwise', () => {
+  it('open the ports that a profile uses unless it says otherwise', () => {
     expect(kValues['udpPorts']).toEqual(defaultProfileSpec().udpPorts);
+    expect(kValues['metricsPort']).toBe(defaultProfileSpec().metricsPort);
   });
 
   it.each([
@@ -33,6 +34,7 @@ describe('the values of the chart', () => {
     ['a pull policy in the wrong case', changed('image', { pullPolicy: 'always' })],
     ['a tag with a blank', changed('image', { tag: 'a b' })],
     ['a port beyond the last', changed('udpPorts', { last: 70_000 })],
+    ['a port for metrics that is none', { ...kValues, metricsPort: 0 }],
     ['a namespace that is none', changed('networkPolicy', { namespaces: ['Shop!'] })],
     ['an interface of two words', changed('nicd', { interface: 'eth1 eth2' })],
     ['nobody who may ask nicd', changed('nicd', { allowUids: [] })],

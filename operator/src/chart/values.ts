@@ -57,6 +57,7 @@ export const valuesSchema = z.strictObject({
     .describe('Lives of the CA and the certificates of webhook and directory.'),
   injection: z.strictObject({ sidecarImage: z.string() }),
   udpPorts: z.strictObject({ first: port, last: port }),
+  metricsPort: port,
   seccompProfile: z.strictObject({
     install: z.boolean(),
     kubeletRoot: z.string().regex(/^\/[\w./-]+$/),

@@ -135,6 +135,15 @@ function portBySeed({ udpPorts }: SidecarProfileSpec, seed: string): number {
   return udpPorts.first + (hash % (udpPorts.last - udpPorts.first + 1));
 }
 
+/** Policies are made for the range of the profile, and open no other port. */
+function portWarning({ udpPorts: { first, last } }: SidecarProfileSpec, { udpPort }: PodTuning): string[] {
+  return udpPort === undefined || (udpPort >= first && udpPort <= last)
+    ? []
+    : [
+        `annotation ${kAnnotationPrefix}udp-port: ${udpPort} is outside udpPorts of the profile, ${first} to ${last}: a NetworkPolicy for that range cuts this pod off; choose a port in it, or let the policy have this one`,
+      ];
+}
+
 function makePlan({ pod, profiles, seed }: InjectionInput): Parsed<Plan> {
   const annotations = parseAnnotations(pod.metadata?.annotations ?? {});
   if ('problems' in annotations) {
@@ -166,7 +175,7 @@ function makePlan({ pod, profiles, seed }: InjectionInput): Parsed<Plan> {
       profile: name,
       sharedMemory: tuning.sharedMemory ?? spec.sharedMemory === 'Always',
       udpPort: tuning.udpPort ?? (hostNetwork ? portBySeed(spec, seed) : spec.udpPorts.first),
-      warnings,
+      warnings: [...warnings, ...portWarning(spec, tuning)],
     },
   };
 }
