@@ -147,6 +147,25 @@ describe('the directory', () => {
     await until(() => [p1, p2].every((each) => each.subscribersOf('orders').join() === both[1]));
   });
 
+  it('tells of members when they come and go, without waiting for a look at the leases', async () => {
+    // Never started, so that it looks at nothing by itself: what is told is told because it happened.
+    const still = new Directory(cluster, { ...kDirectoryDefaults, replica: 'still' }, log, () => now);
+    still.namespaceSet('shop', { team: 'shop' });
+    still.topicSet(topicResource('orders'));
+    try {
+      const publisher = pod('p', '10.0.0.1', still);
+      const subscriber = pod('s', '10.0.0.2', still);
+      await publisher.client.acquire('orders', 'publisher');
+      await subscriber.client.acquire('orders', 'subscriber');
+      await until(() => publisher.subscribersOf('orders').length === 1);
+      subscriber.client.release('orders', 'subscriber');
+      await until(() => publisher.subscribersOf('orders').length === 0);
+      expect(still.stats.sweeps).toBe(0);
+    } finally {
+      await still.close();
+    }
+  });
+
   it('joins members of different replicas by their slices', async () => {
     const b = replica('b');
     const publisher = pod('p', '10.0.0.1');
