@@ -1,11 +1,25 @@
 // SPDX-License-Identifier: Apache-2.0
 // The product as its users have it: helm install, a label on a pod, and apps that publish and subscribe by topic name, on one node and on two.
-import { apply, command, get, helm, kubectl, refusalOf } from './kubectl';
+import { apply, command, get, helm, kubectl, refusalOf, until } from './kubectl';
 import { makeNamespace, Pods } from './support/pods';
 import { installProduct, kOutrigger, kSystem, uninstallProduct } from './support/product';
 
 const kNamespace = 'shop';
 const kMessages = 2000;
+
+interface Names {
+  readonly items: readonly { readonly metadata: { readonly name: string } }[];
+}
+
+/** What a shell says to these lines, which must succeed. A here-document that does not end takes the rest of the input, and says so. */
+async function pasted(lines: string): Promise<string> {
+  const { ok, stdout, stderr } = await command('bash', ['-euo', 'pipefail'], {
+    input: `${lines}\n`,
+    timeoutMs: 150_000,
+  });
+  expect(ok && !stderr.includes('here-document') ? '' : `${lines}\n${stdout}${stderr}`).toBe('');
+  return stdout;
+}
 
 jest.setTimeout(240_000);
 
@@ -78,11 +92,38 @@ describe('an installation by helm', () => {
     expect(stdout).toContain('√ its sidecar is ready');
   });
 
-  it('passes helm test, and leaves no injector behind when it is uninstalled', async () => {
-    await helm('test', 'outrigger', '--namespace', kSystem, '--timeout', '120s');
-    await helm('uninstall', 'outrigger', '--namespace', kSystem, '--wait', '--timeout', '120s');
-    const left = await get<{ items: { metadata: { name: string } }[] }>('mutatingwebhookconfigurations');
-    expect(left.items.map(({ metadata }) => metadata.name)).not.toContain('outrigger-injector');
+  it('says in its notes how to make a first Topic and how to check, in lines that can be pasted', async () => {
+    const notes = await helm('get', 'notes', 'outrigger', '--namespace', kSystem);
+    const block = /^kubectl apply .*<<'EOF'\n[^]*?^EOF$/m.exec(notes)?.[0] ?? '';
+    expect(await pasted(block)).toContain('topic.outrigger.dev/greetings created');
+    const last = notes.trimEnd().split('\n').at(-1) ?? '';
+    expect(last).toMatch(/^helm test /);
+    expect(await pasted(last)).toMatch(/Phase:\s+Succeeded/);
+    await kubectl(['delete', 'topic', 'greetings', '--namespace', 'default']);
+    // The test takes away what it was: its pod, and the rights of the pod.
+    for (const kind of ['pods', 'serviceaccounts', 'clusterroles', 'clusterrolebindings']) {
+      await until(`${kind} of the test are gone`, async () => {
+        const { items } = await get<Names>(kind, '--namespace', kSystem);
+        return items.every(({ metadata }) => metadata.name !== 'outrigger-test');
+      });
+    }
+  });
+
+  it('leaves nothing that stops a pod behind when it is uninstalled, also by one who does not wait', async () => {
+    await helm('uninstall', 'outrigger', '--namespace', kSystem, '--timeout', '120s');
+    const ours = ['pods', '--namespace', kSystem, '--selector', 'app.kubernetes.io/name=outrigger'];
+    await kubectl(['wait', '--for=delete', ...ours, '--timeout=90s'], { timeoutMs: 100_000 });
+    // What the operator registered itself; the last one that could put it back is gone.
+    for (const kind of [
+      'mutatingwebhookconfigurations',
+      'validatingadmissionpolicies',
+      'validatingadmissionpolicybindings',
+    ]) {
+      const { items } = await get<Names>(kind);
+      expect(
+        items.map(({ metadata }) => metadata.name).filter((name) => name.startsWith('outrigger')),
+      ).toEqual([]);
+    }
     // Topics and their definitions stay.
     expect(await kubectl(['get', 'topic', 'orders', '-n', kNamespace])).toContain('orders');
   });
