@@ -4,6 +4,7 @@ import { existsSync, globSync, readFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import type { V1Pod } from '@kubernetes/client-node';
 import { parse, parseAllDocuments } from 'yaml';
+import { parseQuantity } from '../../operator/src/api';
 import { operatorComponents } from '../../operator/src/components';
 import { loadOperatorConfig } from '../../operator/src/config/load';
 import { ApiClient } from '../../operator/src/kit/api_client';
@@ -50,6 +51,19 @@ const kCases = globSync(join(kGoldens, '*.yaml'))
 
 let api: ApiClient;
 let stop: () => Promise<number>;
+
+/** What the sidecar asks for, as numbers: the API server writes quantities its own way. */
+function amountsOf(pod: V1Pod | undefined): Record<string, number> {
+  const sidecar = pod?.spec?.initContainers?.find(({ name }) => name === 'outrigger');
+  return Object.fromEntries(
+    (['requests', 'limits'] as const).flatMap((bound) =>
+      Object.entries(sidecar?.resources?.[bound] ?? {}).map(([resource, amount]) => [
+        `${bound} ${resource}`,
+        parseQuantity(amount),
+      ]),
+    ),
+  );
+}
 
 /** As `kubectl create --dry-run=server`, with less of this machine's time. */
 function dryRun(namespace: string, pod: object): Promise<V1Pod> {
@@ -193,6 +207,15 @@ describe('the API server', () => {
       expect(env).toEqual(expect.arrayContaining(container.env ?? []));
     }
     expect(made?.spec?.securityContext).toMatchObject(golden.pod?.spec?.securityContext ?? {});
+    // The API server says the class of the pod as it is now, and of the same pod without a sidecar.
+    const bare = await dryRun(namespace, { ...pod, metadata: { ...pod.metadata, labels: {} } });
+    expect(names(bare.spec?.initContainers)).toEqual(names(pod.spec?.initContainers));
+    const isGuaranteed = bare.status?.qosClass === 'Guaranteed';
+    expect(made?.status?.qosClass).toBe(isGuaranteed ? 'Guaranteed' : 'Burstable');
+    expect([isGuaranteed, name]).toEqual([/^guaranteed|^pod_level/.test(name), name]);
+    if (name !== 'two_profiles') {
+      expect(amountsOf(made)).toEqual(amountsOf(golden.pod));
+    }
   });
 
   it('takes it in a namespace that enforces Pod Security "restricted"', async () => {
