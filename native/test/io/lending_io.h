@@ -3,8 +3,8 @@
 // a datagram which is read too late shows.
 #pragma once
 
+#include <algorithm>
 #include <chrono>
-#include <cstring>
 #include <list>
 #include <thread>
 
@@ -68,7 +68,7 @@ class LendingIo final : public DatagramIo {
   void overwrite() {
     std::erase_if(loans_, [this](Bytes& memory) {
       if (inner_->stillReads(memory.data(), memory.size())) return false;
-      std::memset(memory.data(), 0xEE, memory.size());
+      std::fill(memory.begin(), memory.end(), uint8_t{0xEE});
       return true;
     });
   }
