@@ -3,7 +3,16 @@
 import tseslint from 'typescript-eslint';
 
 export default tseslint.config(
-  { ignores: ['build/**', 'node_modules/**', '**/node_modules/**', '**/dist/**', 'jest.config.js'] },
+  {
+    ignores: [
+      'build/**',
+      'node_modules/**',
+      '**/node_modules/**',
+      '**/dist/**',
+      'jest.config.js',
+      'test/support/*.cjs',
+    ],
+  },
   ...tseslint.configs.strictTypeChecked,
   ...tseslint.configs.stylisticTypeChecked,
   {

@@ -1,10 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 // Four projects: `unit` stands beside the code, `e2e` under test/ needs the build, `dockerfile` an engine's images, `cluster` a Kubernetes cluster around it.
+// jest's own `require` knows no ES modules: client-node comes by way of the environment.
 const common = {
-  testEnvironment: 'node',
+  testEnvironment: '<rootDir>/test/support/jest_environment.cjs',
   cacheDirectory: '<rootDir>/build/jest-cache',
   transform: { '^.+\\.ts$': ['ts-jest', { tsconfig: 'tsconfig.json', diagnostics: false }] },
   modulePathIgnorePatterns: ['<rootDir>/build/'],
+  moduleNameMapper: {
+    '^@kubernetes/client-node$': '<rootDir>/test/support/client_node.cjs',
+    '^undici$': '<rootDir>/test/support/undici.cjs',
+  },
 };
 module.exports = {
   projects: [

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The directory's narrow interface to the API server, carried out: TokenReview, pod addresses, slices; and what is watched, handed on.
-import { kGroup, kTopicEndpointSlice, type TopicEndpointSlice } from '../api';
+import { kGroup, kTopicEndpointSlice, type KubeObject, type TopicEndpointSlice } from '../api';
 import type { Caches } from '../caches';
 import { isNotFound } from '../kit/api_error';
 import type { KitContext } from '../kit/informer';
@@ -19,6 +19,16 @@ export const kDirectoryPermissions: readonly Permission[] = [
   { group: kGroup, resource: 'topicendpointslices', verbs: ['create', 'patch', 'delete'] },
 ];
 
+interface TokenReview extends KubeObject {
+  readonly spec: { readonly token: string; readonly audiences: readonly string[] };
+  readonly status?: TokenReviewStatus;
+}
+
+const kTokenReviews = resource<TokenReview>(
+  { group: 'authentication.k8s.io', version: 'v1', kind: 'TokenReview', plural: 'tokenreviews' },
+  'Cluster',
+);
+
 interface AddressedPod {
   readonly metadata: { readonly uid?: string };
   readonly status?: { readonly podIP?: string; readonly podIPs?: readonly { readonly ip: string }[] };
@@ -27,17 +37,10 @@ interface AddressedPod {
 export function directoryCluster({ api }: KitContext, caches: Caches): DirectoryCluster {
   const slices = new ResourceClient(api, resource<TopicEndpointSlice>(kTopicEndpointSlice));
   const pods = new ResourceClient(api, kPods);
+  const reviews = new ResourceClient(api, kTokenReviews);
   return {
     reviewToken: async (token, audience) => {
-      const review = await api.request<{ readonly status?: TokenReviewStatus }>({
-        method: 'POST',
-        path: '/apis/authentication.k8s.io/v1/tokenreviews',
-        body: {
-          apiVersion: 'authentication.k8s.io/v1',
-          kind: 'TokenReview',
-          spec: { token, audiences: [audience] },
-        },
-      });
+      const review = await reviews.create({ metadata: {}, spec: { token, audiences: [audience] } });
       return review.status ?? {};
     },
     podAddresses: async ({ namespace, pod, podUid }: PodIdentity) => {

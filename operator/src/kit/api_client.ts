@@ -1,32 +1,50 @@
 // SPDX-License-Identifier: Apache-2.0
-// Requests to the API server: pooled connections, time limits, client-side rate, Retry-After, fresh credentials after 401. JSON in, JSON out.
-// What a resource is called and what a watch means is not known here.
+// Requests to the API server. @kubernetes/client-node makes and sends them: its calls for objects of any kind (CustomObjectsApi, with
+// server-side apply), its HTTP library (fetch of undici), its kubeconfig (auth.ts). Added here: a client-side rate, what is tried again and
+// when, limits of time and length, connections that are kept, and the opening of watches. What a resource is called is not known here.
+//
+// Of client-node 2.0.1, this is not used, since it harms:
+// - Its typed APIs (CoreV1Api and its like) and KubernetesObjectApi pass objects through the models of one release: a field that is newer is
+//   lost, so that a controller which writes back what it read removes it. KubernetesObjectApi also loses metadata.continue of lists of
+//   custom resources, knows no subresource, and asks the discovery API before its first request of a kind.
+// - Its Watch asks for no bookmarks by itself, skips lines that are no JSON, and can't tell a 410 within the stream from an end.
+// - KubeConfig.applySecurityAuthentication makes a new pool of connections, with a TLS handshake, for each request.
 import {
-  Agent as HttpAgent,
-  request as httpRequest,
-  type ClientRequest,
-  type IncomingMessage,
-} from 'node:http';
-import { Agent as HttpsAgent, request as httpsRequest } from 'node:https';
+  createConfiguration,
+  CustomObjectsApi,
+  RequestContext,
+  type Configuration,
+  type ResponseContext,
+} from '@kubernetes/client-node';
+import { Agent, ProxyAgent, type Dispatcher } from 'undici';
 import { kSystemClock, sleep, type Clock } from '../base/clock';
 import { TokenBucket } from '../base/token_bucket';
-import { apiError, ApiError, isStatus } from './api_error';
-import type { ClusterAuth, TlsOptions } from './auth';
+import { jsonAnswer, piecesOf, troubleOf, wholeAnswer } from './api_answer';
+import { ApiError, isStatus } from './api_error';
+import type { ClusterAuth, Credentials } from './auth';
 import type { Throttling } from './throttling';
 
-export interface ApiRequest {
+/** One request, by client-node's calls for objects of any kind. The core group is the group ''. */
+export type ObjectsCall = (objects: CustomObjectsApi) => Promise<unknown>;
+
+/** One request by its path, for what isn't about objects, or knows only a path. */
+export interface ApiRequest extends CallOptions {
   readonly method: 'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE';
   readonly path: string;
   readonly query?: Readonly<Record<string, string | number | boolean | undefined>>;
   readonly body?: unknown;
-  readonly contentType?: string;
+}
+
+export interface CallOptions {
   readonly signal?: AbortSignal;
+  /** Of the body; without it, what client-node takes. */
+  readonly contentType?: string;
 }
 
 export interface ApiClientOptions {
   readonly auth: ClusterAuth;
   readonly userAgent: string;
-  /** Of a request that is no watch. */
+  /** Longest time without a byte, of a request that is no watch. */
   readonly timeoutMs?: number;
   /** Requests a second and at once. client-go's controllers have 20 and 30; these serve several controllers. */
   readonly perSecond?: number;
@@ -44,16 +62,26 @@ const kBusyTries = 3;
 const kBusyMs = 1000;
 /** Longest Retry-After that is waited for in place. */
 const kLongestWaitMs = 5000;
-/** An object is at most 1.5 MiB in etcd; a page of a list has up to 500. */
-const kLongestAnswer = 256 * 1024 * 1024;
 
 const kNever = new AbortController().signal;
+
+/** Takes the answer when its headers have come, and gives what client-node reads as its body. Throws ApiError. */
+type TakeAnswer = (response: ResponseContext, what: string) => Promise<string>;
+
+type Send = (configuration: Configuration) => Promise<unknown>;
+
+interface Exchange extends CallOptions {
+  readonly signal: AbortSignal;
+  /** For metrics; without it, the method of HTTP. */
+  readonly verb?: string;
+  readonly silenceMs: number;
+  readonly take: TakeAnswer;
+}
 
 export class ApiClient {
   private readonly bucket: TokenBucket;
   private readonly clock: Clock;
-  private agent: HttpAgent | undefined;
-  private agentTls: TlsOptions = {};
+  private pool: { readonly key: string; readonly dispatcher: Dispatcher } | undefined;
 
   constructor(private readonly options: ApiClientOptions) {
     this.clock = options.clock ?? kSystemClock;
@@ -61,12 +89,21 @@ export class ApiClient {
   }
 
   /** The answer's JSON. Throws ApiError. */
-  async request<T>(request: ApiRequest): Promise<T> {
-    const signal = request.signal ?? kNever;
+  call<T>(call: ObjectsCall, options: CallOptions = {}): Promise<T> {
+    return this.answer<T>((configuration) => call(new CustomObjectsApi(configuration)), options);
+  }
+
+  /** The same, by a path. */
+  request<T>(request: ApiRequest): Promise<T> {
+    return this.answer<T>((configuration) => requestAt(configuration, request), request);
+  }
+
+  private async answer<T>(send: Send, { signal = kNever, ...options }: CallOptions): Promise<T> {
     let refreshed = false;
     for (let tries = 1; ; tries++) {
       try {
-        return await this.once<T>(request, signal);
+        const exchange = { ...options, signal, silenceMs: this.timeoutMs, take: wholeAnswer };
+        return (await this.once(send, exchange)) as T;
       } catch (error) {
         if (isStatus(error, 401) && !refreshed) {
           refreshed = true;
@@ -86,147 +123,189 @@ export class ApiClient {
     }
   }
 
-  /** The answer's body as it comes, for a watch. Throws ApiError unless the status is 200. The body ends with an error when `silenceMs` pass without a byte. */
-  async stream(request: ApiRequest, silenceMs: number): Promise<IncomingMessage> {
-    const signal = request.signal ?? kNever;
+  /**
+   * The answer's body as it comes, of a list with `watch: true`; to be iterated at once, and closed by the end of the iteration.
+   * Throws ApiError unless the status is 200. The body ends with an error when `silenceMs` pass without a byte.
+   */
+  async stream(
+    call: ObjectsCall,
+    silenceMs: number,
+    { signal = kNever }: Pick<CallOptions, 'signal'> = {},
+  ): Promise<AsyncIterable<Uint8Array>> {
     for (let refreshed = false; ; refreshed = true) {
-      const started = this.clock.monotonicMs();
-      const response = await this.send(request, signal, silenceMs);
-      const status = response.statusCode ?? 0;
-      this.observe('WATCH', status, started);
-      if (status === 200) {
-        this.options.throttling?.answered();
-        response.setTimeout(silenceMs, () => response.destroy(new Error(`nothing came for ${silenceMs} ms`)));
-        return response;
+      let body: ReadableStream<Uint8Array> | null = null;
+      const take: TakeAnswer = async (response, what) => {
+        if (response.httpStatusCode !== 200) {
+          return wholeAnswer(response, what);
+        }
+        body = response.body.stream();
+        return '{}';
+      };
+      try {
+        const send: Send = (configuration) => call(new CustomObjectsApi(configuration));
+        await this.once(send, { signal, verb: 'WATCH', silenceMs, take });
+        return piecesOf(body, silenceMs);
+      } catch (error) {
+        if (!isStatus(error, 401) || refreshed) {
+          throw error;
+        }
+        this.options.auth.refresh();
       }
-      const body = await bodyOf(response, this.timeoutMs);
-      const error = this.failure(`WATCH ${request.path}`, response, body);
-      if (status !== 401 || refreshed) {
-        throw error;
-      }
-      this.options.auth.refresh();
     }
   }
 
-  /** Closes idle connections. */
+  /** Closes the connections. */
   close(): void {
-    this.agent?.destroy();
+    void this.pool?.dispatcher.destroy();
+    this.pool = undefined;
   }
 
   private get timeoutMs(): number {
     return this.options.timeoutMs ?? 30_000;
   }
 
-  private observe(method: string, status: number, startedMs: number): void {
-    this.options.observe?.(method, status, (this.clock.monotonicMs() - startedMs) / 1000);
-  }
-
-  private failure(request: string, { statusCode = 0, headers }: IncomingMessage, body: string): ApiError {
-    const error = apiError(request, statusCode, body, headers['retry-after']);
-    if (statusCode === 429) {
+  /** Tells of an answer that is no success. */
+  private failed(
+    request: string,
+    { status, retryAfterMs = kBusyMs }: ApiError,
+    { headers }: ResponseContext,
+  ): void {
+    if (status === 429) {
       this.options.throttling?.refused({
         request,
-        retryAfterMs: error.retryAfterMs ?? kBusyMs,
-        flowSchema: textOf(headers['x-kubernetes-pf-flowschema-uid']),
-        priorityLevel: textOf(headers['x-kubernetes-pf-prioritylevel-uid']),
+        retryAfterMs,
+        flowSchema: headers['x-kubernetes-pf-flowschema-uid'],
+        priorityLevel: headers['x-kubernetes-pf-prioritylevel-uid'],
       });
     } else {
       this.options.throttling?.answered();
     }
-    return error;
   }
 
-  private async once<T>(request: ApiRequest, signal: AbortSignal): Promise<T> {
+  private async once(send: Send, exchange: Exchange): Promise<unknown> {
+    const { signal, silenceMs } = exchange;
     const started = this.clock.monotonicMs();
+    let verb = exchange.verb ?? '';
+    let what = '';
     let status = 0;
+    const configuration = createConfiguration({
+      baseServer: {
+        makeRequestContext: (endpoint, method) => {
+          const path = pathOf(endpoint);
+          verb ||= method;
+          what = `${verb} ${path}`;
+          return new RequestContext(this.options.auth.server + path, method);
+        },
+      },
+      authMethods: {
+        default: {
+          getName: () => 'the credentials of this moment',
+          applySecurityAuthentication: async (request) => {
+            await this.bucket.take(signal);
+            await this.secure(request, silenceMs);
+          },
+        },
+      },
+      promiseMiddleware: [
+        {
+          pre: (request) => {
+            request.setHeaderParam('User-Agent', this.options.userAgent);
+            if (exchange.contentType !== undefined) {
+              request.setHeaderParam('Content-Type', exchange.contentType);
+            }
+            if (signal !== kNever) {
+              request.setSignal(signal);
+            }
+            return Promise.resolve(request);
+          },
+          post: async (response) => {
+            try {
+              const text = await exchange.take(response, what);
+              status = response.httpStatusCode;
+              this.options.throttling?.answered();
+              return jsonAnswer(response, text);
+            } catch (error) {
+              if (error instanceof ApiError) {
+                status = error.status;
+                this.failed(what, error, response);
+              }
+              throw error;
+            }
+          },
+        },
+      ],
+    });
     try {
-      const response = await this.send(request, signal, this.timeoutMs);
-      const body = await bodyOf(response, this.timeoutMs);
-      status = response.statusCode ?? 0;
-      if (status < 200 || status > 299) {
-        throw this.failure(`${request.method} ${request.path}`, response, body);
-      }
-      this.options.throttling?.answered();
-      return JSON.parse(body) as T;
+      return await send(configuration);
     } catch (error) {
       throw error instanceof ApiError
         ? error
-        : new ApiError(0, '', `${request.method} ${request.path}: ${(error as Error).message}`);
+        : new ApiError(0, '', `${what}: ${troubleOf(error, silenceMs)}`);
     } finally {
-      this.observe(request.method, status, started);
+      this.options.observe?.(verb, status, (this.clock.monotonicMs() - started) / 1000);
     }
   }
 
-  /** Headers of the answer have come when this resolves. */
-  private async send(request: ApiRequest, signal: AbortSignal, timeoutMs: number): Promise<IncomingMessage> {
-    await this.bucket.take(signal);
-    const { auth } = this.options;
-    const { headers, tls } = await auth.credentials();
-    const url = new URL(auth.server + request.path);
-    for (const [name, value] of Object.entries(request.query ?? {})) {
-      if (value !== undefined) {
-        url.searchParams.set(name, String(value));
-      }
+  private async secure(request: RequestContext, silenceMs: number): Promise<void> {
+    const credentials = await this.options.auth.credentials();
+    for (const [name, value] of Object.entries(credentials.headers)) {
+      request.setHeaderParam(name, value);
     }
-    const body = request.body === undefined ? undefined : JSON.stringify(request.body);
-    const options = {
-      method: request.method,
-      agent: this.agentFor(url, tls),
-      signal,
-      headers: {
-        ...headers,
-        accept: 'application/json',
-        'user-agent': this.options.userAgent,
-        ...(body === undefined
-          ? {}
-          : {
-              'content-type': request.contentType ?? 'application/json',
-              'content-length': Buffer.byteLength(body),
-            }),
-      },
-    };
-    return new Promise((resolve, reject) => {
-      const sent: ClientRequest =
-        url.protocol === 'https:'
-          ? httpsRequest(url, { ...options, ...tls }, resolve)
-          : httpRequest(url, options, resolve);
-      sent.setTimeout(timeoutMs, () => sent.destroy(new Error(`no answer within ${timeoutMs} ms`)));
-      sent.once('error', (error: Error) => {
-        reject(new ApiError(0, '', `${request.method} ${request.path}: ${error.message}`));
-      });
-      sent.end(body);
-    });
+    const limits = { headersTimeout: silenceMs, bodyTimeout: silenceMs };
+    request.setDispatcher(
+      this.poolFor(credentials).compose(
+        (dispatch) => (options, handler) => dispatch({ ...options, ...limits }, handler),
+      ),
+    );
   }
 
-  /** One pool of connections, made anew when certificates change. */
-  private agentFor(url: URL, tls: TlsOptions): HttpAgent {
-    const same = JSON.stringify(this.agentTls) === JSON.stringify(tls);
-    if (this.agent === undefined || !same) {
-      this.agent?.destroy();
-      this.agentTls = tls;
-      // 30 s keeps connections alive over load balancers that forget idle ones after 60 s.
-      const keep = { keepAlive: true, keepAliveMsecs: 30_000, maxFreeSockets: 16 };
-      this.agent = url.protocol === 'https:' ? new HttpsAgent({ ...keep, ...tls }) : new HttpAgent(keep);
+  /** One pool of connections, made anew when certificates change; what still runs over the old one ends there. */
+  private poolFor({ tls, proxy }: Credentials): Dispatcher {
+    const key = JSON.stringify([tls, proxy]);
+    if (this.pool?.key !== key) {
+      void this.pool?.dispatcher.close();
+      this.pool = { key, dispatcher: makePool({ tls, proxy }, this.timeoutMs) };
     }
-    return this.agent;
+    return this.pool.dispatcher;
   }
 }
 
-function textOf(header: string | string[] | undefined): string | undefined {
-  return typeof header === 'string' ? header : header?.[0];
+function makePool({ tls, proxy }: Pick<Credentials, 'tls' | 'proxy'>, timeoutMs: number): Dispatcher {
+  // Probes from 30 s on keep connections alive over load balancers that forget idle ones after 60 s.
+  const connect = { ...tls, timeout: timeoutMs, keepAlive: true, keepAliveInitialDelay: 30_000 };
+  // HTTP/1.1: a connection that breaks takes one watch with it, not all of them.
+  const options = { keepAliveTimeout: 30_000, allowH2: false };
+  return proxy === undefined
+    ? new Agent({ ...options, connect })
+    : new ProxyAgent({ ...options, uri: proxy, requestTls: connect });
 }
 
-async function bodyOf(response: IncomingMessage, timeoutMs: number): Promise<string> {
-  response.setTimeout(timeoutMs, () => response.destroy(new Error(`the answer stopped for ${timeoutMs} ms`)));
-  const chunks: Buffer[] = [];
-  let length = 0;
-  for await (const chunk of response as AsyncIterable<Buffer>) {
-    chunks.push(chunk);
-    length += chunk.length;
-    if (length > kLongestAnswer) {
-      response.destroy();
-      throw new Error(`the answer is longer than ${kLongestAnswer} bytes`);
+/** client-node's calls for any object know groups only, and the core group has a root of its own. */
+function pathOf(endpoint: string): string {
+  return endpoint.replace(/^\/apis\/\//, '/api/');
+}
+
+/** What client-node's own calls do with a request that they made. */
+async function requestAt(configuration: Configuration, request: ApiRequest): Promise<unknown> {
+  const { baseServer, authMethods, middleware, httpApi } = configuration;
+  const context = baseServer.makeRequestContext(request.path, request.method);
+  for (const [name, value] of Object.entries(request.query ?? {})) {
+    if (value !== undefined) {
+      context.setQueryParam(name, String(value));
     }
   }
-  return Buffer.concat(chunks).toString('utf8');
+  context.setHeaderParam('Accept', 'application/json');
+  if (request.body !== undefined) {
+    context.setHeaderParam('Content-Type', 'application/json');
+    context.setBody(JSON.stringify(request.body));
+  }
+  await authMethods.default?.applySecurityAuthentication(context);
+  for (const each of middleware) {
+    await each.pre(context).toPromise();
+  }
+  let response = await httpApi.send(context).toPromise();
+  for (const each of middleware) {
+    response = await each.post(response).toPromise();
+  }
+  return JSON.parse(await response.body.text()) as unknown;
 }

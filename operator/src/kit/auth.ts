@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// How a client proves who it is. The only file that loads @kubernetes/client-node: kubeconfig, in-cluster tokens, exec plug-ins are its work.
-// Requests are not: client-node 2.0.1 makes a new connection pool for each of them, and its watch has no bookmarks.
+// How a client proves who it is: kubeconfig, in-cluster tokens, exec plug-ins are the work of @kubernetes/client-node, and so is reading files anew
+// when they change (certificates for each request, tokens after a minute). Connections are kept by api_client.ts.
 import type { RequestOptions } from 'node:https';
+import type { KubeConfig } from '@kubernetes/client-node';
 
 export interface TlsOptions {
   readonly ca?: string | Buffer;
@@ -15,6 +16,8 @@ export interface TlsOptions {
 export interface Credentials {
   readonly headers: Readonly<Record<string, string>>;
   readonly tls: TlsOptions;
+  /** Address of a proxy: http, https or socks5 (proxy-url of a kubeconfig). */
+  readonly proxy?: string | undefined;
 }
 
 export interface ClusterAuth {
@@ -28,12 +31,14 @@ export interface ClusterAuth {
   readonly refresh: () => void;
 }
 
-/** From KUBECONFIG, ~/.kube/config or the pod's service account, in that order. */
-export async function defaultAuth(): Promise<ClusterAuth> {
-  const { KubeConfig } = await import('@kubernetes/client-node');
-  const load = (): InstanceType<typeof KubeConfig> => {
-    const config = new KubeConfig();
-    config.loadFromDefault();
+/** From KUBECONFIG, ~/.kube/config or the pod's service account, in that order; or from what `fill` takes. */
+export async function defaultAuth(
+  fill: (config: KubeConfig) => void = (config) => config.loadFromDefault(),
+): Promise<ClusterAuth> {
+  const { KubeConfig: Config } = await import('@kubernetes/client-node');
+  const load = (): KubeConfig => {
+    const config = new Config();
+    fill(config);
     return config;
   };
   let config = load();
@@ -59,6 +64,7 @@ export async function defaultAuth(): Promise<ClusterAuth> {
           ...(basic === undefined ? {} : { Authorization: basic }),
         },
         tls: tlsOf(options),
+        proxy: config.getCurrentCluster()?.proxyUrl,
       };
     },
     refresh: () => {

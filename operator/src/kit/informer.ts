@@ -46,7 +46,6 @@ export class Informer<T extends KubeObject, I extends string = never> {
     this.client = new ResourceClient(context.api, resource);
     const name = resource.plural;
     this.reflector = new Reflector({
-      api: context.api,
       client: this.client,
       store: this.store,
       selection,

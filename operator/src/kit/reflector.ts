@@ -3,7 +3,6 @@
 import { backoffMs } from '../base/backoff';
 import { sleep, type Clock, type Random } from '../base/clock';
 import type { KubeObject } from '../api';
-import type { ApiClient } from './api_client';
 import { ApiError, askedToWaitMs, isGone } from './api_error';
 import type { ReflectorMetrics } from './metrics';
 import type { ResourceClient, Selection } from './resource';
@@ -31,7 +30,6 @@ export const kReflectorTimes: ReflectorTimes = {
 };
 
 export interface ReflectorOptions<T extends KubeObject> {
-  readonly api: ApiClient;
   readonly client: ResourceClient<T>;
   readonly store: Store<T, string>;
   readonly selection: Selection;
@@ -154,7 +152,7 @@ export class Reflector<T extends KubeObject> {
 
   /** Watches from the last version on. 'again': the watch ended as it should. 'relist': it is time for a full list. */
   private async watch(signal: AbortSignal): Promise<'again' | 'relist'> {
-    const { api, client, selection, store, metrics, times, clock, random } = this.options;
+    const { client, selection, store, metrics, times, clock, random } = this.options;
     const startedMs = clock.monotonicMs();
     const relistAtMs = this.listedMs + times.relistMs * (0.75 + 0.5 * random());
     const restMs = relistAtMs - startedMs;
@@ -162,32 +160,18 @@ export class Reflector<T extends KubeObject> {
       return 'relist';
     }
     const seconds = Math.ceil(Math.min(times.watchSeconds * (1 + random()), restMs / 1000));
-    const body = await api.stream(
-      {
-        method: 'GET',
-        path: client.path(selection.namespace),
-        query: {
-          watch: true,
-          allowWatchBookmarks: true,
-          resourceVersion: this.version,
-          timeoutSeconds: seconds,
-          labelSelector: selection.labelSelector,
-          fieldSelector: selection.fieldSelector,
-        },
-        signal,
-      },
+    const body = await client.watch(
+      selection,
+      { resourceVersion: this.version, timeoutSeconds: seconds },
       times.silenceMs,
+      signal,
     );
     let events = 0;
-    try {
-      for await (const event of watchEvents<T>(body as AsyncIterable<Buffer>)) {
-        events++;
-        this.take(event, store);
-        metrics.event(event.type);
-        this.heard();
-      }
-    } finally {
-      body.destroy();
+    for await (const event of watchEvents<T>(body)) {
+      events++;
+      this.take(event, store);
+      metrics.event(event.type);
+      this.heard();
     }
     if (clock.monotonicMs() >= relistAtMs) {
       return 'relist';

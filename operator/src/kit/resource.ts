@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// A kind of object at the API server: its paths, and the requests about it with their types. No cache here.
+// A kind of object at the API server, and the requests about it with their types, as calls of @kubernetes/client-node. No cache here.
+import { PatchStrategy, type V1DeleteOptions } from '@kubernetes/client-node';
 import type { KubeObject } from '../api';
-import type { ApiClient } from './api_client';
+import type { ApiClient, ObjectsCall } from './api_client';
 
 /** Which objects. T is what they are. */
 export interface Resource<T extends KubeObject> {
@@ -67,9 +68,6 @@ export interface ApplyOptions {
   readonly subresource?: 'status';
 }
 
-const kApplyPatch = 'application/apply-patch+yaml'; // JSON is YAML
-const kMergePatch = 'application/merge-patch+json';
-
 /** Requests about one resource. */
 export class ResourceClient<T extends KubeObject> {
   constructor(
@@ -77,49 +75,66 @@ export class ResourceClient<T extends KubeObject> {
     readonly resource: Resource<T>,
   ) {}
 
-  path(namespace?: string, name?: string, subresource?: string): string {
-    const { group, version, plural, namespaced } = this.resource;
-    const root = group === '' ? `/api/${version}` : `/apis/${group}/${version}`;
-    const space = namespaced && namespace !== undefined ? `/namespaces/${encodeURIComponent(namespace)}` : '';
-    const rest = [name, subresource].filter((each) => each !== undefined).map(encodeURIComponent);
-    return [`${root}${space}/${plural}`, ...rest].join('/');
-  }
-
-  get({ namespace, name }: ObjectName, signal?: AbortSignal): Promise<T> {
-    return this.api.request<T>({ method: 'GET', path: this.path(namespace, name), ...signalled(signal) });
+  get(object: ObjectName, signal?: AbortSignal): Promise<T> {
+    const at = this.at(object.namespace);
+    const { name } = object;
+    return this.api.call<T>(
+      (objects) =>
+        isSpaced(at)
+          ? objects.getNamespacedCustomObject({ ...at, name })
+          : objects.getClusterCustomObject({ ...at, name }),
+      given({ signal }),
+    );
   }
 
   list(
-    { namespace, labelSelector, fieldSelector }: Selection,
+    selection: Selection,
     page: { readonly limit?: number; readonly continue?: string } = {},
     signal?: AbortSignal,
   ): Promise<Page<T>> {
-    return this.api.request<Page<T>>({
-      method: 'GET',
-      path: this.path(namespace),
-      query: { labelSelector, fieldSelector, limit: page.limit, continue: page.continue },
-      ...signalled(signal),
-    });
+    return this.api.call<Page<T>>(
+      this.listing(selection, { limit: page.limit, _continue: page.continue }),
+      given({ signal }),
+    );
+  }
+
+  /** The bytes of a watch: see ApiClient.stream. */
+  watch(
+    selection: Selection,
+    from: { readonly resourceVersion: string | undefined; readonly timeoutSeconds: number },
+    silenceMs: number,
+    signal?: AbortSignal,
+  ): Promise<AsyncIterable<Uint8Array>> {
+    return this.api.stream(
+      this.listing(selection, { ...from, watch: true, allowWatchBookmarks: true }),
+      silenceMs,
+      given({ signal }),
+    );
   }
 
   create(object: T, signal?: AbortSignal): Promise<T> {
-    return this.api.request<T>({
-      method: 'POST',
-      path: this.path(object.metadata.namespace),
-      body: this.typed(object),
-      ...signalled(signal),
-    });
+    const at = this.at(object.metadata.namespace);
+    const body = this.typed(object);
+    return this.api.call<T>(
+      (objects) =>
+        isSpaced(at)
+          ? objects.createNamespacedCustomObject({ ...at, body })
+          : objects.createClusterCustomObject({ ...at, body }),
+      given({ signal }),
+    );
   }
 
   /** Replaces the object when it is unchanged since the resourceVersion in its metadata. */
   update(object: T, signal?: AbortSignal): Promise<T> {
-    const { namespace, name } = object.metadata;
-    return this.api.request<T>({
-      method: 'PUT',
-      path: this.path(namespace, name),
-      body: this.typed(object),
-      ...signalled(signal),
-    });
+    const at = this.at(object.metadata.namespace);
+    const target = { name: object.metadata.name ?? '', body: this.typed(object) };
+    return this.api.call<T>(
+      (objects) =>
+        isSpaced(at)
+          ? objects.replaceNamespacedCustomObject({ ...at, ...target })
+          : objects.replaceClusterCustomObject({ ...at, ...target }),
+      given({ signal }),
+    );
   }
 
   /** Server-side apply: makes the object or sets exactly the fields that it says; fields that this manager applied before and left out now are removed. */
@@ -128,26 +143,15 @@ export class ResourceClient<T extends KubeObject> {
     { fieldManager, force = false, subresource }: ApplyOptions,
     signal?: AbortSignal,
   ): Promise<T> {
-    const { namespace, name } = object.metadata;
-    return this.api.request<T>({
-      method: 'PATCH',
-      path: this.path(namespace, name, subresource),
-      query: { fieldManager, force },
-      body: this.typed(object),
-      contentType: kApplyPatch,
-      ...signalled(signal),
-    });
+    const { namespace, name = '' } = object.metadata;
+    const patch = { name, body: this.typed(object), fieldManager, force };
+    // The body is JSON, which is YAML.
+    return this.patch(namespace, patch, subresource, PatchStrategy.ServerSideApply, signal);
   }
 
   /** JSON merge patch (RFC 7386). A metadata.resourceVersion in it makes it conditional. */
   mergePatch({ namespace, name }: ObjectName, patch: object, signal?: AbortSignal): Promise<T> {
-    return this.api.request<T>({
-      method: 'PATCH',
-      path: this.path(namespace, name),
-      body: patch,
-      contentType: kMergePatch,
-      ...signalled(signal),
-    });
+    return this.patch(namespace, { name, body: patch }, undefined, PatchStrategy.MergePatch, signal);
   }
 
   /** With preconditions: only that very object, only in that version. */
@@ -156,14 +160,70 @@ export class ResourceClient<T extends KubeObject> {
     preconditions?: { readonly uid?: string | undefined; readonly resourceVersion?: string | undefined },
     signal?: AbortSignal,
   ): Promise<void> {
-    await this.api.request({
-      method: 'DELETE',
-      path: this.path(namespace, name),
-      ...(preconditions === undefined
-        ? {}
-        : { body: { kind: 'DeleteOptions', apiVersion: 'v1', preconditions } }),
-      ...signalled(signal),
-    });
+    const at = this.at(namespace);
+    const body: V1DeleteOptions = {
+      kind: 'DeleteOptions',
+      apiVersion: 'v1',
+      ...(preconditions === undefined ? {} : { preconditions: given(preconditions) }),
+    };
+    await this.api.call(
+      (objects) =>
+        isSpaced(at)
+          ? objects.deleteNamespacedCustomObject({ ...at, name, body })
+          : objects.deleteClusterCustomObject({ ...at, name, body }),
+      given({ signal }),
+    );
+  }
+
+  private patch(
+    namespace: string | undefined,
+    patch: {
+      readonly name: string;
+      readonly body: object;
+      readonly fieldManager?: string;
+      readonly force?: boolean;
+    },
+    subresource: 'status' | undefined,
+    contentType: string,
+    signal: AbortSignal | undefined,
+  ): Promise<T> {
+    const at = this.at(namespace);
+    return this.api.call<T>(
+      (objects) =>
+        isSpaced(at)
+          ? subresource === 'status'
+            ? objects.patchNamespacedCustomObjectStatus({ ...at, ...patch })
+            : objects.patchNamespacedCustomObject({ ...at, ...patch })
+          : subresource === 'status'
+            ? objects.patchClusterCustomObjectStatus({ ...at, ...patch })
+            : objects.patchClusterCustomObject({ ...at, ...patch }),
+      { contentType, ...given({ signal }) },
+    );
+  }
+
+  /** In one namespace, or in all of them: for the paths, all are as if it were cluster-wide. */
+  private listing(
+    { namespace, labelSelector, fieldSelector }: Selection,
+    how: {
+      readonly limit?: number | undefined;
+      readonly _continue?: string | undefined;
+      readonly resourceVersion?: string | undefined;
+      readonly timeoutSeconds?: number;
+      readonly watch?: boolean;
+      readonly allowWatchBookmarks?: boolean;
+    },
+  ): ObjectsCall {
+    const at = this.at(namespace);
+    const query = given({ labelSelector, fieldSelector, ...how });
+    return (objects) =>
+      isSpaced(at)
+        ? objects.listNamespacedCustomObject({ ...at, ...query })
+        : objects.listClusterCustomObject({ ...at, ...query });
+  }
+
+  private at(namespace: string | undefined): Place {
+    const { group, version, plural, namespaced } = this.resource;
+    return { group, version, plural, ...(namespaced && namespace !== undefined ? { namespace } : {}) };
   }
 
   private typed(object: object): object {
@@ -175,6 +235,21 @@ export class ResourceClient<T extends KubeObject> {
   }
 }
 
-function signalled(signal: AbortSignal | undefined): { readonly signal?: AbortSignal } {
-  return signal === undefined ? {} : { signal };
+/** As client-node names it. */
+interface Place {
+  readonly group: string;
+  readonly version: string;
+  readonly plural: string;
+  readonly namespace?: string;
+}
+
+function isSpaced(place: Place): place is Place & { readonly namespace: string } {
+  return place.namespace !== undefined;
+}
+
+type Given<T> = { [K in keyof T]?: Exclude<T[K], undefined> };
+
+/** Without what is undefined. */
+function given<T extends object>(fields: T): Given<T> {
+  return Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== undefined)) as Given<T>;
 }

@@ -49,7 +49,7 @@ function eventOf<T extends KubeObject>(line: string): WatchEvent<T> {
 
 /** Events of a body. Ends when the body ends between two lines; throws when it ends within one, holds what is no event, or says ERROR. */
 export async function* watchEvents<T extends KubeObject>(
-  body: AsyncIterable<Buffer>,
+  body: AsyncIterable<Uint8Array>,
 ): AsyncGenerator<WatchEvent<T>> {
   const decoder = new StringDecoder('utf8');
   let rest = '';

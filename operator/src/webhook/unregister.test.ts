@@ -3,17 +3,17 @@ import { ApiError } from '../kit/api_error';
 import { unregister } from './unregister';
 
 /** An API server with these objects; some come back by themselves after they were deleted. */
-function server(comeBack: number): { readonly request: jest.Mock; readonly left: () => boolean } {
+function server(comeBack: number): { readonly call: jest.Mock; readonly left: () => boolean } {
   let there = true;
   let returns = comeBack;
-  const request = jest.fn(() => {
+  const call = jest.fn(() => {
     if (!there) {
       return Promise.reject(new ApiError(404, 'NotFound', 'not found'));
     }
     there = returns-- > 0;
     return Promise.resolve({});
   });
-  return { request, left: () => there };
+  return { call, left: () => there };
 }
 
 const kNoPause = { pause: () => Promise.resolve() };

@@ -1,21 +1,23 @@
 // SPDX-License-Identifier: Apache-2.0
 // Takes away what the operator registered, before it goes itself: an injector that nobody serves would keep every labelled pod from being made.
+import type { KubeObject } from '../api';
 import type { ApiClient } from '../kit/api_client';
 import { isNotFound } from '../kit/api_error';
 import type { Permission } from '../kit/permissions';
+import { resource, ResourceClient } from '../kit/resource';
 
 const kGroup = 'admissionregistration.k8s.io';
 
 /** In the order in which they can go: the policy must not outlive the injector. */
 const kObjects = [
-  ['validatingadmissionpolicybindings', 'outrigger-sidecar-present'],
-  ['validatingadmissionpolicies', 'outrigger-sidecar-present'],
-  ['mutatingwebhookconfigurations', 'outrigger-injector'],
+  ['ValidatingAdmissionPolicyBinding', 'validatingadmissionpolicybindings', 'outrigger-sidecar-present'],
+  ['ValidatingAdmissionPolicy', 'validatingadmissionpolicies', 'outrigger-sidecar-present'],
+  ['MutatingWebhookConfiguration', 'mutatingwebhookconfigurations', 'outrigger-injector'],
 ] as const;
 
-export const kUnregisterPermissions: readonly Permission[] = kObjects.map(([resource, name]) => ({
+export const kUnregisterPermissions: readonly Permission[] = kObjects.map(([, plural, name]) => ({
   group: kGroup,
-  resource,
+  resource: plural,
   verbs: ['delete'],
   names: [name],
 }));
@@ -31,12 +33,16 @@ export interface UnregisterOptions {
 
 /** Deletes all of it until it stays away. Idempotent. Rejects when something keeps putting it back. */
 export async function unregister(
-  api: Pick<ApiClient, 'request'>,
+  api: ApiClient,
   { pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms)) }: UnregisterOptions = {},
 ): Promise<void> {
+  const objects = kObjects.map(([kind, plural, name]) => ({
+    client: new ResourceClient(api, resource({ group: kGroup, version: 'v1', kind, plural }, 'Cluster')),
+    name,
+  }));
   let quiet = 0;
   for (let check = 0; check < kMostChecks; check++) {
-    const found = await Promise.all(kObjects.map(([resource, name]) => remove(api, resource, name)));
+    const found = await Promise.all(objects.map(({ client, name }) => remove(client, name)));
     quiet = found.includes(true) ? 0 : quiet + 1;
     if (quiet === kQuietChecks) {
       return;
@@ -49,9 +55,9 @@ export async function unregister(
 }
 
 /** True when it was there. */
-async function remove(api: Pick<ApiClient, 'request'>, resource: string, name: string): Promise<boolean> {
+async function remove(client: ResourceClient<KubeObject>, name: string): Promise<boolean> {
   try {
-    await api.request({ method: 'DELETE', path: `/apis/${kGroup}/v1/${resource}/${name}` });
+    await client.delete({ name });
     return true;
   } catch (error) {
     if (isNotFound(error)) {
