@@ -12,10 +12,10 @@ const kDnsNameOrNone = new RegExp(`^$|${kDnsName.source}`);
 
 export const operatorConfigSchema = z.strictObject({
   httpListen: text(
-    'Address of /metrics, /livez and /readyz; empty for none.',
+    'Address of /metrics, /livez and /readyz; empty for none. [::] is all addresses, IPv4 too.',
     'host:port',
     'host:port, or empty',
-    '0.0.0.0:8080',
+    '[::]:8080',
     kHostPortOrNone,
   ),
   leaderElection: bool('Let one replica at a time write. Off only where there is surely one.', true),

@@ -9,6 +9,7 @@ import {
 } from '@grpc/grpc-js';
 import { loadSync } from '@grpc/proto-loader';
 import type { Log } from '../kit/informer';
+import { hostToBind } from '../../../sidecar/src/base/any_address';
 import { statusOf } from '../../../sidecar/src/grpc/call_adapter';
 import { protoRoot } from '../../../sidecar/src/grpc/proto_files';
 import { RpcCode, RpcError } from '../../../sidecar/src/grpc/rpc_error';
@@ -122,6 +123,13 @@ function join(call: ServerDuplexStream<JoinRequest, object>, directory: Director
   );
 }
 
+/** host:port as grpc-js takes it. */
+async function addressToBind(address: string): Promise<string> {
+  const all = '[::]:';
+  const ipv4Alone = address.startsWith(all) && (await hostToBind('::')) !== '::';
+  return ipv4Alone ? `0.0.0.0:${address.slice(all.length)}` : address;
+}
+
 export class DirectoryServer {
   private readonly server: Server;
 
@@ -154,8 +162,9 @@ export class DirectoryServer {
       null,
       false,
     );
+    const where = await addressToBind(address);
     const port = await new Promise<number>((resolve, reject) => {
-      this.server.bindAsync(address, credentials, (error, bound) => {
+      this.server.bindAsync(where, credentials, (error, bound) => {
         if (error === null) {
           resolve(bound);
         } else {

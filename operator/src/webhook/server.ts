@@ -3,6 +3,7 @@
 import { createServer, type Server } from 'node:https';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
+import { hostToBind } from '../../../sidecar/src/base/any_address';
 import type { KeyPair } from '../ca/certificates';
 import { kInjectPath } from './layout';
 import { MalformedReview, review, type Outcome, type ReviewContext, type Reviewed } from './review';
@@ -208,7 +209,8 @@ export async function startWebhook(
   server.requestTimeout = 2 * kBodyTimeoutMs;
   // What does not speak TLS, or breaks off, is its own problem.
   server.on('tlsClientError', () => undefined);
-  await listen(server, address.port, address.host);
+  const host = address.host === undefined ? undefined : await hostToBind(address.host);
+  await listen(server, address.port, host);
   return {
     port: (server.address() as AddressInfo).port,
     setKeyPair: (keyPair) => server.setSecureContext(tls(keyPair)),

@@ -2,6 +2,7 @@
 // /metrics, /livez and /readyz over plain HTTP. What they say comes from the caller.
 import { createServer, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
+import { hostToBind } from '../base/any_address';
 
 export interface HttpSources {
   readonly metrics: () => Promise<string>;
@@ -52,9 +53,9 @@ export class HttpServer {
     return bound.family === 'IPv6' ? `[${bound.address}]:${bound.port}` : `${bound.address}:${bound.port}`;
   }
 
-  listen(hostPort: string): Promise<void> {
+  async listen(hostPort: string): Promise<void> {
     const colon = hostPort.lastIndexOf(':');
-    const host = hostPort.slice(0, colon).replace(/^\[|\]$/g, '');
+    const host = await hostToBind(hostPort.slice(0, colon).replace(/^\[|\]$/g, ''));
     return new Promise((resolve, reject) => {
       this.server.once('error', (error) =>
         reject(
