@@ -3,13 +3,15 @@
 // unmodified Aeron client in Java on shared memory; and a real Prometheus that watches them.
 //
 // All stories run at the same time, since most of each is waiting; a test is what one of them came to.
+import { readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { alertStory, type AlertStory } from './apps/alert';
 import { examplesStory, kExamples, type ExamplesStory } from './apps/examples';
 import { javaStory, kJavaMessages, kJavaUser, type JavaStory } from './apps/java';
 import { command, get, until } from './kubectl';
 import { loadImages } from './support/images';
 import { makeNamespace, Pods } from './support/pods';
-import { installProduct, kSystem, uninstallProduct } from './support/product';
+import { installProduct, kChart, kSystem, uninstallProduct } from './support/product';
 import { defineMonitors, Prometheus, removeMonitors } from './support/prometheus';
 
 jest.setTimeout(300_000);
@@ -37,8 +39,13 @@ beforeAll(async () => {
   ]);
   images.catch(() => undefined);
   await defineMonitors();
-  await installProduct({ 'monitoring.podMonitors': 'true', 'monitoring.rules': 'true' });
   await makeNamespace(kNamespace);
+  await installProduct({
+    'monitoring.podMonitors': 'true',
+    'monitoring.rules': 'true',
+    'monitoring.dashboards': 'true',
+    'networkPolicy.namespaces': `{${kNamespace}}`,
+  });
   await images;
   const pods = new Pods(kNamespace);
   prometheus = await Prometheus.start();
@@ -93,6 +100,42 @@ describe('an unmodified Aeron client in Java, on the shared memory that injectio
   it('publishes to a topic whose subscriber is an app over gRPC', async () => {
     const { readerExit } = await stories.java;
     expect(readerExit).toBe(0);
+  });
+});
+
+describe('the chart, beside them', () => {
+  it('has every dashboard in a ConfigMap that Grafana picks up', async () => {
+    const { items } = await get<{ items: readonly { data: Readonly<Record<string, string>> }[] }>(
+      'configmaps',
+      ...['-n', kSystem, '-l', 'grafana_dashboard=1'],
+    );
+    const shown = items
+      .flatMap(({ data }) => Object.entries(data))
+      .map(([name, text]) => [name, JSON.parse(text)]);
+    const folder = join(kChart, 'files/dashboards');
+    const made = readdirSync(folder).map((name) => [
+      name,
+      JSON.parse(readFileSync(join(folder, name), 'utf8')),
+    ]);
+    expect(made.length).toBeGreaterThan(0);
+    expect(Object.fromEntries(shown)).toEqual(Object.fromEntries(made));
+  });
+
+  // The network of this cluster enforces no policy: what is looked at is what the API server has.
+  it('opens the ports of the sidecars in the namespaces that it was told', async () => {
+    const { spec } = await get<{ spec: object }>('networkpolicy', 'outrigger-sidecars', '-n', kNamespace);
+    const sidecars = { matchLabels: { 'outrigger.dev/inject': 'true' } };
+    expect(spec).toEqual({
+      podSelector: sidecars,
+      policyTypes: ['Ingress'],
+      ingress: [
+        {
+          ports: [{ protocol: 'UDP', port: 40_200, endPort: 40_231 }],
+          from: [{ namespaceSelector: {}, podSelector: sidecars }],
+        },
+        { ports: [{ protocol: 'TCP', port: 9464 }] },
+      ],
+    });
   });
 });
 

@@ -57,23 +57,6 @@ async function caBundle(): Promise<string> {
   return Buffer.from(webhooks[0]?.clientConfig.caBundle ?? '', 'base64').toString('utf8');
 }
 
-function deployment(name: string, args: readonly string[]): object {
-  const { metadata, spec } = pods.app(name, 'node2', args);
-  return {
-    apiVersion: 'apps/v1',
-    kind: 'Deployment',
-    metadata: { name, namespace: kNamespace },
-    spec: {
-      replicas: 1,
-      selector: { matchLabels: { app: name } },
-      template: {
-        metadata: { labels: metadata.labels },
-        spec: { ...spec, nodeSelector: {}, restartPolicy: 'Always' },
-      },
-    },
-  };
-}
-
 /** The pod of a deployment that is not ending, once its containers run. */
 async function moverOf(name: string): Promise<{ pod: string; node: string }> {
   let found: RunningPod | undefined;
@@ -220,8 +203,17 @@ describe('a cluster in use', () => {
       try {
         await kubectl(['cordon', 'node1']);
         await apply(
-          deployment('mover-sub', ['sub', kTopic, '--check', '--format', 'none', '--json']),
-          deployment('mover-pub', ['pub', kTopic, '--exclusive', '--wait', '60s', '--json', '--rate', '200']),
+          pods.deployment('mover-sub', ['sub', kTopic, '--check', '--format', 'none', '--json']),
+          pods.deployment('mover-pub', [
+            'pub',
+            kTopic,
+            '--exclusive',
+            '--wait',
+            '60s',
+            '--json',
+            '--rate',
+            '200',
+          ]),
         );
         const subscriber = await moverOf('mover-sub');
         const publisher = await moverOf('mover-pub');

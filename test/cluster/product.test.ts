@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The product as its users have it: helm install, a label on a pod, and apps that publish and subscribe by topic name, on one node and on two.
 import { apply, command, get, helm, kubectl, refusalOf, until } from './kubectl';
+import { metricOf, podsOf } from './support/parts';
 import { makeNamespace, Pods } from './support/pods';
 import { installProduct, kOutrigger, kSystem, uninstallProduct } from './support/product';
 
@@ -9,6 +10,10 @@ const kMessages = 2000;
 
 interface Names {
   readonly items: readonly { readonly metadata: { readonly name: string } }[];
+}
+
+interface Slice {
+  readonly spec: { readonly topic: string; readonly members: readonly { readonly role: string }[] };
 }
 
 /** What a shell says to these lines, which must succeed. A here-document that does not end takes the rest of the input, and says so. */
@@ -90,6 +95,43 @@ describe('an installation by helm', () => {
     ]);
     expect(ok ? '' : stdout).toBe('');
     expect(stdout).toContain('√ its sidecar is ready');
+  });
+
+  it('finds the subscribers that come when a Deployment scales, and each of them receives', async () => {
+    const receiving = async (count: number): Promise<void> => {
+      await until(`${count} subscribers receive`, async () => {
+        const all = (await podsOf(kNamespace, 'app=readers')).filter(
+          ({ status }) => status.podIP !== undefined,
+        );
+        const delivered = await Promise.all(
+          all.map(({ status }) =>
+            metricOf(`${status.podIP}:9464`, 'outrigger_delivered_messages_total{topic="ticks"}'),
+          ),
+        );
+        return delivered.filter((values) => (values[''] ?? 0) >= 100).length === count;
+      });
+    };
+    await apply(
+      {
+        apiVersion: 'outrigger.dev/v1alpha1',
+        kind: 'Topic',
+        metadata: { name: 'ticks', namespace: kNamespace },
+        spec: { flowControl: { strategy: 'Max' } },
+      },
+      pods.deployment('readers', ['sub', 'ticks', '--format', 'none']),
+      pods.publisher('ticker', 'node1', 'ticks', ['--rate', '200', '--duration', '30m']),
+    );
+    await receiving(1);
+    await kubectl(['scale', 'deployment/readers', '--replicas=3', '--namespace', kNamespace]);
+    await receiving(3);
+    await kubectl(['scale', 'deployment/readers', '--replicas=1', '--namespace', kNamespace]);
+    await until('those that went are members no more', async () => {
+      const { items } = await get<{ items: readonly Slice[] }>('topicendpointslices', '-n', kNamespace);
+      const readers = items
+        .flatMap(({ spec }) => (spec.topic === 'ticks' ? spec.members : []))
+        .filter(({ role }) => role === 'Subscriber');
+      return readers.length === 1;
+    });
   });
 
   it('says in its notes how to make a first Topic and how to check, in lines that can be pasted', async () => {

@@ -148,6 +148,16 @@ describe('helm', () => {
     expect(lint.ok ? '' : lint.stdout + lint.stderr).toBe('');
   });
 
+  it('refuses a range of ports that ends before it begins', async () => {
+    expect(await template({ udpPorts: { first: 40_300, last: 40_200 } })).toMatchObject({
+      ok: false,
+      stderr: expect.stringContaining(
+        'udpPorts.first is 40300, above udpPorts.last, which is 40200',
+      ) as string,
+    });
+    expect(await template({ udpPorts: { first: 40_300, last: 40_300 } })).toMatchObject({ ok: true });
+  });
+
   it('refuses every bad value of every field, and names the field', async () => {
     const taken: string[] = [];
     for (const round of rounds(kBad)) {

@@ -129,6 +129,24 @@ export class Pods {
     return this.app(name, node, ['pub', topic, '--exclusive', '--wait', '60s', '--json', ...more], options);
   }
 
+  /** Pods as `app` makes them, on whichever node, begun anew when they end. */
+  deployment(name: string, args: readonly string[], replicas = 1): object {
+    const { metadata, spec } = this.app(name, 'node1', args);
+    return {
+      apiVersion: 'apps/v1',
+      kind: 'Deployment',
+      metadata: { name, namespace: this.namespace },
+      spec: {
+        replicas,
+        selector: { matchLabels: { app: name } },
+        template: {
+          metadata: { labels: metadata.labels },
+          spec: { ...spec, nodeSelector: {}, restartPolicy: 'Always' },
+        },
+      },
+    };
+  }
+
   /** Makes them; resolves when all are ready, sidecar and app. */
   async start(...pods: readonly PodObject[]): Promise<void> {
     await apply(...pods);
