@@ -111,11 +111,11 @@ describe('the chart, beside them', () => {
     );
     const shown = items
       .flatMap(({ data }) => Object.entries(data))
-      .map(([name, text]) => [name, JSON.parse(text)]);
+      .map(([name, text]) => [name, JSON.parse(text) as unknown]);
     const folder = join(kChart, 'files/dashboards');
     const made = readdirSync(folder).map((name) => [
       name,
-      JSON.parse(readFileSync(join(folder, name), 'utf8')),
+      JSON.parse(readFileSync(join(folder, name), 'utf8')) as unknown,
     ]);
     expect(made.length).toBeGreaterThan(0);
     expect(Object.fromEntries(shown)).toEqual(Object.fromEntries(made));
