@@ -529,7 +529,7 @@ void rawOptions(Table& t) {
           "a numeric IPv4 or IPv6 address, or empty", &io::BackendOptions::address,
           [](std::string_view value) { return io::SockAddr::parseNumeric(std::string(value), 0).ok(); });
   t.add(
-      "OUTRIGGER_QUEUES", "Receive queues of the interface that xdp and dpdk open; empty for all",
+      "OUTRIGGER_QUEUES", "Receive queues of the interface that xdp and dpdk open; empty for all (dpdk: the first)",
       "comma-separated queue numbers and ranges from 0 to 1023, at most 64, as in 0,2,4-7, or empty",
       [](DriverConfig& c, std::string_view value, std::string&) {
         auto queues = parseQueues(value);

@@ -31,7 +31,7 @@ struct BackendOptions {
   // The netdev to open, or for verbs the one whose RDMA port; empty: the one of the default route, of `address` where that is set.
   std::string interface;
   std::string address;                     // local address to serve, numeric; empty: all addresses of the interface
-  std::vector<uint32_t> queues;            // receive queues to open, empty: all that the device has
+  std::vector<uint32_t> queues;            // receive queues to open, empty: all that the device has (dpdk: the first)
   bool lowLatency = true;                  // packet: V2 ring; false: V3 blocks, for bulk
   std::string xdpMode = "auto";            // xdp: auto (the best that binds), zero-copy, native, generic
   uint32_t umemBytes = 16u << 20;          // xdp, dpdk, verbs: receive and transmit buffers, bytes
