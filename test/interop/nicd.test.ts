@@ -121,6 +121,23 @@ describe.each(['xdp', 'packet'])('a driver on %s by nicd', (backend) => {
     });
   });
 
+  test('tells what it really runs with, as that changes', async () => {
+    const facts = () => readBackendNote(pair.driver.dir)?.facts;
+    expect(facts()).toMatchObject({
+      mtu: '1500',
+      queues: '1',
+      offloads: expect.not.stringMatching(/^$/) as string,
+    });
+    await machines.hosts.b.setMtu(1400);
+    try {
+      await until('the MTU of the moment', () => facts()?.mtu === '1400');
+      expect((await explain(pair.driver)).driver.facts).toMatchObject({ mtu: '1400', interface: 'eth0' });
+    } finally {
+      await machines.hosts.b.setMtu(1500);
+    }
+    await until('the MTU of before', () => facts()?.mtu === '1500');
+  });
+
   describe.each(kDirections)('from %s', (direction) => {
     test.each([
       { what: 'small messages', family: 'IPv4', count: 10_000, size: 100 },
@@ -146,10 +163,13 @@ describe.each(['xdp', 'packet'])('a driver on %s by nicd', (backend) => {
       const sending = publication.send(count, { size: 200 });
       await subscription.until({ count: 10_000 });
       await nicd.kill('SIGKILL');
+      const reason = () => readBackendNote(pair.driver.dir)?.reason ?? '';
+      await until('the driver to say so', () => reason().includes('outrigger-nicd is away'));
       await subscription.until({ count: 40_000 });
       const from0 = nicd.logged;
       await nicd.start();
       await nicd.untilLogged('a client came back for its session', 1, from0);
+      await until('the driver to say that it is back', () => !reason().includes('is away'));
       await sending;
       await subscription.until({ count });
       expectExactly(await subscription.status(), count);

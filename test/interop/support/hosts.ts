@@ -15,6 +15,7 @@ export interface Host {
   spawn(command: string, args: readonly string[], options: SpawnOptions): ChildProcess;
   /** Takes its interface down, or up again. IPv6 addresses go with it. */
   setLink(state: 'up' | 'down'): Promise<void>;
+  setMtu(bytes: number): Promise<void>;
 }
 
 export type Family = 'IPv4' | 'IPv6';
@@ -83,6 +84,9 @@ function host(namespace: string, ipv4: string, ipv6: string, children: Set<Child
     setLink: async (state) => {
       await run('ip', ['-n', namespace, 'link', 'set', 'eth0', state]);
     },
+    setMtu: async (bytes) => {
+      await run('ip', ['-n', namespace, 'link', 'set', 'eth0', 'mtu', String(bytes)]);
+    },
   };
 }
 
@@ -93,6 +97,7 @@ export const localHost: Host = {
   address: (family) => (family === 'IPv4' ? '127.0.0.1' : '[::1]'),
   spawn: (command, args, options) => spawn(command, args, options),
   setLink: () => Promise.reject(new Error('loopback stays up')),
+  setMtu: () => Promise.reject(new Error('loopback keeps its MTU')),
 };
 
 /** Needs root. Both hosts are gone, with all that is in them, after close(): also what a test that failed left running. */

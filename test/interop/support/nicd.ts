@@ -44,6 +44,7 @@ export async function makePod(node: Host): Promise<Pod> {
       ...node,
       spawn: (command, args, options) => namespace.spawn([...kPowerless, command, ...args], options),
       setLink: () => Promise.reject(new Error('a pod has no interface')),
+      setMtu: () => Promise.reject(new Error('a pod has no interface')),
     },
     directory: () => {
       const parent = temporaryDirectory();
