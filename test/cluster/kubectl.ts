@@ -34,6 +34,8 @@ export function command(
           stderr: error === null ? stderr : `${stderr}${error.message}`,
         }),
     );
+    // A program that ends without reading it: its outcome is what counts.
+    child.stdin?.on('error', () => undefined);
     child.stdin?.end(input ?? '');
   });
 }
