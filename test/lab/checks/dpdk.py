@@ -72,8 +72,8 @@ class World:
             write(kPci / "devices" / address / "sriov_numvfs", "0")
 
 
-def explained(device: str) -> str:
-    return explain(OUTRIGGER_BACKENDS="dpdk", OUTRIGGER_DPDK_DEVICE=device)
+def explained(device: str, **settings: str) -> str:
+    return explain(OUTRIGGER_BACKENDS="dpdk", OUTRIGGER_DPDK_DEVICE=device, **settings)
 
 
 def ownGroups(world: World) -> None:
@@ -92,9 +92,14 @@ def binds(world: World) -> None:
     for pair in world.virtual:
         world.bind(pair[0], "vfio-pci")
         until("vfio-pci has the function", lambda: pair[0] in functions("vfio-pci"), 10)
-    text = explained(world.virtual[0][0]).splitlines()[0]
+    device = world.virtual[0][0]
+    text = explained(device, OUTRIGGER_DPDK_ADDRESSES="10.9.0.1/24,fd09::1/64").splitlines()[0]
     if "available" not in text:
         raise Failure(f"explain does not call dpdk available: {text}")
+    # A function that the kernel gave away has no address there that the driver could take over.
+    text = explained(device)
+    if "impossible" not in text or "OUTRIGGER_DPDK_ADDRESSES" not in text:
+        raise Failure(f"explain does not ask for the function's addresses: {text}")
 
 
 def small(world: World) -> None:
