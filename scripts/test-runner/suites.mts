@@ -24,8 +24,11 @@ export interface Suite {
   /** Makes what `test` runs. Answers what went wrong, or undefined. */
   readonly build?: (context: Context) => Promise<string | Unavailable | undefined>;
   readonly test: (context: Context) => Promise<Outcome[]>;
-  /** What it may take at the very most, on two cores and with nothing cached. A run of all suites that has less time left leaves it out, and says so. */
-  readonly minutes?: number;
+  /**
+   * What it may take at the very most, on two cores, with what this machine has of others' software already built. A run of all suites
+   * that has less time left leaves it out, and says so.
+   */
+  readonly minutes?: () => Promise<number>;
   /** Runs when it is named, not with all others. */
   readonly named?: boolean;
 }
@@ -34,8 +37,6 @@ const kBuildTimeoutSeconds = 1800;
 const kTestTimeoutSeconds = 900;
 /** Failures in more files than this are no accident of a busy machine. */
 const kSecondTries = 3;
-/** Areas of native/test that start no thread: nothing there for ThreadSanitizer to see. */
-const kSingleThreaded = ['net', 'wire', 'init', 'frame'];
 const kCores = String(cpus().length);
 
 export const suites: readonly Suite[] = [
@@ -52,12 +53,13 @@ export const suites: readonly Suite[] = [
     env: { TSAN_OPTIONS: 'halt_on_error=1 second_deadlock_stack=1' },
     // ThreadSanitizer's fixed shadow mapping does not fit every random layout of a process.
     prefix: ['setarch', '-R'],
-    exclude: kSingleThreaded,
+    targets: ['tests-with-threads'],
+    selection: ['--label-exclude', '^one-thread$'],
   }),
-  { name: 'dpdk-next', build: buildDpdkNext, test: dpdkNext, minutes: 6 },
+  { name: 'dpdk-next', build: buildDpdkNext, test: dpdkNext, minutes: () => Promise.resolve(6) },
   { name: 'fuzz', build: buildFuzzers, test: fuzz },
-  { name: 'cluster', build: buildCluster, test: cluster, minutes: 24 },
-  { name: 'lab', build: buildLab, test: lab, minutes: 18 },
+  { name: 'lab', build: buildLab, test: lab, minutes: () => Promise.resolve(18) },
+  { name: 'cluster', build: buildCluster, test: cluster, minutes: clusterMinutes },
   // Compiles all of it twice more in a container the first time, and is about nothing but the Dockerfile.
   { name: 'dockerfile', build: buildDockerfile, test: dockerfile, named: true },
 ];
@@ -126,7 +128,8 @@ async function lint(context: Context): Promise<Outcome[]> {
 interface NativeOptions {
   readonly env?: Readonly<Record<string, string>>;
   readonly prefix?: readonly string[];
-  readonly exclude?: readonly string[];
+  /** Which tests ctest leaves out. */
+  readonly selection?: readonly string[];
   /** What ninja builds. */
   readonly targets?: readonly string[];
 }
@@ -137,9 +140,7 @@ function nativeSuite(name: string, cmakeOptions: readonly string[], options: Nat
     name,
     build: (context) => buildNative(context, folder, options.targets ?? ['tests'], cmakeOptions),
     test: async (context) => {
-      const exclude = options.exclude ?? [];
-      const selection = exclude.length > 0 ? ['--exclude-regex', `^(${exclude.join('|')})$`] : [];
-      const first = await runCtest(context, 'ctest', folder, options, selection);
+      const first = await runCtest(context, 'ctest', folder, options, options.selection ?? []);
       const unsteady = first.filter(({ outcomes }) => outcomes.some((each) => each.status === 'failed'));
       // Real time-outs on a machine that may stall; but what a sanitizer found, or a crash, is there, whether or not it shows again.
       const final = unsteady.some(
@@ -357,6 +358,16 @@ async function bootLab(
 
 /** Cold, it compiles Kubernetes: about 11 minutes on two idle cores, kept outside the tree. */
 const kClusterBuildTimeoutSeconds = 3600;
+const kClusterBinaries = 'test/cluster/binaries/build';
+
+/** Kubernetes is compiled once a machine. */
+async function clusterMinutes(): Promise<number> {
+  const { ok } = await run([kClusterBinaries, '--cached'], {
+    logPath: '/dev/null',
+    timeoutSeconds: kTestTimeoutSeconds,
+  });
+  return ok ? 14 : 24;
+}
 
 async function buildCluster(context: Context): Promise<string | undefined> {
   const setup = await step(
@@ -372,9 +383,7 @@ async function buildCluster(context: Context): Promise<string | undefined> {
   // Maven, PyPI and Go modules the first time; the cluster itself has no way out.
   const apps = await step(context, 'app-images', ['test/cluster/images/build'], kBuildTimeoutSeconds);
   if (!apps.ok) return complaint(apps);
-  return complaint(
-    await step(context, 'binaries', ['test/cluster/binaries/build'], kClusterBuildTimeoutSeconds),
-  );
+  return complaint(await step(context, 'binaries', [kClusterBinaries], kClusterBuildTimeoutSeconds));
 }
 
 /**
