@@ -573,6 +573,19 @@ TEST_P(FrameIoConformance, sendsTrains) {
   awaitTransmitBuffers(buffers);
 }
 
+TEST_P(FrameIoConformance, isNotKeptAwakeByFramesOfOthers) {
+  steer();
+  Flow flow = inbound();
+  flow.destinationPort = kPort + 1;
+  const Bytes payload = pattern(100, 1);
+  for (int i = 0; i < 10; ++i) ASSERT_TRUE(far().send(frameOf(flow, payload)));
+  EXPECT_TRUE(io().arm());
+  ASSERT_TRUE(far().send(frameOf(inbound(), payload)));
+  const auto arrivals = collectPayloads(io(), 1);
+  ASSERT_EQ(arrivals.size(), 1U);
+  EXPECT_EQ(arrivals[0], payload) << "what came behind them is taken all the same";
+}
+
 TEST_P(FrameIoConformance, wakesASleeperWhenAFrameArrives) {
   steer();
   if (io().waitHandle() < 0) GTEST_SKIP() << "this backend has to be spun";

@@ -22,6 +22,9 @@ constexpr uint32_t kIpv4Length = 20;
 constexpr uint32_t kIpv6Length = 40;
 // More than any ring holds; a wire never ends.
 constexpr uint32_t kMaxLeftBursts = 64;
+// A flood of what is not ours must let the agent go on with its other work: it looks at so many frames at a time, whoever they are for. Four
+// bursts: enough to clear what others sent out of the way, short enough for a poll.
+constexpr uint32_t kMaxLooks = 256;
 
 void grow(std::atomic<int64_t>& counter, int64_t by) {
   counter.store(counter.load(std::memory_order_relaxed) + by, std::memory_order_relaxed);
@@ -189,8 +192,27 @@ void DpdkIo::readExceptions() {
   transmitPending();
 }
 
-// Four bursts: enough to clear what others sent out of the way, short enough for a poll.
-constexpr uint32_t kMaxLooks = 256;
+// The next one that was received. When it is not the stack's, it is gone afterwards.
+bool DpdkIo::isOurs(rte_mbuf* packet) {
+  if (!filtered_) return true;
+  const std::span<const uint8_t> head(rte_pktmbuf_mtod(packet, const uint8_t*), packet->data_len);
+  const UdpPlace place = findUdp(head);
+  // One tag was taken out and another is in the frame: nobody's here, so the kernel's.
+  const bool taggedTwice = (packet->ol_flags & RTE_MBUF_F_RX_VLAN_STRIPPED) != 0 && place.ip > sizeof(rte_ether_hdr);
+  if (taggedTwice || !filter_.wants(head, place, port_->mac())) {
+    receivedNext_++;
+    setAside(packet);
+    return false;
+  }
+  // A train of datagrams that was never segmented is cut to a slot's length by af_packet, which does not say so; a short one comes whole.
+  if (place.end > packet->pkt_len || place.end - place.ip > mtu_.load(std::memory_order_relaxed)) {
+    receivedNext_++;
+    rte_pktmbuf_free(packet);
+    grow(stats.oversizedFrames, 1);
+    return false;
+  }
+  return true;
+}
 
 uint32_t DpdkIo::receive(std::span<RxFrame> frames) {
   if (armed_) {
@@ -205,28 +227,10 @@ uint32_t DpdkIo::receive(std::span<RxFrame> frames) {
   uint32_t count = 0;
   int64_t packets = 0;
   int64_t bytes = 0;
-  // A flood of what is not ours must let the agent go on with its other work: it looks at so many frames, whoever they are for.
   uint32_t looks = kMaxLooks;
   while (count < frames.size() && looks-- > 0 && fetch()) {
     rte_mbuf* packet = received_[receivedNext_];
-    if (filtered_) {
-      const std::span<const uint8_t> head(rte_pktmbuf_mtod(packet, const uint8_t*), packet->data_len);
-      const UdpPlace place = findUdp(head);
-      // One tag was taken out and another is in the frame: nobody's here, so the kernel's.
-      const bool taggedTwice = (packet->ol_flags & RTE_MBUF_F_RX_VLAN_STRIPPED) != 0 && place.ip > sizeof(rte_ether_hdr);
-      if (taggedTwice || !filter_.wants(head, place, port_->mac())) {
-        receivedNext_++;
-        setAside(packet);
-        continue;
-      }
-      // A train of datagrams that was never segmented is cut to a slot's length by af_packet, which does not say so; a short one comes whole.
-      if (place.end > packet->pkt_len || place.end - place.ip > mtu_.load(std::memory_order_relaxed)) {
-        receivedNext_++;
-        rte_pktmbuf_free(packet);
-        grow(stats.oversizedFrames, 1);
-        continue;
-      }
-    }
+    if (!isOurs(packet)) continue;
     const uint32_t length = packet->pkt_len;
     const uint32_t taken = deliver(packet, frames.subspan(count));
     if (taken == 0 && count > 0) break;  // next call: a frame is not split between two
@@ -346,12 +350,21 @@ bool DpdkIo::flush() {
   return pending_.empty();
 }
 
+// True when there is something for the stack, or so much for others that the next poll has to go on with it.
+bool DpdkIo::hasArrivals() {
+  if (filtered_) filter_.refresh();
+  for (uint32_t looks = kMaxLooks; fetch(); looks--) {
+    if (looks == 0 || isOurs(received_[receivedNext_])) return true;
+  }
+  return false;
+}
+
 bool DpdkIo::arm() {
-  if (port_->interruptFd() < 0) return !fetch();
+  if (port_->interruptFd() < 0) return !hasArrivals();
   for (uint16_t queue = 0; queue < port_->queues(); queue++) rte_eth_dev_rx_intr_enable(port_->id(), queue);
   armed_ = true;
   // What came between the last look and the line above raises no interrupt on every device.
-  if (!fetch()) return true;
+  if (!hasArrivals()) return true;
   disarm();
   return false;
 }

@@ -52,6 +52,8 @@ class DpdkIo final : public FrameIo {
   void readExceptions();
   void queueForTransmit(rte_mbuf* packet);
   bool fetch();
+  bool isOurs(rte_mbuf* packet);
+  bool hasArrivals();
   void disarm();
   uint32_t deliver(rte_mbuf* packet, std::span<RxFrame> frames);
   RxChecksum checksumOf(const rte_mbuf* packet) const;
