@@ -53,6 +53,7 @@ std::vector<Variant> variants() {
        }},
       {"xdpNative", [] { return xdpOnVeth("native"); }},
       {"xdpGeneric", [] { return xdpOnVeth("generic"); }},
+      {"dpdk", [] { return std::make_unique<VethWorld>("dpdk", BackendOptions{}); }},
       {"verbsOverAFabric", [] { return std::make_unique<FabricWorld>(); }},
       {"verbs", [] { return std::make_unique<DeviceWorld>(); }},
       {"sim", [] { return std::make_unique<SimWorld>(); }},

@@ -140,8 +140,10 @@ BackendReport probeDpdk(const BackendOptions& options) {
     report.causes.push_back(
         {"net_af_packet",
          "frames go through the kernel one by one, and trains of datagrams that a local sender left unsegmented (over veth) are cut "
-         "short by this driver: they are counted as oversized and lost",
-         "use it for tests only; there, switch tx-udp-segmentation off at the sender's interface, or its UDP_SEGMENT"});
+         "short by this driver: they are counted as oversized and lost. Its start makes the kernel forget the interface's neighbours, "
+         "permanent entries too",
+         "use it for tests only; there, switch tx-udp-segmentation off at the sender's interface, or its UDP_SEGMENT, and enter permanent "
+         "neighbours once the driver runs"});
   }
   return report;
 }
