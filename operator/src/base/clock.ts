@@ -26,7 +26,10 @@ export function microTimeText(wallMs: number): string {
   return new Date(wallMs).toISOString().replace('Z', '000Z');
 }
 
-/** Waits, but not longer than until the signal is aborted. Never rejects: who called looks at the signal. */
+/** What Node's timers take; a longer one would fire at once. */
+export const kLongestTimerMs = 0x7fffffff;
+
+/** Waits, but not longer than until the signal is aborted, nor than kLongestTimerMs (24 days). Never rejects: who called looks at the signal. */
 export function sleep(milliseconds: number, signal: AbortSignal): Promise<void> {
   if (signal.aborted) {
     return Promise.resolve();
@@ -37,7 +40,7 @@ export function sleep(milliseconds: number, signal: AbortSignal): Promise<void> 
       signal.removeEventListener('abort', finish);
       resolve();
     };
-    const timer = setTimeout(finish, milliseconds);
+    const timer = setTimeout(finish, Math.min(milliseconds, kLongestTimerMs));
     signal.addEventListener('abort', finish, { once: true });
   });
 }

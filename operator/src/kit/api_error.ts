@@ -8,7 +8,7 @@ export class ApiError extends Error {
     /** metav1.StatusReason, such as Conflict or Expired; empty when there was none. */
     readonly reason: string,
     message: string,
-    /** What the server asks to wait before the next try. */
+    /** What the server asks to wait before the next try; at most kLongestAskedMs where it comes from an answer. */
     readonly retryAfterMs?: number,
   ) {
     super(message);
@@ -31,13 +31,25 @@ export function askedToWaitMs(error: unknown): number {
   return error instanceof ApiError ? (error.retryAfterMs ?? 0) : 0;
 }
 
+/** Longest wait that is taken from an answer: a proxy's page of maintenance, or a clock that is wrong, must not stop a lease or a watch for hours. */
+export const kLongestAskedMs = 60_000;
+
 /** Retry-After as seconds or as a date (RFC 9110, section 10.2.3), in milliseconds from now. */
 function retryAfterMsOf(header: string | undefined): number | undefined {
-  if (header === undefined || /^\d+$/.test(header)) {
-    return header === undefined ? undefined : Number(header) * 1000;
+  if (header === undefined) {
+    return undefined;
   }
-  const atMs = Date.parse(header);
-  return Number.isNaN(atMs) ? undefined : Math.max(0, atMs - Date.now());
+  const ms = /^\d+$/.test(header) ? Number(header) * 1000 : Date.parse(header) - Date.now();
+  return Number.isNaN(ms) ? undefined : ms;
+}
+
+/** retryAfterSeconds of a metav1.Status, in milliseconds. */
+function retryAfterMsIn(seconds: unknown): number | undefined {
+  return typeof seconds === 'number' ? seconds * 1000 : undefined;
+}
+
+function bounded(ms: number | undefined): number | undefined {
+  return ms === undefined ? undefined : Math.min(kLongestAskedMs, Math.max(0, ms));
 }
 
 /** Reads a metav1.Status, or whatever came instead of it. */
@@ -49,12 +61,11 @@ export function apiError(what: string, status: number, body: string, retryAfter?
     const parsed = JSON.parse(body) as {
       reason?: string;
       message?: string;
-      details?: { retryAfterSeconds?: number };
+      details?: { retryAfterSeconds?: unknown };
     };
     reason = parsed.reason ?? '';
     message = parsed.message ?? message;
-    retryAfterMs ??=
-      parsed.details?.retryAfterSeconds === undefined ? undefined : parsed.details.retryAfterSeconds * 1000;
+    retryAfterMs ??= retryAfterMsIn(parsed.details?.retryAfterSeconds);
   } catch {
     // A proxy's page, or half an answer: its text is all there is.
   }
@@ -62,6 +73,6 @@ export function apiError(what: string, status: number, body: string, retryAfter?
     status,
     reason,
     `${what}: ${status} ${reason === '' ? '' : `${reason}: `}${message}`,
-    retryAfterMs,
+    bounded(retryAfterMs),
   );
 }

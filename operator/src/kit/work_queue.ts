@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Keys with work to do: each at most once in the queue, each processed by one worker at a time, failures again after a growing delay.
 import { backoffMs } from '../base/backoff';
-import { sleep, type Clock, type Random } from '../base/clock';
+import { kLongestTimerMs, sleep, type Clock, type Random } from '../base/clock';
 import { TokenBucket } from '../base/token_bucket';
 import { askedToWaitMs } from './api_error';
 import type { QueueMetrics } from './metrics';
@@ -79,8 +79,8 @@ export class WorkQueue {
       return;
     }
     this.cancelTimer(key);
-    // Node takes at most 2^31-1 ms; a longer wait is looked at again after that.
-    const timer = setTimeout(() => this.add(key), Math.min(afterMs, 0x7fffffff));
+    // A longer wait than a timer takes is looked at again after that.
+    const timer = setTimeout(() => this.add(key), Math.min(afterMs, kLongestTimerMs));
     this.timers.set(key, { atMs, timer });
   }
 
