@@ -78,6 +78,8 @@ export class Directory {
   /** Since when what is watched is up to date; undefined while it is not. */
   private freshSinceMs: number | undefined;
   private retryAtMs = 0;
+  /** Until then the API server wants no write, of no topic. */
+  private pausedUntilMs = 0;
   private closed = false;
   private rejectedStreams = 0;
   private readonly tokensRefused: Record<string, number> = {};
@@ -263,7 +265,7 @@ export class Directory {
 
   /** One topic after the other: a storm of changes becomes one write each. */
   private write(): void {
-    if (this.writing !== undefined || this.closed) {
+    if (this.writing !== undefined || this.closed || this.now() < this.pausedUntilMs) {
       return;
     }
     this.writing = this.writeAll().finally(() => {
@@ -282,7 +284,9 @@ export class Directory {
       } catch (error) {
         this.sliceFailures++;
         this.toWrite.add(key);
-        this.retryAtMs = this.now() + Math.max(kRetryMs, askedToWaitMs(error));
+        const nowMs = this.now();
+        this.pausedUntilMs = nowMs + askedToWaitMs(error);
+        this.retryAtMs = Math.max(nowMs + kRetryMs, this.pausedUntilMs);
         this.log.warn({ topic: key, err: error }, 'members of a topic could not be written; trying again');
         return;
       }
