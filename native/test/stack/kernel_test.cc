@@ -48,6 +48,31 @@ TEST_P(StackBesideKernel, deliversOnceWhatItsSocketFilterCannotTell) {
   EXPECT_EQ(count(StackCounter::kDatagramsReceived), 20);
 }
 
+// Over lo, for which the kernel names the interface that has the address.
+TEST_P(StackBesideKernel, takesWhatItsOwnHostSendsToTheAddressOfItsInterface) {
+  for (const char* host : {kNear, kNearV6}) {
+    auto endpoint = open(host);
+    FarSocket neighbour(*near_, at(host));
+    neighbour.send(endpoint->localAddress(), pattern(1400, 1));
+    auto arrivals = collect(1);
+    ASSERT_EQ(arrivals.size(), 1U);
+    EXPECT_EQ(arrivals[0].bytes, pattern(1400, 1));
+    EXPECT_EQ(arrivals[0].source, neighbour.address);
+    auto other = open(host);
+    auto next = hop(*other, endpoint->localAddress());
+    ASSERT_EQ(send(*other, *next, pattern(1300, 2)).status, TxStatus::kSent);
+    arrivals = collect(1);
+    ASSERT_EQ(arrivals.size(), 1U);
+    EXPECT_EQ(arrivals[0].bytes, pattern(1300, 2));
+    EXPECT_EQ(arrivals[0].source, other->localAddress());
+    EXPECT_EQ(arrivals[0].endpoint, endpoint.get());
+    EXPECT_TRUE(poll().empty());
+    io_->detach(*other);
+    io_->detach(*endpoint);
+  }
+  EXPECT_EQ(count(StackCounter::kDuplicateKernelCopies), 0);
+}
+
 TEST_P(StackBesideKernel, takesFragmentsFromTheKernelWholeAndOnce) {
   for (const auto& [nearHost, farHost] : {std::pair{kNear, kFar}, {kNearV6, kFarV6}}) {
     auto endpoint = open(nearHost);

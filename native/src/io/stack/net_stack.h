@@ -143,7 +143,7 @@ class NetStack : public std::enable_shared_from_this<NetStack> {
   uint32_t serveWaiting(Face& face, RxBurst& burst);
   uint32_t appendPacket(Face& face, RxBurst& burst, StackEndpoint& endpoint, const Waiting& entry);
   uint32_t readKernel(Face& face, RxBurst& burst);
-  bool isSecondCopy(const ReceiveSlots::Arrival& arrival) const;
+  bool isSecondCopy(const ReceiveSlots::Arrival& arrival, const SockAddr& source);
   void readErrors(StackEndpoint& endpoint);
   void drop(const Held& held);
   void giveBackDropped();

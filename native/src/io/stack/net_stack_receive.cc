@@ -300,10 +300,12 @@ void NetStack::deliverLocally(const StackEndpoint& from, const Path& path, const
   wait(*endpoint, entry);
 }
 
-// Whether the stack had the datagram as a frame already: what the socket's filter can't tell (socket_filter.h).
-bool NetStack::isSecondCopy(const ReceiveSlots::Arrival& arrival) const {
+// Whether the stack had the datagram as a frame already: what the socket's filter can't tell (socket_filter.h). Of what this host sends to an
+// address of the device's the kernel names the device too, although it came over lo.
+bool NetStack::isSecondCopy(const ReceiveSlots::Arrival& arrival, const SockAddr& source) {
   const FrameCaps& device = device_->caps();
-  return device.kernelSeesFrames && arrival.interfaceIndex == device.interfaceIndex && !arrival.reassembled && !arrival.options;
+  return device.kernelSeesFrames && arrival.interfaceIndex == device.interfaceIndex && !arrival.reassembled && !arrival.options &&
+         !isLocal(net::IpAddress::of(source));
 }
 
 uint32_t NetStack::readKernel(Face& face, RxBurst& burst) {
@@ -331,7 +333,7 @@ uint32_t NetStack::readKernel(Face& face, RxBurst& burst) {
     for (int k = 0; k < received; ++k, ++slot) {
       RxPacket& packet = burst.packets[burst.count];
       if (!slots.read(slot, slots.headers(slot)->msg_len, endpoint.reserved(), packet)) continue;
-      if (isSecondCopy(slots.arrival(slot))) {
+      if (isSecondCopy(slots.arrival(slot), *packet.source)) {
         stats_.add(StackCounter::kDuplicateKernelCopies);
         continue;
       }
