@@ -2,6 +2,7 @@
 // Our driver on each backend beyond the sockets of driver_pair.test.ts, against Aeron's Java driver over UDP and against ours on another
 // backend: every message arrives once, in order and whole, in both directions, with and without loss.
 import { startDriver, type DriverOptions } from './support/drivers';
+import { exchangeDynamic, exchangeManual } from './support/multi_destination';
 import {
   closeAll,
   endpoint,
@@ -102,6 +103,14 @@ describe.each(kRuns)('with $run', ({ label, loss, scale, env }) => {
       const publication = await from.client.publication(`${channel}|term-length=256k`, 10);
       await exchange({ publication, subscriptions: [subscription], count: scaled(count), size });
       await closeAll(publication, subscription);
+    });
+
+    test('subscribers join a dynamic multi-destination publication', async () => {
+      await exchangeDynamic({ pair, direction, fc: 'min', family: 'IPv4', scale: scale / 3 });
+    });
+
+    test('a manual multi-destination publication reaches its destinations', async () => {
+      await exchangeManual({ pair, direction, fc: 'min', family: 'IPv6', scale: scale / 3 });
     });
   });
 });

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Aeron's Java driver on one host, ours on another, over UDP, in both directions, with and without loss: every message arrives once, in
 // order and whole. How streams begin and end: driver_pair_lifecycle.test.ts.
+import { exchangeDynamic, exchangeManual } from './support/multi_destination';
 import {
   closeAll,
   endpoint,
@@ -9,7 +10,6 @@ import {
   kDirections,
   makeMachines,
   makePair,
-  nextPort,
   type Machines,
   type Pair,
 } from './support/pair';
@@ -174,28 +174,7 @@ describe.each(kNetworks)('with $network', ({ loss, scale, env }) => {
     ] as const)(
       'subscribers join a dynamic multi-destination publication with $fc flow control over $family',
       async ({ fc, family }) => {
-        const { from, to } = ends(pair, direction);
-        const control = endpoint(from, family);
-        const publication = await from.client.publication(
-          `aeron:udp?control-mode=dynamic|control=${control}|fc=${fc}|term-length=256k`,
-          30,
-        );
-        const near = await from.client.subscription(
-          `aeron:udp?endpoint=${endpoint(from, family)}|control=${control}`,
-          30,
-        );
-        const far = await to.client.subscription(
-          `aeron:udp?endpoint=${endpoint(to, family)}|control=${control}`,
-          30,
-        );
-        const farToo = await to.client.subscription(
-          `aeron:udp?endpoint=${endpoint(to, family)}|control=${control}`,
-          30,
-        );
-        // With max the fastest decides how far the publisher goes: little enough is sent that nobody can be left behind a window.
-        const [count, size] = fc === 'min' ? [scaled(3_000), 'mix' as const] : [scaled(400), 200];
-        await exchange({ publication, subscriptions: [near, far, farToo], count, size });
-        await closeAll(publication, near, far, farToo);
+        await exchangeDynamic({ pair, direction, fc, family, scale });
       },
     );
 
@@ -205,31 +184,7 @@ describe.each(kNetworks)('with $network', ({ loss, scale, env }) => {
     ] as const)(
       'a manual multi-destination publication with $fc flow control reaches its destinations over $family',
       async ({ fc, family }) => {
-        const { from, to } = ends(pair, direction);
-        const channels = [endpoint(from, family), endpoint(to, family), endpoint(to, family)].map(
-          (address) => `aeron:udp?endpoint=${address}`,
-        );
-        const control = fc === 'min' ? `|control=${from.host.address(family)}:${nextPort()}` : '';
-        const publication = await from.client.publication(
-          `aeron:udp?control-mode=manual${control}|fc=${fc}|term-length=256k`,
-          31,
-        );
-        const subscriptions = [
-          await from.client.subscription(channels[0] ?? '', 31),
-          await to.client.subscription(channels[1] ?? '', 31),
-          await to.client.subscription(channels[2] ?? '', 31),
-        ];
-        for (const channel of channels) {
-          await publication.addDestination(channel);
-        }
-        const [count, size] = fc === 'min' ? [scaled(3_000), 'mix' as const] : [scaled(400), 200];
-        await exchange({ publication, subscriptions, count, size });
-        // A destination that was removed hears nothing any more, the others go on.
-        await publication.removeDestination(channels[2] ?? '');
-        await subscriptions[2]?.close();
-        await publication.send(100, { size: 300 });
-        await subscriptions[1]?.until({ count: count + 100 });
-        await closeAll(publication, ...subscriptions.slice(0, 2));
+        await exchangeManual({ pair, direction, fc, family, scale });
       },
     );
   });

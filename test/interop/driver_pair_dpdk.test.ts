@@ -5,6 +5,7 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { startOurs } from './support/drivers';
 import { localHost } from './support/hosts';
+import { exchangeDynamic, exchangeManual } from './support/multi_destination';
 import {
   closeAll,
   endpoint,
@@ -61,6 +62,14 @@ describe.each([
       const publication = await from.client.publication(`${channel}|term-length=256k`, 10, { exclusive });
       await exchange({ publication, subscriptions: [subscription], count: scaled(count), size });
       await closeAll(publication, subscription);
+    });
+
+    test('subscribers join a dynamic multi-destination publication', async () => {
+      await exchangeDynamic({ pair, direction, fc: 'min', family: 'IPv4', scale: scale / 3 });
+    });
+
+    test('a manual multi-destination publication reaches its destinations', async () => {
+      await exchangeManual({ pair, direction, fc: 'min', family: 'IPv6', scale: scale / 3 });
     });
   });
 });
