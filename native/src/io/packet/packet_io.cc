@@ -4,7 +4,6 @@
 
 #include <linux/if_ether.h>
 #include <linux/if_packet.h>
-#include <sys/epoll.h>
 #include <sys/socket.h>
 
 #include <algorithm>
@@ -127,8 +126,8 @@ Result<void> PacketIo::openReceivers(const PacketOptions& options) {
 // One group for the rings of this instance only: the kernel finds a number that no other group has. By hash of the flow, so that a
 // sender's datagrams stay in order.
 Result<void> PacketIo::joinFanout() {
-  epoll_ = UniqueFd(::epoll_create1(EPOLL_CLOEXEC));
-  if (!epoll_.valid()) return makeError(ErrorCode::kGeneric, "backend packet: cannot create an epoll descriptor", errno);
+  wakes_ = std::make_unique<WakeWatch>();
+  if (wakes_->error() != 0) return makeError(ErrorCode::kGeneric, "backend packet: cannot create an epoll descriptor", wakes_->error());
   int group = 0;
   for (const auto& ring : receive_) {
     const bool first = ring == receive_.front();
@@ -145,12 +144,9 @@ Result<void> PacketIo::joinFanout() {
       }
       group &= 0xFFFF;
     }
-    epoll_event event{};
-    event.events = EPOLLIN;
-    if (::epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, ring->fd(), &event) != 0) {
-      return makeError(ErrorCode::kGeneric, "backend packet: cannot wait for several sockets", errno);
-    }
+    wakes_->add(ring->fd());
   }
+  if (!wakes_->watch()) return makeError(ErrorCode::kGeneric, "backend packet: cannot wait for several sockets", errno);
   return {};
 }
 
@@ -217,6 +213,7 @@ uint32_t PacketIo::receive(std::span<RxFrame> frames) {
     if (nextRing_ >= rings) nextRing_ = 0;
     count = receive_[nextRing_++]->receive(frames, count, stats);
   }
+  if (wakes_) wakes_->polled();
   int64_t bytes = 0;
   for (uint32_t i = 0; i < count; ++i) bytes += frames[i].length;
   if (count != 0) {
@@ -233,6 +230,7 @@ void PacketIo::giveBack(std::span<const RxFrame> frames) {
 bool PacketIo::arm() {
   // Nothing wakes a sleeper when the device has room again.
   if (transmit_->hasUnsent() && !transmit_->flush(stats)) return false;
+  if (wakes_ && !wakes_->watch()) return false;
   for (const auto& ring : receive_) {
     // A socket whose interface went down polls as failed until the error is fetched: the sleeper would spin.
     int error = 0;

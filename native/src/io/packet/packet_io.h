@@ -12,6 +12,7 @@
 #include "io/frame/frame_io.h"
 #include "io/packet/receive_ring.h"
 #include "io/packet/transmit_ring.h"
+#include "io/wake_watch.h"
 
 namespace outrigger::io {
 
@@ -57,7 +58,7 @@ class PacketIo final : public FrameIo {
   void commit(std::span<const TxFrame> frames) override { transmit_->commit(frames); }
   void abort(std::span<const TxFrame> frames) override { transmit_->abort(frames); }
   bool flush() override { return transmit_->flush(stats); }
-  int waitHandle() const override { return epoll_.valid() ? epoll_.get() : receive_[0]->fd(); }
+  int waitHandle() const override { return wakes_ ? wakes_->fd() : receive_[0]->fd(); }
   bool arm() override;
   void refreshStats() override;
 
@@ -79,7 +80,7 @@ class PacketIo final : public FrameIo {
   std::unique_ptr<DeviceControl> control_;  // of a handed device
   std::vector<std::unique_ptr<ReceiveRing>> receive_;
   std::unique_ptr<TransmitRing> transmit_;
-  UniqueFd epoll_;  // over several receive sockets
+  std::unique_ptr<WakeWatch> wakes_;  // over several receive sockets
   uint32_t nextRing_ = 0;
   std::mutex rulesMutex_;
   std::vector<SteerRule> rules_;

@@ -9,10 +9,7 @@
 namespace outrigger::io {
 
 SocketIoBase::SocketIoBase(Caps caps, UdpSocketOptions socketOptions, uint32_t receiveSlots)
-    : UdpIoBase(std::move(caps), socketOptions),
-      epoll_(::epoll_create1(EPOLL_CLOEXEC)),
-      epollErrno_(epoll_.valid() ? 0 : errno),
-      slots_(receiveSlots) {}
+    : UdpIoBase(std::move(caps), socketOptions), slots_(receiveSlots) {}
 
 std::vector<std::pair<std::string, std::string>> SocketIoBase::facts() const {
   return {{"mode", socketProvider()},
@@ -21,7 +18,9 @@ std::vector<std::pair<std::string, std::string>> SocketIoBase::facts() const {
 }
 
 Result<void> SocketIoBase::check() const {
-  if (!epoll_.valid()) return makeError(ErrorCode::kGeneric, "backend " + caps().name + ": cannot create an epoll descriptor", epollErrno_);
+  if (wakes_.error() != 0) {
+    return makeError(ErrorCode::kGeneric, "backend " + caps().name + ": cannot create an epoll descriptor", wakes_.error());
+  }
   if (!slots_.valid()) {
     return makeError(ErrorCode::kGeneric,
                      "backend " + caps().name + ": cannot map " + std::to_string(slots_.count()) + " receive slots of 64 KiB");
@@ -32,16 +31,13 @@ Result<void> SocketIoBase::check() const {
 void SocketIoBase::attach(Endpoint& endpoint) {
   auto& udp = static_cast<UdpEndpoint&>(endpoint);
   if (!enlist(udp)) return;
-  epoll_event event{};
-  event.events = EPOLLIN;
-  event.data.ptr = &udp;
-  ::epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, udp.fd(), &event);
+  wakes_.add(udp.fd(), &udp);
 }
 
 void SocketIoBase::detach(Endpoint& endpoint) {
   auto& udp = static_cast<UdpEndpoint&>(endpoint);
   if (!strike(udp)) return;
-  ::epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, udp.fd(), nullptr);
+  wakes_.remove(udp.fd());
 }
 
 uint32_t SocketIoBase::poll(RxBurst& burst, int64_t) {
@@ -49,7 +45,7 @@ uint32_t SocketIoBase::poll(RxBurst& burst, int64_t) {
   slots_.prepare(usedSlots_);
   uint32_t datagrams = 0;
   uint32_t slot = 0;
-  if (attached().size() <= kDirectPollEndpoints) {
+  if (attached().size() <= kDirectPollEndpoints || !wakes_.watch()) {
     // Each poll starts one endpoint further, so one that fills all slots can't starve the next.
     const size_t count = attached().size();
     for (size_t i = 0; i < count && slot < slots_.count(); ++i) {
@@ -57,12 +53,13 @@ uint32_t SocketIoBase::poll(RxBurst& burst, int64_t) {
       slot += receive(*attached()[nextEndpoint_++], burst, slot, slots_.count(), datagrams);
     }
     usedSlots_ = slot;
+    wakes_.polled();
     return datagrams;
   }
   // Level-triggered epoll moves the descriptors it reports to the end of its list, so all get a turn. Those of one call share
   // the slots, each at least one; what one leaves over goes to those behind it.
   const int limit = std::min<int>(kMaxEvents, static_cast<int>(slots_.count()));
-  const int events = ::epoll_wait(epoll_.get(), events_.data(), limit, 0);
+  const int events = ::epoll_wait(wakes_.fd(), events_.data(), limit, 0);
   const auto ready = static_cast<uint32_t>(std::max(events, 0));
   for (uint32_t i = 0; i < ready; ++i) {
     const uint32_t share = (slots_.count() - slot) / (ready - i);
@@ -73,8 +70,9 @@ uint32_t SocketIoBase::poll(RxBurst& burst, int64_t) {
 }
 
 bool SocketIoBase::arm() {
+  if (!wakes_.watch()) return false;
   epoll_event event{};
-  return ::epoll_wait(epoll_.get(), &event, 1, 0) <= 0;
+  return ::epoll_wait(wakes_.fd(), &event, 1, 0) <= 0;
 }
 
 }  // namespace outrigger::io

@@ -6,9 +6,9 @@
 
 #include <array>
 
-#include "base/fd.h"
 #include "io/posix/receive_slots.h"
 #include "io/posix/udp_io_base.h"
+#include "io/wake_watch.h"
 
 namespace outrigger::io {
 
@@ -18,7 +18,7 @@ class SocketIoBase : public UdpIoBase {
   void attach(Endpoint& endpoint) override;
   void detach(Endpoint& endpoint) override;
   uint32_t poll(RxBurst& burst, int64_t nowNs) final;
-  int waitHandle() const override { return epoll_.get(); }
+  int waitHandle() const override { return wakes_.fd(); }
   bool arm() override;
 
  protected:
@@ -38,8 +38,7 @@ class SocketIoBase : public UdpIoBase {
   static constexpr size_t kDirectPollEndpoints = 4;
   static constexpr int kMaxEvents = 64;
 
-  UniqueFd epoll_;
-  int epollErrno_ = 0;
+  WakeWatch wakes_;
   ReceiveSlots slots_;
   size_t nextEndpoint_ = 0;
   uint32_t usedSlots_ = 0;  // by the last poll, always the first ones

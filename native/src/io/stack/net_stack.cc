@@ -143,16 +143,11 @@ Result<void> NetStack::open() {
     face.kernelSlots = std::make_unique<ReceiveSlots>(options_.receiveSlots);
     if (!face.kernelSlots->valid()) return failed("cannot map receive slots of 64 KiB", errno);
     face.kernelEpoll = UniqueFd(::epoll_create1(EPOLL_CLOEXEC));
-    face.waitEpoll = UniqueFd(::epoll_create1(EPOLL_CLOEXEC));
-    if (!face.kernelEpoll.valid() || !face.waitEpoll.valid()) return failed("cannot create an epoll descriptor", errno);
-    epoll_event event{};
-    event.events = EPOLLIN;
-    if (::epoll_ctl(face.waitEpoll.get(), EPOLL_CTL_ADD, face.kernelEpoll.get(), &event) != 0) return failed("cannot nest epoll", errno);
-    if (const int handle = device_->waitHandle(); handle >= 0) {
-      if (::epoll_ctl(face.waitEpoll.get(), EPOLL_CTL_ADD, handle, &event) != 0) {
-        return failed("cannot wait for the device with epoll", errno);
-      }
-    }
+    if (!face.kernelEpoll.valid()) return failed("cannot create an epoll descriptor", errno);
+    if (face.wakes.error() != 0) return failed("cannot create an epoll descriptor", face.wakes.error());
+    face.wakes.add(face.kernelEpoll.get());
+    if (const int handle = device_->waitHandle(); handle >= 0) face.wakes.add(handle);
+    if (!face.wakes.watch()) return failed("cannot wait for the device with epoll", errno);
   }
   for (uint32_t i = 0; i < kControlPaths; ++i) tables_->watch(controlPaths_[i].cell);
   // Before anything can arrive: to a stack that doesn't know its addresses, a datagram to a wildcard port is another host's.
@@ -287,7 +282,7 @@ IoTotals NetStack::totals(uint32_t index) const {
 
 bool NetStack::arm(uint32_t index) {
   Face& face = faces_[index];
-  if (face.waiting > 0) return false;
+  if (face.waiting > 0 || !face.wakes.watch()) return false;
   epoll_event event{};
   if (::epoll_wait(face.kernelEpoll.get(), &event, 1, 0) > 0) {
     face.kernelReady = true;

@@ -26,6 +26,7 @@
 #include "io/stack/path_mtus.h"
 #include "io/stack/stack_endpoint.h"
 #include "io/stack/stack_stats.h"
+#include "io/wake_watch.h"
 #include "net/kernel_tables.h"
 
 namespace outrigger::io {
@@ -68,7 +69,7 @@ class NetStack : public std::enable_shared_from_this<NetStack> {
   TxStatus commit(Endpoint& endpoint, const SockAddr& destination, TxSlot& slot, uint32_t length);
   void abort(TxSlot& slot);
   IoTotals totals(uint32_t face) const;
-  int waitHandle(uint32_t face) const { return device_->waitHandle() < 0 ? -1 : faces_[face].waitEpoll.get(); }
+  int waitHandle(uint32_t face) const { return device_->waitHandle() < 0 ? -1 : faces_[face].wakes.fd(); }
   bool arm(uint32_t face);
 
  private:
@@ -94,7 +95,7 @@ class NetStack : public std::enable_shared_from_this<NetStack> {
     std::unique_ptr<ReceiveSlots> kernelSlots;
     uint32_t kernelSlotsUsed = 0;
     UniqueFd kernelEpoll;  // the reserved sockets
-    UniqueFd waitEpoll;    // those, and the device
+    WakeWatch wakes;       // those, and the device
     uint32_t pollsSinceKernel = 0;
     bool kernelReady = false;
     int64_t nextKernelLookNs = 0;  // while nothing else comes

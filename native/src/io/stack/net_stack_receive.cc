@@ -64,6 +64,7 @@ uint32_t NetStack::poll(uint32_t index, RxBurst& burst, int64_t nowNs) {
   // Where the ring overflows it is emptied also while what waits fills the burst.
   if (burst.count < RxBurst::kMaxPackets || nowNs < isolateUntilNs_) datagrams += readDevice(face, index, burst);
   giveBackDropped();
+  face.wakes.polled();
   ++face.pollsSinceKernel;
   const bool idle = burst.count == 0 && nowNs >= face.nextKernelLookNs;
   if (burst.count < RxBurst::kMaxPackets && (idle || face.kernelReady || face.pollsSinceKernel >= kPollsPerKernelLook)) {

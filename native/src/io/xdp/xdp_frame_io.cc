@@ -2,8 +2,6 @@
 // Moving chunks between rings. See the header for who owns which.
 #include "io/xdp/xdp_frame_io.h"
 
-#include <sys/epoll.h>
-
 #include <algorithm>
 #include <bit>
 #include <cerrno>
@@ -69,8 +67,8 @@ Result<void> XdpFrameIo::open() {
   for (uint32_t i = transmitChunks_; i-- > 0;) free_.push_back(firstTransmitAddress_ + static_cast<uint64_t>(i) * chunkBytes);
 
   if (queueCount > 1) {
-    epoll_ = UniqueFd(::epoll_create1(EPOLL_CLOEXEC));
-    if (!epoll_.valid()) return makeError(ErrorCode::kGeneric, "xdp: epoll_create1", errno);
+    wakes_ = std::make_unique<WakeWatch>();
+    if (wakes_->error() != 0) return makeError(ErrorCode::kGeneric, "xdp: epoll_create1", wakes_->error());
   }
   for (uint32_t i = 0; i < queueCount; ++i) {
     Queue queue;
@@ -82,14 +80,10 @@ Result<void> XdpFrameIo::open() {
       queue.rings.fill.push((static_cast<uint64_t>(i) * parts_.rings.fill + chunk) * chunkBytes);
     }
     queue.rings.fill.publish();
-    if (epoll_.valid()) {
-      epoll_event event{};
-      event.events = EPOLLIN;
-      if (::epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, queue.socket, &event) != 0)
-        return makeError(ErrorCode::kGeneric, "xdp: epoll_ctl", errno);
-    }
+    if (wakes_) wakes_->add(queue.socket);
     queues_.push_back(std::move(queue));
   }
+  if (wakes_ && !wakes_->watch()) return makeError(ErrorCode::kGeneric, "xdp: epoll_ctl", errno);
   FrameCaps& caps = parts_.caps;
   caps.name = "xdp";
   caps.queues = queueCount;
@@ -192,6 +186,7 @@ uint32_t XdpFrameIo::receive(std::span<RxFrame> frames) {
     }
   }
   nextQueue_ = (nextQueue_ + 1) % queueCount;
+  if (wakes_) wakes_->polled();
   return count;
 }
 
@@ -302,7 +297,7 @@ bool XdpFrameIo::flush() {
 
 bool XdpFrameIo::arm() {
   if (unkicked_) kick();
-  if (kickBlocked_) return false;
+  if (kickBlocked_ || (wakes_ && !wakes_->watch())) return false;
   for (Queue& queue : queues_) {
     if (queue.rings.receive.refreshed() != 0) return false;
   }

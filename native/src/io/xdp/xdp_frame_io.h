@@ -17,6 +17,7 @@
 #include "base/fd.h"
 #include "io/frame/device_control.h"
 #include "io/frame/frame_io.h"
+#include "io/wake_watch.h"
 #include "io/xdp/umem_memory.h"
 #include "io/xdp/xsk.h"
 
@@ -61,7 +62,7 @@ class XdpFrameIo final : public FrameIo {
   void commit(std::span<const TxFrame> frames) override;
   void abort(std::span<const TxFrame> frames) override;
   bool flush() override;
-  int waitHandle() const override { return epoll_.valid() ? epoll_.get() : parts_.sockets[0].get(); }
+  int waitHandle() const override { return wakes_ ? wakes_->fd() : parts_.sockets[0].get(); }
   bool arm() override;
   void refreshStats() override;
 
@@ -89,9 +90,9 @@ class XdpFrameIo final : public FrameIo {
 
   XdpParts parts_;
   std::vector<Queue> queues_;
-  UniqueFd epoll_;              // over several sockets
-  std::vector<uint64_t> free_;  // chunks to send from; never longer than transmitChunks_
-  std::vector<uint8_t> lent_;   // by receive chunk: whether the kernel has it
+  std::unique_ptr<WakeWatch> wakes_;  // over several sockets
+  std::vector<uint64_t> free_;        // chunks to send from; never longer than transmitChunks_
+  std::vector<uint8_t> lent_;         // by receive chunk: whether the kernel has it
   uint64_t firstTransmitAddress_ = 0;
   uint32_t transmitChunks_ = 0;
   uint32_t receiveHeld_ = 0;
