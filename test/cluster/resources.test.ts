@@ -114,6 +114,9 @@ describe('the resources of the chart', () => {
     expect(spec['delivery']).toBe('Reliable');
     const { spec: filled } = await get<{ spec: { backends?: unknown } }>('sidecarprofile', 'plain');
     expect(filled.backends).toBeDefined();
+    await apply(profile('rdma', { resources: { devices: [{ resource: 'rdma/hca' }] } }));
+    const { spec: asking } = await get<{ spec: unknown }>('sidecarprofile', 'rdma');
+    expect(asking).toMatchObject({ resources: { devices: [{ resource: 'rdma/hca', count: 1 }] } });
   });
 
   it.each(kTables)('show in columns what one wants to know: $kind', async ({ kind, spec, status, cells }) => {

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // The resources: what a spec may say, which defaults it gets, what their CRDs look like, which profile a pod takes.
-import { parse } from 'yaml';
+import { globSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { parse, parseAllDocuments } from 'yaml';
 import type { z } from 'zod';
 import {
   customResourceDefinition,
@@ -219,6 +221,29 @@ describe.each(kResources.map((each) => [each.kind, each] as const))('the CRD of 
 
   it('takes its example', () => {
     expect(problems(resource.spec, (parse(resource.example) as { spec: unknown }).spec)).toEqual([]);
+  });
+});
+
+describe('the resources that the documentation shows', () => {
+  const folder = join(__dirname, '../../../docs');
+  const shown = globSync('*.md', { cwd: folder }).flatMap((file) =>
+    [...readFileSync(join(folder, file), 'utf8').matchAll(/^```ya?ml\n(.*?)^```/gms)]
+      .flatMap(([, text = '']) => parseAllDocuments(text).map((each) => each.toJS() as unknown))
+      .flatMap((value) => {
+        const { kind, spec } = (value ?? {}) as { kind?: string; spec?: unknown };
+        const resource = kResources.find((each) => each.kind === kind);
+        return resource === undefined ? [] : [[file, resource.kind, resource.spec, spec ?? {}] as const];
+      }),
+  );
+
+  it('are found', () => {
+    const kinds = kResources.map(({ kind }) => kind);
+    expect([...new Set(shown.map(([, kind]) => kind))].toSorted()).toEqual(kinds.toSorted());
+    expect(shown.filter(([file]) => file === 'backends.md').length).toBeGreaterThan(1);
+  });
+
+  it.each(shown)('are such that the API server takes them: %s, %s', (_, __, schema, spec) => {
+    expect(problems(schema, spec)).toEqual([]);
   });
 });
 

@@ -12,6 +12,7 @@ import {
   duration,
   integer,
   kTermLengths,
+  mapList,
   mtu,
   quantity,
   setOf,
@@ -144,7 +145,7 @@ const timeoutsSchema = z.strictObject({
   }).default('5s'),
 });
 
-/** Quantities of a container's resources; other names, such as those of devices, are none that a sidecar takes. */
+/** Quantities of a container's resources. Those of devices have a place of their own: they are whole, and limits are requests. */
 function quantities(
   words: { cpu: string; memory: string; disk: string },
   least: { cpu: string; bytes: string },
@@ -157,6 +158,32 @@ function quantities(
     'ephemeral-storage': quantity(words.disk, disk).optional(),
   });
 }
+
+/** Kubernetes, "Extended Resources": a qualified name outside kubernetes.io, in whole numbers. */
+const deviceSchema = z.strictObject({
+  resource: described(
+    'Name of the resource, as the device plugin has it: rdma/hca, example.com/nic.',
+    withRules(
+      z
+        .string()
+        // A domain, with room for the "requests." of quotas before it, a slash, a name.
+        .max(308)
+        .regex(
+          /^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*\/[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$/,
+        ),
+      [
+        {
+          rule: "!self.contains('kubernetes.io/') && !self.startsWith('requests.')",
+          check: (name) => !name.includes('kubernetes.io/') && !name.startsWith('requests.'),
+          message:
+            'is no resource of a device; allowed: domain/name outside kubernetes.io, as the device plugin has it, such as rdma/hca',
+          refused: ['kubernetes.io/nic', 'node.kubernetes.io/nic', 'requests.example.com/nic'],
+        },
+      ],
+    ),
+  ),
+  count: integer('How many of it; the pod waits for a node that has them.', 1, 64).default(1),
+});
 
 const resourcesSchema = z.strictObject({
   requests: quantities(
@@ -182,6 +209,11 @@ const resourcesSchema = z.strictObject({
   )
     .describe('Its limits, in the same way.')
     .default({ memory: '320Mi' }),
+  devices: mapList(deviceSchema, ['resource'], 8)
+    .describe(
+      'Devices of device plugins (extended resources) that the sidecar asks for, such as the RDMA device of verbs.',
+    )
+    .optional(),
 });
 
 const seccompSchema = withRules(
@@ -258,7 +290,7 @@ export const sidecarProfileSpecSchema = withRules(
       'Whether the driver, too, holds permissions of topics: Enforce takes streams from registered publishers only, and lets Aeron clients open nothing but channels of topics that the sidecar has open, and aeron:ipc. Disabled: for Aeron clients with channels of their own, and publishers outside the cluster.',
       ['Enforce', 'Disabled'],
     ).default('Enforce'),
-    resources: described('CPU and memory of the sidecar container.', resourcesSchema).prefault({}),
+    resources: described('CPU, memory and devices of the sidecar container.', resourcesSchema).prefault({}),
     seccompProfile: described('Seccomp profile of the sidecar container.', seccompSchema).prefault({}),
     logging: described(
       'What the sidecar logs.',

@@ -4,6 +4,12 @@
 import { refusedBy } from '../api/schema';
 import type { StructuralSchema } from '../api';
 
+/** Of texts that are more than a letter. */
+const kGoodByName: ReadonlyMap<string, string> = new Map([
+  ['address', '10.0.0.1'],
+  ['resource', 'example.com/nic'],
+]);
+
 /** A value that the field takes: the least that its schema asks for. */
 export function goodValue(schema: StructuralSchema, key: string): unknown {
   if (schema.default !== undefined) {
@@ -28,7 +34,7 @@ export function goodValue(schema: StructuralSchema, key: string): unknown {
       if (schema.enum !== undefined) {
         return schema.enum[0];
       }
-      return schema.format === 'date-time' ? '2026-01-01T00:00:00Z' : key === 'address' ? '10.0.0.1' : 'a';
+      return schema.format === 'date-time' ? '2026-01-01T00:00:00Z' : (kGoodByName.get(key) ?? 'a');
   }
 }
 

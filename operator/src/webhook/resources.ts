@@ -99,9 +99,15 @@ export function sidecarResources(spec: SidecarProfileSpec, guaranteed: boolean):
   const grown = (quantities: Quantities): Quantities =>
     add(add(quantities, 'cpu', spec.cores, formatCpu), 'memory', volumes, wholeBytes);
   const huge = hugepagesOf(spec);
-  const pages = huge === undefined ? {} : { [huge.resource]: huge.amount };
-  const requests = { ...grown(spec.resources.requests), ...pages };
-  const limits = { ...grown(spec.resources.limits), ...pages };
+  // The same in requests and limits: Kubernetes takes neither huge pages nor devices otherwise.
+  const whole = {
+    ...(huge === undefined ? {} : { [huge.resource]: huge.amount }),
+    ...Object.fromEntries(
+      (spec.resources.devices ?? []).map(({ resource, count }) => [resource, `${count}`]),
+    ),
+  };
+  const requests = { ...grown(spec.resources.requests), ...whole };
+  const limits = { ...grown(spec.resources.limits), ...whole };
   if (!guaranteed) {
     return { requests: asText(requests), limits: asText(limits) };
   }
