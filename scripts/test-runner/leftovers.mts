@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a run must not leave behind: processes, network namespaces and interfaces, shared memory, pinned programs and maps, huge pages, temporary files.
-// A program or map that is not pinned goes with the process or the interface that has it, which are looked at.
+// What a run must not leave behind: processes, network namespaces and interfaces, shared memory, pinned programs and maps, files of huge pages, temporary
+// files. A program or map that is not pinned goes with the process or the interface that has it, and a huge page in no file with its process, which are
+// looked at; how many the machine has in use is others' doing too.
 //
 // In a process tree of the run's own (see scripts/test) every other process was left behind. Elsewhere they are found by a variable in
 // their environment, which a daemon that changed its group and lost its parent still has, unless it was started with a new environment.
@@ -21,8 +22,6 @@ export class Leftovers {
     readonly path: string;
     readonly before: Set<string>;
   }[];
-
-  #hugepagesUsed = hugepagesUsed();
 
   constructor(temporary: string) {
     this.#folders = [
@@ -47,7 +46,6 @@ export class Leftovers {
       const found = [
         ...this.#processes().map((each) => `process ${String(each.pid)}: ${each.command}`),
         ...this.#entries(),
-        ...this.#hugepages(),
       ];
       if (found.length === 0 || Date.now() > deadline) return found;
       await sleep(100);
@@ -56,7 +54,6 @@ export class Leftovers {
 
   /** Ends the processes and removes the temporary files, and blames nothing twice: the next suite starts clean. */
   clear(): void {
-    this.#hugepagesUsed = Math.max(this.#hugepagesUsed, hugepagesUsed());
     for (const { pid } of this.#processes()) {
       try {
         process.kill(pid, 'SIGKILL');
@@ -80,11 +77,6 @@ export class Leftovers {
     );
   }
 
-  #hugepages(): string[] {
-    const more = hugepagesUsed() - this.#hugepagesUsed;
-    return more > 0 ? [`${String(more)} huge pages in use`] : [];
-  }
-
   #processes(): { pid: number; command: string }[] {
     const wanted = `${kMarker}=${this.#id}`;
     return list('/proc')
@@ -96,13 +88,6 @@ export class Leftovers {
         return command === '' ? [] : [{ pid: Number(name), command: command.slice(0, 200) }];
       });
   }
-}
-
-/** Of the kernel's default size. */
-function hugepagesUsed(): number {
-  const field = (name: string): number =>
-    Number(new RegExp(`^HugePages_${name}:\\s+(\\d+)`, 'm').exec(read('/proc/meminfo'))?.[1] ?? 0);
-  return field('Total') - field('Free');
 }
 
 function list(path: string): string[] {
