@@ -27,16 +27,17 @@ jest.setTimeout(120_000);
 
 const run = promisify(execFile);
 
+const world = new Made();
 let machines: Machines;
 let pod: Pod;
 let nicd: Nicd;
 beforeAll(async () => {
-  machines = await makeMachines();
-  pod = await makePod(machines.hosts.b);
-  nicd = await Nicd.start(machines.hosts.b, '--allow-packet');
+  machines = await world.add(makeMachines());
+  pod = await world.add(makePod(machines.hosts.b));
+  nicd = await world.add(Nicd.start(machines.hosts.b, '--allow-packet'));
 });
 afterAll(async () => {
-  await closeAll(nicd, pod, machines);
+  await world.close();
 });
 
 interface NodePair extends Pair {

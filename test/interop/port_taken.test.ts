@@ -4,7 +4,7 @@ import type { ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { startOurs, type OurDriver } from './support/drivers';
 import { kPodUser, makePod, Nicd } from './support/nicd';
-import { closeAll, endpoint, Made, makeMachines, type Machines } from './support/pair';
+import { endpoint, Made, makeMachines, type Machines } from './support/pair';
 
 jest.setTimeout(120_000);
 
@@ -44,15 +44,16 @@ test.each([
   { first: 'packet', second: 'mmsg' },
   { first: 'xdp', second: 'packet' },
 ])('a driver on $second is told that one on $first has the port', async ({ first, second }) => {
-  const drivers = [driver(first), driver(second)] as const;
-  const holder = await machines.b.client(drivers[0].dir);
+  const made = new Made();
   const channel = `aeron:udp?endpoint=${endpoint({ host: machines.hosts.b }, 'IPv6')}`;
   try {
+    const drivers = [await made.add(driver(first)), await made.add(driver(second))] as const;
+    const holder = await made.add(machines.b.client(drivers[0].dir));
     const subscription = await holder.subscription(channel, kStream);
     expect(await refusalOf(channel, drivers[1])).toContain(nameOf(drivers[0]));
     await subscription.close();
   } finally {
-    await closeAll(holder, ...drivers);
+    await made.close();
   }
 });
 

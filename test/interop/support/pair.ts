@@ -139,7 +139,6 @@ export async function exchange({
   return result;
 }
 
-/** In this order; the last ones also when an earlier one fails, whose error is thrown at the end. */
 /** What a test makes one after the other; `close` ends it in the reverse order, however far the making came. */
 export class Made {
   private readonly made: { close(): Promise<unknown> }[] = [];
@@ -155,6 +154,7 @@ export class Made {
   }
 }
 
+/** In this order; the last ones also when an earlier one fails, whose error is thrown at the end. */
 export async function closeAll(...closables: readonly { close(): Promise<unknown> }[]): Promise<void> {
   const errors: unknown[] = [];
   for (const closable of closables) {
