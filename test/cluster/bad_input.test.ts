@@ -6,7 +6,7 @@
 import { status } from '@grpc/grpc-js';
 import { kDirectoryDefaults } from '../../operator/src/directory/directory';
 import { apply, command, get, kubectl, until } from './kubectl';
-import { metricOf, replicasOf, type Part } from './support/parts';
+import { kMetricsPort, metricOf, replicasOf, type Part } from './support/parts';
 import { makeNamespace, Pods, type PodObject } from './support/pods';
 import { installProduct, kSystem, uninstallProduct } from './support/product';
 import { Stranger } from './support/stranger';
@@ -23,7 +23,6 @@ jest.setTimeout(240_000);
 
 const kApi = 'outrigger.dev/v1alpha1';
 const kNamespace = 'bad-input';
-const kMetricsPort = 8080;
 const kAudience = kDirectoryDefaults.audience;
 const pods = new Pods(kNamespace);
 const streams = new Streams(pods, 'steady', 200);

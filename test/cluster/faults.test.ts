@@ -10,6 +10,7 @@ import { apply, command, get, kubectl, until } from './kubectl';
 import { AdmissionLoop } from './support/admissions';
 import { containerOf, signalContainer } from './support/nodes';
 import {
+  kMetricsPort,
   leader,
   metricOf,
   partsAvailable,
@@ -152,7 +153,7 @@ describe('a cluster in use', () => {
     streams.telling(async () => {
       admissions.phase = 'rotated';
       const kExpiry = 'outrigger_operator_certificate_expiry_timestamp_seconds';
-      const operatorAddress = `${(await replicasOf('operator'))[0]?.status.podIP}:8080`;
+      const operatorAddress = `${(await replicasOf('operator'))[0]?.status.podIP}:${kMetricsPort}`;
       const sidecar = `${await pods.addressOf('s1')}:9464`;
       const [bundle, certificates, expiry, losses] = await Promise.all([
         caBundle(),

@@ -4,6 +4,7 @@
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { badIntegers, kBadBooleans } from '../../operator/src/testing/bad_values';
 import { command } from './kubectl';
 import { kChart } from './support/product';
 
@@ -35,14 +36,9 @@ function badValues(schema: JsonSchema): unknown[] {
   switch (schema.type) {
     case 'integer':
     case 'number':
-      return [
-        'many',
-        1.5,
-        ...(schema.minimum === undefined ? [] : [schema.minimum - 1]),
-        ...(schema.maximum === undefined ? [] : [schema.maximum + 1]),
-      ];
+      return badIntegers(schema);
     case 'boolean':
-      return ['perhaps', 1];
+      return [...kBadBooleans];
     case 'string':
       return [
         7,

@@ -38,6 +38,23 @@ export function goodValue(schema: StructuralSchema, key: string): unknown {
   }
 }
 
+interface Bounds {
+  readonly minimum?: number;
+  readonly maximum?: number;
+}
+
+/** What is no whole number, and the numbers just beyond its bounds. */
+export function badIntegers({ minimum, maximum }: Bounds): unknown[] {
+  return [
+    'many',
+    1.5,
+    ...(minimum === undefined ? [] : [minimum - 1]),
+    ...(maximum === undefined ? [] : [maximum + 1]),
+  ];
+}
+
+export const kBadBooleans: readonly unknown[] = ['perhaps', 1];
+
 function badStrings(schema: StructuralSchema): unknown[] {
   return [
     7,
@@ -54,14 +71,9 @@ function badValues(schema: StructuralSchema): unknown[] {
   }
   switch (schema.type) {
     case 'integer':
-      return [
-        'many',
-        1.5,
-        ...(schema.minimum === undefined ? [] : [schema.minimum - 1]),
-        ...(schema.maximum === undefined ? [] : [schema.maximum + 1]),
-      ];
+      return badIntegers(schema);
     case 'boolean':
-      return ['perhaps', 1];
+      return [...kBadBooleans];
     case 'string':
       return badStrings(schema);
     case 'array': {

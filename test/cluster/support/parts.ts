@@ -12,7 +12,9 @@ export interface RunningPod {
   readonly status: { readonly podIP?: string; readonly phase?: string };
 }
 
-const kTlsPorts = { operator: 9443, directory: 9444 } as const;
+export const kTlsPorts = { operator: 9443, directory: 9444 } as const;
+/** Of each part. */
+export const kMetricsPort = 8080;
 const kRolloutMs = 120_000;
 const kAnswerMs = 10_000;
 

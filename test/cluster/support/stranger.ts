@@ -14,9 +14,8 @@ import { kDirectoryProto } from '../../../sidecar/src/directory/transport';
 import { protoRoot } from '../../../sidecar/src/grpc/proto_files';
 import { statusDetails } from '../../../sidecar/src/testing/grpc_client';
 import { until } from '../kubectl';
+import { kTlsPorts } from './parts';
 import { kSystem } from './product';
-
-const kPort = 9444;
 
 const kDefinition = loadSync(kDirectoryProto, {
   includeDirs: [protoRoot()],
@@ -47,7 +46,7 @@ export class Stranger {
   private readonly call: ClientDuplexStream<object, Answer>;
 
   constructor(address: string, ca: string, token: string | undefined) {
-    this.client = new Client(`${address}:${kPort}`, credentials.createSsl(Buffer.from(ca)), {
+    this.client = new Client(`${address}:${kTlsPorts.directory}`, credentials.createSsl(Buffer.from(ca)), {
       'grpc.ssl_target_name_override': `outrigger-directory.${kSystem}.svc`,
     });
     const metadata = new Metadata();
