@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The API server is away for five minutes, and meanwhile the sidecars of two pods are killed; kubelets start them again, as they can without an API
-// server. Streams between other pods lose nothing; those pods come back to the members last known, and their apps are told. In a cluster of its
-// own, beside that of the other tests: nothing else could be done in it.
+// server. Streams between other pods lose nothing; those pods come back to the members last known, and their apps are told. In another
+// cluster than most tests, since nothing else could be done in it meanwhile.
 import { apply, command, kubectl, until } from './kubectl';
 import {
   containerOf,

@@ -187,7 +187,7 @@ export const kCatalogue = {
     'outrigger_network_events_total',
     'counter',
     'events',
-    'What a raw network backend (packet, xdp, dpdk) delivered, dropped or sent another way, and uring without a copy; each reason is explained in docs/netstack.md.',
+    'What a raw network backend (packet, xdp, dpdk, verbs) delivered, dropped or sent another way, and uring without a copy; each reason is explained in docs/netstack.md.',
     ['reason'],
   ),
 } as const satisfies Record<string, MetricEntry>;
