@@ -154,6 +154,18 @@ describe('helm', () => {
     expect(await template({ udpPorts: { first: 40_300, last: 40_300 } })).toMatchObject({ ok: true });
   });
 
+  it('refuses certificates that outlive their CA, with which the operator would not start', async () => {
+    // The default of servingLife, beside the shortest authorityLife.
+    expect(await template({ certificates: { authorityLife: '168h' } })).toMatchObject({
+      ok: false,
+      stderr: expect.stringContaining(
+        'certificates.servingLife is 2160h, longer than certificates.authorityLife, which is 168h',
+      ) as string,
+    });
+    const equal = { authorityLife: '168h', servingLife: '168h' };
+    expect(await template({ certificates: equal })).toMatchObject({ ok: true });
+  });
+
   it('refuses every bad value of every field, and names the field', async () => {
     const taken: string[] = [];
     for (const round of rounds(kBad)) {
