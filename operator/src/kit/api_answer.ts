@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Bodies of answers, whole or as they come, and what went wrong when there is none. Which request they belong to is api_client.ts.
 import { ResponseContext, SelfDecodingBody } from '@kubernetes/client-node';
-import { apiError } from './api_error';
+import { apiError, ApiError } from './api_error';
 
 /** An object is at most 1.5 MiB in etcd; a page of a list has up to 500. */
 const kLongestAnswer = 256 * 1024 * 1024;
@@ -19,10 +19,23 @@ export async function wholeAnswer(response: ResponseContext, what: string): Prom
   }
   const text = Buffer.concat(chunks).toString('utf8');
   const { httpStatusCode: status, headers } = response;
+  const location = headers['location'];
+  if (status >= 300 && status <= 399 && location !== undefined) {
+    throw new ApiError(
+      status,
+      '',
+      `${what}: redirected (${status}) to ${originOf(location)}, which is not followed; set the server of the kubeconfig to that address, if it is the API server's`,
+    );
+  }
   if (status < 200 || status > 299) {
     throw apiError(what, status, text, headers['retry-after']);
   }
   return text;
+}
+
+/** Without path and query, which may have secrets. */
+function originOf(location: string): string {
+  return URL.parse(location)?.origin ?? 'another path of it';
 }
 
 /** For client-node, which reads no body that isn't called JSON. One that is none for all that is an error of JSON.parse there. */

@@ -253,6 +253,11 @@ describe('ApiClient', () => {
     });
   });
 
+  it.each([202, 204])('takes no watch from status %d', async (status) => {
+    handler = (_, response) => response.writeHead(status).end();
+    expect(await failure(watch())).toMatchObject({ status });
+  });
+
   it('ends when its caller no longer wants it', async () => {
     handler = () => abort.abort();
     const abort = new AbortController();
@@ -261,6 +266,48 @@ describe('ApiClient', () => {
         client.call((objects) => objects.listClusterCustomObject(pods), { signal: abort.signal }),
       ),
     ).toMatchObject({ status: 0 });
+    expect(count).toBe(1);
+  });
+
+  it.each([301, 302, 307, 308])(
+    'follows no redirect (%d), and says where it would have led',
+    async (status) => {
+      let strangers = 0;
+      const other = createServer((_, response) => {
+        strangers++;
+        answer(response, 201, {});
+      });
+      await new Promise<void>((resolve) => other.listen(0, '127.0.0.1', resolve));
+      try {
+        const origin = `http://127.0.0.1:${(other.address() as AddressInfo).port}`;
+        handler = (_, response) =>
+          answer(response, status, {}, { location: `${origin}/api/v1/pods?token=x` });
+        const create = () =>
+          client.call((objects) => objects.createClusterCustomObject({ ...pods, body: { secret: 'x' } }));
+        const read = () => client.request({ method: 'GET', path: '/x' });
+        for (const request of [create, get, read, watch]) {
+          const { status: seen, message } = await failure(request());
+          expect([seen, message]).toEqual([
+            status,
+            expect.stringContaining(
+              `redirected (${status}) to ${origin}, which is not followed; set the server`,
+            ),
+          ]);
+        }
+      } finally {
+        other.closeAllConnections();
+        await new Promise((resolve) => other.close(resolve));
+      }
+      expect([count, strangers]).toEqual([4, 0]);
+    },
+  );
+
+  it('asks nothing more once it is closed', async () => {
+    handler = (_, response) => answer(response, 200, {});
+    await get();
+    client.close();
+    expect((await failure(get())).message).toContain('the client is closed');
+    expect((await failure(watch())).message).toContain('the client is closed');
     expect(count).toBe(1);
   });
 });

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Requests to the API server. @kubernetes/client-node makes and sends them: its calls for objects of any kind (CustomObjectsApi, with
-// server-side apply), its HTTP library (fetch of undici), its kubeconfig (auth.ts). Added here: a client-side rate, what is tried again and
-// when, limits of time and length, connections that are kept, and the opening of watches. What a resource is called is not known here.
+// server-side apply), its kubeconfig (auth.ts). Added here: a client-side rate, what is tried again and when, limits of time and length,
+// connections that are kept, and the opening of watches. What a resource is called is not known here.
 //
 // Of client-node 2.0.1, this is not used, since it harms:
 // - Its typed APIs (CoreV1Api and its like) and KubernetesObjectApi pass objects through the models of one release: a field that is newer is
@@ -9,18 +9,20 @@
 //   custom resources, knows no subresource, and asks the discovery API before its first request of a kind.
 // - Its Watch asks for no bookmarks by itself, skips lines that are no JSON, and can't tell a 410 within the stream from an end.
 // - KubeConfig.applySecurityAuthentication makes a new pool of connections, with a TLS handshake, for each request.
+// - Its HTTP library (fetch of undici, as here) follows redirects: a body with a token or a key would go wherever an answer says.
 import {
   createConfiguration,
   CustomObjectsApi,
   RequestContext,
+  ResponseContext,
+  wrapHttpLibrary,
   type Configuration,
-  type ResponseContext,
 } from '@kubernetes/client-node';
-import { Agent, ProxyAgent, type Dispatcher } from 'undici';
+import { Agent, fetch, ProxyAgent, type Dispatcher, type RequestInit } from 'undici';
 import { kSystemClock, sleep, type Clock } from '../base/clock';
 import { TokenBucket } from '../base/token_bucket';
 import { jsonAnswer, piecesOf, troubleOf, wholeAnswer } from './api_answer';
-import { ApiError, isStatus } from './api_error';
+import { apiError, ApiError, isStatus } from './api_error';
 import type { ClusterAuth, Credentials } from './auth';
 import type { Throttling } from './throttling';
 
@@ -65,6 +67,8 @@ const kLongestWaitMs = 5000;
 
 const kNever = new AbortController().signal;
 
+const kHttp = wrapHttpLibrary({ send: exchanged });
+
 /** Takes the answer when its headers have come, and gives what client-node reads as its body. Throws ApiError. */
 type TakeAnswer = (response: ResponseContext, what: string) => Promise<string>;
 
@@ -81,6 +85,7 @@ interface Exchange extends CallOptions {
 export class ApiClient {
   private readonly bucket: TokenBucket;
   private readonly clock: Clock;
+  private closed = false;
   private pool: { readonly key: string; readonly dispatcher: Dispatcher } | undefined;
 
   constructor(private readonly options: ApiClientOptions) {
@@ -136,7 +141,8 @@ export class ApiClient {
       let body: ReadableStream<Uint8Array> | null = null;
       const take: TakeAnswer = async (response, what) => {
         if (response.httpStatusCode !== 200) {
-          return wholeAnswer(response, what);
+          const text = await wholeAnswer(response, what);
+          throw apiError(what, response.httpStatusCode, text === '' ? 'no watch' : text);
         }
         body = response.body.stream();
         return '{}';
@@ -154,8 +160,9 @@ export class ApiClient {
     }
   }
 
-  /** Closes the connections. */
+  /** Closes the connections, with what runs over them. Whoever asks afterwards gets an error: a connection made then would never be closed. */
   close(): void {
+    this.closed = true;
     void this.pool?.dispatcher.destroy();
     this.pool = undefined;
   }
@@ -189,6 +196,7 @@ export class ApiClient {
     let what = '';
     let status = 0;
     const configuration = createConfiguration({
+      httpApi: kHttp,
       baseServer: {
         makeRequestContext: (endpoint, method) => {
           const path = pathOf(endpoint);
@@ -248,6 +256,9 @@ export class ApiClient {
 
   private async secure(request: RequestContext, silenceMs: number): Promise<void> {
     const credentials = await this.options.auth.credentials();
+    if (this.closed) {
+      throw new Error('the client is closed');
+    }
     for (const [name, value] of Object.entries(credentials.headers)) {
       request.setHeaderParam(name, value);
     }
@@ -278,6 +289,24 @@ function makePool({ tls, proxy }: Pick<Credentials, 'tls' | 'proxy'>, timeoutMs:
   return proxy === undefined
     ? new Agent({ ...options, connect })
     : new ProxyAgent({ ...options, uri: proxy, requestTls: connect });
+}
+
+/** As client-node sends a request, but a redirect is an answer like any other: credentials and bodies go to the server of the kubeconfig alone. */
+async function exchanged(request: RequestContext): Promise<ResponseContext> {
+  const options = {
+    method: request.getHttpMethod(),
+    body: request.getBody(),
+    headers: request.getHeaders(),
+    signal: request.getSignal(),
+    dispatcher: request.getDispatcher(),
+    redirect: 'manual',
+  };
+  const answer = await fetch(request.getUrl(), options as RequestInit);
+  return new ResponseContext(answer.status, Object.fromEntries(answer.headers), {
+    text: () => answer.text(),
+    binary: async () => Buffer.from(await answer.arrayBuffer()),
+    stream: () => answer.body as ReadableStream<Uint8Array> | null,
+  });
 }
 
 /** client-node's calls for any object know groups only, and the core group has a root of its own. */
