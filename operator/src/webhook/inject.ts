@@ -175,7 +175,8 @@ function makePlan({ pod, profiles, seed }: InjectionInput): Parsed<Plan> {
       profile: name,
       sharedMemory: tuning.sharedMemory ?? spec.sharedMemory === 'Always',
       udpPort: tuning.udpPort ?? (hostNetwork ? portBySeed(spec, seed) : spec.udpPorts.first),
-      warnings: [...warnings, ...portWarning(spec, tuning)],
+      // On the node's network its policies hold, not the pod's.
+      warnings: [...warnings, ...(hostNetwork ? [] : portWarning(spec, tuning))],
     },
   };
 }
