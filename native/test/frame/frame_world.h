@@ -3,7 +3,6 @@
 // it opens, and add a line to frameVariants() in variants.cc.
 #pragma once
 
-#include <cstdlib>
 #include <functional>
 #include <memory>
 #include <string>
@@ -67,16 +66,9 @@ class VethWorld : public FrameWorld {
     far_ = std::make_unique<FarEnd>(farSpace_, "far0");
   }
 
-  // Up: once the far end sends again. The kernel gives it its carrier at once, but what sends there a moment later, and till then drops frames
-  // without a word; `ip` is told that it is up when that is done.
+  // Up: once the far end sends again.
   bool setLink(bool up) override {
-    if (!command(near_, std::string("ip link set near0 ") + (up ? "up" : "down"))) return false;
-    const Inside inside(farSpace_);
-    for (int i = 0; up && i < kPatienceMs; ++i) {
-      if (std::system("ip -o link show far0 | grep -q 'state UP'") == 0) return true;
-      ::poll(nullptr, 0, 1);
-    }
-    return !up;
+    return command(near_, std::string("ip link set near0 ") + (up ? "up" : "down")) && (!up || awaitSending(farSpace_, "far0"));
   }
   bool setMtu(uint32_t mtu) override { return command(near_, "ip link set near0 mtu " + std::to_string(mtu)); }
   bool removeInterface() override { return command(near_, "ip link del near0"); }

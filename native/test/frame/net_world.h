@@ -5,11 +5,13 @@
 
 #include <fcntl.h>
 #include <gtest/gtest.h>
+#include <poll.h>
 #include <sched.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <cstdio>
+#include <cstdlib>
 #include <fstream>
 #include <string>
 #include <vector>
@@ -96,6 +98,18 @@ inline bool command(const Namespace& where, const std::string& line) {
   EXPECT_EQ(::waitpid(child, &status, 0), child);
   EXPECT_EQ(status, 0) << "'" << line << "' ended with " << WEXITSTATUS(status);
   return status == 0;
+}
+
+// Until an end of a veth pair sends, for twenty seconds at most. When its other end comes up, the kernel gives it its carrier at once, but what
+// sends there a moment later, and till then drops frames without a word; `ip` is told that it is up when that is done.
+inline bool awaitSending(const Namespace& where, const std::string& interface) {
+  const Inside inside(where);
+  const std::string look = "ip -o link show " + interface + " | grep -q 'state UP'";
+  for (int i = 0; i < 20'000; ++i) {
+    if (std::system(look.c_str()) == 0) return true;
+    ::poll(nullptr, 0, 1);
+  }
+  return false;
 }
 
 }  // namespace outrigger::io::testing

@@ -123,15 +123,9 @@ BackendOptions dpdkOptions(const std::string& device) {
   return options;
 }
 
-std::unique_ptr<FrameIo> openDpdk(const std::string& device) {
-  auto io = openDpdkFrames(dpdkOptions(device));
-  EXPECT_TRUE(io.ok()) << io.error().message;
-  return io.ok() ? io.take() : nullptr;
-}
-
 class DpdkPacketWorld final : public VethWorld {
  public:
-  explicit DpdkPacketWorld(const WorldOptions& options) : VethWorld(options), mtu_(options.mtu) { io_ = open(); }
+  DpdkPacketWorld(const WorldOptions& options, uint32_t queues) : VethWorld(options), mtu_(options.mtu), queues_(queues) { io_ = open(); }
   // This driver never asks the kernel.
   bool countsOverflow() const override { return false; }
   // It starts the kernel's sending with each burst, whose first call after the link was down only tells that it was.
@@ -141,12 +135,20 @@ class DpdkPacketWorld final : public VethWorld {
   std::unique_ptr<FrameIo> open() override {
     const Inside inside(near_);
     // One slot holds a frame, and all of them a burst that a loaded machine is late for.
-    return openDpdk(std::string("net_af_packet0,iface=") + kInterface + ",qdisc_bypass=1,framecnt=1024," +
-                    (mtu_ > 1500 ? "framesz=16384,blocksz=65536" : "framesz=2048,blocksz=65536"));
+    BackendOptions options =
+        dpdkOptions(std::string("net_af_packet0,iface=") + kInterface + ",qdisc_bypass=1,framecnt=1024," +
+                    (mtu_ > 1500 ? "framesz=16384,blocksz=65536" : "framesz=2048,blocksz=65536") + ",qpairs=" + std::to_string(queues_));
+    for (uint32_t queue = 0; queue < queues_; ++queue) options.queues.push_back(queue);
+    auto io = openDpdkFrames(options);
+    EXPECT_TRUE(io.ok()) << io.error().message;
+    if (!io.ok()) return nullptr;
+    EXPECT_EQ((*io)->caps().queues, queues_);
+    return io.take();
   }
 
  private:
   uint32_t mtu_;
+  uint32_t queues_;
 };
 
 // DPDK's own AF_XDP, whose program takes every frame of the interface: one that the kernel does not own, with an exception interface.
@@ -244,7 +246,9 @@ std::vector<FrameVariant> frameVariants() {
   // Rings of 256: the suite's bursts just fit.
   all.push_back(xdpOf("xdpNativeWithLittleMemory", {.umemBytes = 1 << 20}));
   all.push_back(xdpOf("xdpNativeWithTransmitChecksum", {.transmitChecksum = xdp::Offload::kOn}));
-  all.push_back(dpdk("dpdkAfPacket", [](const WorldOptions& world, std::string&) { return std::make_unique<DpdkPacketWorld>(world); }));
+  all.push_back(dpdk("dpdkAfPacket", [](const WorldOptions& world, std::string&) { return std::make_unique<DpdkPacketWorld>(world, 1); }));
+  all.push_back(
+      dpdk("dpdkAfPacketTwoQueues", [](const WorldOptions& world, std::string&) { return std::make_unique<DpdkPacketWorld>(world, 2); }));
   all.push_back(dpdk("dpdkXdp", [](const WorldOptions& world, std::string& why) -> std::unique_ptr<FrameWorld> {
     if (world.mtu <= 1500) return std::make_unique<DpdkXdpWorld>(world);
     why = "net_af_xdp takes no frame beyond a page";
