@@ -6,6 +6,8 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include <atomic>
+#include <chrono>
 #include <cstdlib>
 #include <cstring>
 #include <thread>
@@ -41,6 +43,7 @@ class HastyNicd {
   }
 
   std::string path() const { return directory_ + "/nicd.sock"; }
+  int statisticsAsked() const { return statisticsAsked_; }
 
  private:
   static bool awaitInput(int fd) {
@@ -60,6 +63,9 @@ class HastyNicd {
         sendMessage(client.get(), encode(MessageType::kWelcome, id, Welcome{kMaxVersion}), {});
       } else if (std::holds_alternative<OpenPacket>(request->body)) {
         open(client.get(), id);
+      } else if (std::holds_alternative<Statistics>(request->body)) {
+        ++statisticsAsked_;
+        sendMessage(client.get(), encode(MessageType::kStatisticsAnswer, id, StatisticsAnswer{}), {});
       } else {
         sendMessage(client.get(), encodeBytes(MessageType::kDone, id, {}), {});
       }
@@ -89,8 +95,22 @@ class HastyNicd {
 
   std::string directory_;
   UniqueFd listener_;
+  std::atomic<int> statisticsAsked_{0};
   std::thread thread_;
 };
+
+std::optional<OpenSession> openPacketSession(Connection& connection) {
+  OpenPacket request;
+  EXPECT_TRUE(setName(request.interface, "eth0"));
+  request.role = static_cast<uint32_t>(PacketRole::kTransmit);
+  request.slotLength = 2048;
+  request.blockLength = 4096;
+  request.blocks = 1;
+  auto session = openSession(connection, MessageType::kOpenPacket, request, {});
+  EXPECT_TRUE(session) << session.error().message;
+  if (!session) return std::nullopt;
+  return session.take();
+}
 
 TEST(NicdConnection, WhatTheFeedSaidBeforeAnyoneListenedIsHeardByTheFirstWhoDoes) {
   HastyNicd nicd;
@@ -98,14 +118,8 @@ TEST(NicdConnection, WhatTheFeedSaidBeforeAnyoneListenedIsHeardByTheFirstWhoDoes
   options.socket = nicd.path();
   auto connection = Connection::open(options);
   ASSERT_TRUE(connection) << connection.error().message;
-  OpenPacket request;
-  ASSERT_TRUE(setName(request.interface, "eth0"));
-  request.role = static_cast<uint32_t>(PacketRole::kTransmit);
-  request.slotLength = 2048;
-  request.blockLength = 4096;
-  request.blocks = 1;
-  auto session = openSession(**connection, MessageType::kOpenPacket, request, {});
-  ASSERT_TRUE(session) << session.error().message;
+  const auto session = openPacketSession(**connection);
+  ASSERT_TRUE(session);
   const auto tables = NicdTables::create(*connection, session->answer.opened, "eth0");
   EXPECT_EQ(tables->link().mtu, 9000U);
   EXPECT_TRUE(tables->link().up);
@@ -114,6 +128,41 @@ TEST(NicdConnection, WhatTheFeedSaidBeforeAnyoneListenedIsHeardByTheFirstWhoDoes
   ASSERT_TRUE(tables->copyAddresses(addresses));
   ASSERT_EQ(addresses.size(), 1U);
   EXPECT_EQ(addresses[0].prefixLength, 24);
+}
+
+// An overflowing ring is looked at a thousand times a second, and each request is of the budget that routes and ports need.
+TEST(NicdConnection, AsksForCountsOnceAnIntervalHoweverOftenTheyAreLookedAt) {
+  HastyNicd nicd;
+  Connection::Options options;
+  options.socket = nicd.path();
+  auto connection = Connection::open(options);
+  ASSERT_TRUE(connection) << connection.error().message;
+  const auto session = openPacketSession(**connection);
+  ASSERT_TRUE(session);
+  const auto clock = std::make_shared<ManualClock>();
+  const auto tables = NicdTables::create(*connection, session->answer.opened, "eth0", clock);
+  const auto look = [&](int times) {
+    for (int i = 0; i < times; ++i) {
+      tables->framesLeftToKernel();
+      // What the connection's thread does when it is woken, without the chance that it is woken once for many.
+      tables->onWake();
+    }
+  };
+  const auto asked = [&](int times) {
+    const auto until = std::chrono::steady_clock::now() + std::chrono::milliseconds(kGuardMs);
+    while (nicd.statisticsAsked() < times && std::chrono::steady_clock::now() < until) std::this_thread::yield();
+    return nicd.statisticsAsked();
+  };
+  look(200);
+  EXPECT_EQ(asked(1), 1) << "when the session began";
+  clock->advance(NicdTables::kStatisticsIntervalNs);
+  look(200);
+  EXPECT_EQ(asked(2), 2);
+  clock->advance(NicdTables::kStatisticsIntervalNs - 1);
+  look(200);
+  clock->advance(1);
+  look(200);
+  EXPECT_EQ(asked(3), 3);
 }
 
 }  // namespace

@@ -180,7 +180,7 @@ bool Connection::askStatistics(uint64_t session) {
   asked.session = session;
   Message message = encode(MessageType::kStatistics, 1, static_cast<SessionRequest&>(asked));
   const std::lock_guard lock(mutex_);
-  if (!socket_.valid()) return false;
+  if (!socket_.valid() || !sessions_.contains(session)) return false;
   const uint64_t id = nextRequest_++;
   setRequestId(message, id);
   // One at a time: what nicd has refused, or not answered yet, is forgotten.
@@ -220,6 +220,7 @@ void Connection::drop(uint64_t session) {
     const std::lock_guard lock(mutex_);
     const bool known = sessions_.erase(session) != 0;
     unheard_.erase(session);
+    std::erase_if(statisticsAsked_, [&](const auto& each) { return each.second == session; });
     if (!known) return;
   }
   CloseSession close;

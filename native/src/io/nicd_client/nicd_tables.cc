@@ -40,18 +40,21 @@ net::RouteAnswer answerOf(const FeedEntry& entry) {
 
 }  // namespace
 
-NicdTables::NicdTables(std::shared_ptr<Connection> connection, const Opened& opened, std::string interface)
+NicdTables::NicdTables(std::shared_ptr<Connection> connection, const Opened& opened, std::string interface, std::shared_ptr<Clock> clock)
     : connection_(std::move(connection)),
       session_(opened.session),
       interface_(std::move(interface)),
-      interfaceIndex_(opened.interfaceIndex) {
+      interfaceIndex_(opened.interfaceIndex),
+      clock_(std::move(clock)),
+      statisticsAskedNs_(clock_->nanoTime()) {
   std::copy(std::begin(opened.mac), std::end(opened.mac), link_.mac.begin());
   link_.mtu = opened.mtu;
   link_.up = opened.up != 0;
 }
 
-std::shared_ptr<NicdTables> NicdTables::create(std::shared_ptr<Connection> connection, const Opened& opened, const std::string& interface) {
-  std::shared_ptr<NicdTables> tables(new NicdTables(connection, opened, interface));
+std::shared_ptr<NicdTables> NicdTables::create(std::shared_ptr<Connection> connection, const Opened& opened, const std::string& interface,
+                                               std::shared_ptr<Clock> clock) {
+  std::shared_ptr<NicdTables> tables(new NicdTables(connection, opened, interface, std::move(clock)));
   connection->listen(opened.session, tables.get());
   // What was counted until now is nobody's of this session.
   static_cast<void>(connection->askStatistics(opened.session));
@@ -157,7 +160,13 @@ void NicdTables::askQueued() {
 }
 
 int64_t NicdTables::framesLeftToKernel() {
-  if (!statisticsWanted_.exchange(true, std::memory_order_relaxed)) connection_->wake();
+  const int64_t nowNs = clock_->nanoTime();
+  int64_t askedNs = statisticsAskedNs_.load(std::memory_order_relaxed);
+  // Of two threads that find it due at once, one asks.
+  if (nowNs - askedNs >= kStatisticsIntervalNs && statisticsAskedNs_.compare_exchange_strong(askedNs, nowNs, std::memory_order_relaxed)) {
+    statisticsWanted_.store(true, std::memory_order_relaxed);
+    connection_->wake();
+  }
   return leftToKernel_.load(std::memory_order_relaxed);
 }
 
