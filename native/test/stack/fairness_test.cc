@@ -49,6 +49,29 @@ TEST_F(StackFairness, leavesTheRingAloneWhileItHasRoom) {
   EXPECT_EQ(hostB->count(StackCounter::kIsolationPolls), 0);
 }
 
+class StackWithAnEmptyFillRing : public StackWorld, public ::testing::WithParamInterface<bool> {};
+
+// A ring that was empty for a moment: the device tries again (zero-copy), or the frame is lost.
+TEST_P(StackWithAnEmptyFillRing, isolatesOnlyWhereThatLosesFrames) {
+  HostOptions b;
+  b.station.emptyFillRingLoses = GetParam();
+  makeHosts({}, b);
+  auto first = hostB->open(kHostB);
+  auto second = hostB->open(kHostB);
+  const Bytes frame = udpFrame(kMacB, at("127.66.0.9", 1), first->localAddress(), pattern(200, 1));
+  for (int round = 0; round < 4; ++round) {
+    wire.setNow(wire.nowNs() + 2 * kMs);
+    hostB->station->stats.fillRingEmpty += 100;
+    for (int i = 0; i < 150; ++i) wire.deliver(1, frame);
+    hostB->poll(wire.nowNs());
+  }
+  EXPECT_EQ(hostB->count(StackCounter::kIsolationPolls) > 0, GetParam());
+  pollAll(*hostB);
+}
+
+INSTANTIATE_TEST_SUITE_P(Devices, StackWithAnEmptyFillRing, ::testing::Bool(),
+                         [](const auto& loses) { return loses.param ? "WithCopies" : "WithZeroCopy"; });
+
 TEST_F(StackFairness, countsEveryFrameOfAnOverflow) {
   HostOptions b;
   b.station.receiveRing = 100;

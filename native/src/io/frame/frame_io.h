@@ -47,6 +47,7 @@ struct FrameCaps {
   bool kernelSeesFrames = false;      // the kernel's stack gets a copy of each received frame (packet)
   bool kernelOwnsDevice = true;       // ARP, NDP and ICMP are the kernel's; false under vfio: the stack answers them
   bool exceptionPath = false;         // what is not ours reaches the kernel through this instance, so it is polled at all times
+  bool emptyFillRingLoses = false;    // FrameStats::fillRingEmpty counts lost frames (xdp with copies), not tries that the device repeats
   bool singleOwner = false;           // sender and receiver have to share this instance, so one thread (one queue)
   std::vector<std::string> offloads;  // device features in use, for `explain`
 };
@@ -102,7 +103,7 @@ struct FrameStats {
   std::atomic<int64_t> transmittedBytes{0};
   std::atomic<int64_t> ringFullDrops{0};       // received by the device, no room in the ring or no buffer (rx_dropped, tp_drops, imissed)
   std::atomic<int64_t> noBuffer{0};            // times that reserve had nothing to give
-  std::atomic<int64_t> fillRingEmpty{0};       // xdp: rx_fill_ring_empty_descs
+  std::atomic<int64_t> fillRingEmpty{0};       // xdp: rx_fill_ring_empty_descs (FrameCaps::emptyFillRingLoses)
   std::atomic<int64_t> invalidDescriptors{0};  // xdp: rx_ and tx_invalid_descs; packet: TP_STATUS_WRONG_FORMAT
   std::atomic<int64_t> transmitErrors{0};      // the device refused or lost a committed frame
   std::atomic<int64_t> receiveErrors{0};       // the device dropped them as broken (bad CRC, length)

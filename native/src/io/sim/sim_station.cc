@@ -17,6 +17,7 @@ SimStation::SimStation(SimWire& wire, uint32_t index, const SimStationOptions& o
   caps_.transmitSegmentation = options.transmitSegmentation;
   caps_.receiveChecksum = options.receiveChecksum;
   caps_.receiveTrains = true;
+  caps_.emptyFillRingLoses = options.emptyFillRingLoses;
   caps_.kernelOwnsDevice = options.kernelOwnsDevice;
   caps_.singleOwner = options.singleOwner;
   link_.mac = options.mac;

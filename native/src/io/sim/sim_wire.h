@@ -40,6 +40,7 @@ struct SimStationOptions {
   bool transmitChecksum = false;
   bool transmitSegmentation = false;  // trains travel whole, as over veth
   bool receiveChecksum = false;       // frames arrive as verified
+  bool emptyFillRingLoses = false;    // as AF_XDP with copies
 };
 
 class SimStation;

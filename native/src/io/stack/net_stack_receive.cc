@@ -168,14 +168,14 @@ uint32_t NetStack::readDevice(Face& face, uint32_t index, RxBurst& burst) {
   return datagrams;
 }
 
-// Whether the device has dropped frames for want of room a moment ago: in its ring, or (AF_XDP, whose ring has an entry for each buffer) for want
-// of a buffer, which it counts apart.
+// Whether the device has dropped frames for want of room a moment ago: in its ring, or (AF_XDP with copies, whose ring has an entry for each
+// buffer) for want of a buffer, which it counts apart.
 bool NetStack::ringOverflows() {
   if (lastOverflowLookNs_ == 0 || nowNs_ - lastOverflowLookNs_ >= kOverflowLookNs) {
     lastOverflowLookNs_ = std::max<int64_t>(nowNs_, 1);
     device_->refreshStats();
-    const int64_t drops =
-        device_->stats.ringFullDrops.load(std::memory_order_relaxed) + device_->stats.fillRingEmpty.load(std::memory_order_relaxed);
+    int64_t drops = device_->stats.ringFullDrops.load(std::memory_order_relaxed);
+    if (device_->caps().emptyFillRingLoses) drops += device_->stats.fillRingEmpty.load(std::memory_order_relaxed);
     if (drops > lastRingDrops_) isolateUntilNs_ = nowNs_ + kIsolationNs;
     lastRingDrops_ = drops;
   }

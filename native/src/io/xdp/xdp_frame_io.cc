@@ -90,6 +90,7 @@ Result<void> XdpFrameIo::open() {
   caps.maxTransmitPieces = parts_.multiBuffer ? kMaxBuffersOfFrame : 1;
   caps.transmitBufferLength = chunkBytes - parts_.layout.txMetadataBytes;
   caps.transmitChecksum = parts_.transmitChecksum;
+  caps.emptyFillRingLoses = !parts_.zeroCopy;
   // Frames for the sender (status messages) and the receiver come in on the same queues, whichever the device hashes them to.
   caps.singleOwner = true;
   return {};
