@@ -15,8 +15,9 @@ namespace {
 
 void count(std::atomic<int64_t>& counter) { counter.fetch_add(1, std::memory_order_relaxed); }
 
-// For this message: no memory to lock, memory that can't be pinned, more pages than a frame holds (EMSGSIZE).
-bool isPassing(int err) { return err == ENOBUFS || err == ENOMEM || err == EFAULT || err == EMSGSIZE; }
+// For this message: no memory to lock, memory that can't be pinned, more pages than a frame holds (EMSGSIZE), or a rule that met this packet and not
+// the next (netfilter's DROP on output is EPERM, and may be for one in ten). What is forbidden altogether was found by probeZeroCopy.
+bool isPassing(int err) { return err == ENOBUFS || err == ENOMEM || err == EFAULT || err == EMSGSIZE || err == EPERM || err == EACCES; }
 
 }  // namespace
 
@@ -65,9 +66,7 @@ void ZeroCopySends::onNotification(uint64_t number, bool copied) {
   if (one->ended) settle(*one);
 }
 
-bool ZeroCopySends::isRefusal(int err) {
-  return isPassing(err) || err == EINVAL || err == EOPNOTSUPP || err == EPERM || err == EACCES || err == ENOSYS;
-}
+bool ZeroCopySends::isRefusal(int err) { return isPassing(err) || err == EINVAL || err == EOPNOTSUPP || err == ENOSYS; }
 
 void ZeroCopySends::onRefused(const NextHop& to, int err) {
   count(refused_);
