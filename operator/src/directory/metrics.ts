@@ -37,7 +37,7 @@ export const kDirectoryMetrics = {
   tokens: {
     name: 'outrigger_operator_directory_tokens_refused_total',
     type: 'counter',
-    help: 'Streams refused because of their token (NO_TOKEN, TOKEN_EXPIRED, TOKEN_REFUSED, WRONG_AUDIENCE, NOT_A_POD), or because it could not be checked (API_SERVER_UNAVAILABLE, API_SERVER_THROTTLES).',
+    help: 'Streams refused because of their token (NO_TOKEN, TOKEN_EXPIRED, TOKEN_REFUSED, WRONG_AUDIENCE, NOT_A_POD), or because it could not be checked (API_SERVER_UNAVAILABLE, API_SERVER_THROTTLES; INTERNAL: an error of the directory itself).',
     labels: ['reason'],
   },
   writes: {
