@@ -3,6 +3,7 @@
 // when they change (certificates for each request, tokens after a minute). Connections are kept by api_client.ts.
 import type { RequestOptions } from 'node:https';
 import type { KubeConfig } from '@kubernetes/client-node';
+import { given } from '../base/given';
 
 export interface TlsOptions {
   readonly ca?: string | Buffer;
@@ -75,8 +76,5 @@ export async function defaultAuth(
 
 function tlsOf(options: RequestOptions): TlsOptions {
   const { ca, cert, key, passphrase, servername, rejectUnauthorized } = options;
-  const defined = Object.entries({ ca, cert, key, passphrase, servername, rejectUnauthorized }).filter(
-    ([, value]) => value !== undefined,
-  );
-  return Object.fromEntries(defined);
+  return given({ ca, cert, key, passphrase, servername, rejectUnauthorized }) as TlsOptions;
 }

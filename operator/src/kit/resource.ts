@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // A kind of object at the API server, and the requests about it with their types, as calls of @kubernetes/client-node. No cache here.
 import { PatchStrategy, type V1DeleteOptions } from '@kubernetes/client-node';
+import { given } from '../base/given';
 import type { KubeObject } from '../api';
 import type { ApiClient, ObjectsCall } from './api_client';
 
@@ -245,11 +246,4 @@ interface Place {
 
 function isSpaced(place: Place): place is Place & { readonly namespace: string } {
   return place.namespace !== undefined;
-}
-
-type Given<T> = { [K in keyof T]?: Exclude<T[K], undefined> };
-
-/** Without what is undefined. */
-function given<T extends object>(fields: T): Given<T> {
-  return Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== undefined)) as Given<T>;
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Requests and limits: quantities as numbers, the QoS class of a pod, and what the sidecar's container asks for.
 import type { V1Pod, V1ResourceRequirements } from '@kubernetes/client-node';
+import { given } from '../base/given';
 import { formatBytes, parseBytes, parseQuantity } from '../api/quantity';
 import type { SidecarProfileSpec } from '../api/sidecar_profile';
 import { kSidecarName } from './layout';
@@ -83,9 +84,7 @@ export function hugepagesOf({
 
 function asText(quantities: Quantities): Record<string, string> {
   return Object.fromEntries(
-    Object.entries(quantities).flatMap(([resource, value]) =>
-      value === undefined ? [] : [[resource, `${value}`]],
-    ),
+    Object.entries(given(quantities)).map(([resource, value]) => [resource, `${value}`]),
   );
 }
 
