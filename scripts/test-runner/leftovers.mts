@@ -6,7 +6,7 @@
 // In a process tree of the run's own (see scripts/test) every other process was left behind. Elsewhere they are found by a variable in
 // their environment, which a daemon that changed its group and lost its parent still has, unless it was started with a new environment.
 import { readdirSync, readFileSync, rmSync } from 'node:fs';
-import { join } from 'node:path';
+import { join, relative } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 
 const kMarker = 'OUTRIGGER_TEST_RUN';
@@ -20,6 +20,7 @@ export class Leftovers {
   readonly #folders: readonly {
     readonly kind: string;
     readonly path: string;
+    readonly list: (path: string) => string[];
     readonly before: Set<string>;
   }[];
 
@@ -28,10 +29,13 @@ export class Leftovers {
       { kind: 'network namespace', path: '/run/netns' },
       { kind: 'shared memory', path: '/dev/shm' },
       { kind: 'network interface', path: '/sys/class/net' },
-      { kind: 'pinned program or map', path: '/sys/fs/bpf' },
+      { kind: 'pinned program or map', path: '/sys/fs/bpf', list: listFiles },
       { kind: 'huge page file', path: '/dev/hugepages' },
       { kind: 'temporary file', path: temporary },
-    ].map((folder) => ({ ...folder, before: new Set(list(folder.path)) }));
+    ].map((folder) => {
+      const named = { list, ...folder };
+      return { ...named, before: new Set(named.list(folder.path)) };
+    });
   }
 
   /** To be set for every command of the run. */
@@ -62,7 +66,7 @@ export class Leftovers {
       }
     }
     for (const folder of this.#folders) {
-      for (const name of list(folder.path)) {
+      for (const name of folder.list(folder.path)) {
         if (folder.kind !== 'temporary file') folder.before.add(name);
         else if (!folder.before.has(name)) rmSync(join(folder.path, name), { recursive: true, force: true });
       }
@@ -71,7 +75,8 @@ export class Leftovers {
 
   #entries(): string[] {
     return this.#folders.flatMap((folder) =>
-      list(folder.path)
+      folder
+        .list(folder.path)
         .filter((name) => !folder.before.has(name))
         .map((name) => `${folder.kind} ${join(folder.path, name)}`),
     );
@@ -93,6 +98,17 @@ export class Leftovers {
 function list(path: string): string[] {
   try {
     return readdirSync(path);
+  } catch {
+    return [];
+  }
+}
+
+/** Those of folders in it too, which themselves hold nothing: libxdp makes one on each bpffs, and leaves it. */
+function listFiles(path: string): string[] {
+  try {
+    return readdirSync(path, { recursive: true, withFileTypes: true })
+      .filter((entry) => !entry.isDirectory())
+      .map((entry) => relative(path, join(entry.parentPath, entry.name)));
   } catch {
     return [];
   }
