@@ -63,8 +63,10 @@ TEST_P(RawDataPath, allocatesNothing) {
   if (!world.refusal().empty()) GTEST_SKIP() << world.refusal();
   const auto sender = world.makeIo(Side::kSender);
   const auto receiver = world.makeIo(Side::kReceiver);
+  ASSERT_TRUE(sender && receiver);
   const auto to = openAt(*receiver, address(world.host(Side::kReceiver, false)), 1 << 20);
   const auto from = openAt(*sender, address(world.host(Side::kSender, false)));
+  ASSERT_TRUE(to && from);
   const auto next = hop(*sender, *from, to->localAddress());
   const Bytes train = pattern(30 * 500 + 20, 1);
   std::array<TxItem, 8> items;

@@ -387,17 +387,21 @@ TEST_F(VerbsPeers, areOutOfReachOfABrokenQueuePairWhichHealthSays) {
 }
 
 TEST_F(VerbsPeers, areGivenHandlesWithNobodyWaitingForThat) {
-  std::promise<void> making;
-  std::promise<void> enough;
-  port_->whileMaking = [&, first = true]() mutable {
+  // Outlive this test where it fails: the directory's thread may still be there.
+  struct Steps {
+    std::promise<void> making;
+    std::promise<void> enough;
+  };
+  const auto steps = std::make_shared<Steps>();
+  port_->whileMaking = [steps, first = true]() mutable {
     if (std::exchange(first, false)) {
-      making.set_value();
-      enough.get_future().wait_for(std::chrono::milliseconds(2 * kPatienceMs));
+      steps->making.set_value();
+      steps->enough.get_future().wait_for(std::chrono::milliseconds(2 * kPatienceMs));
     }
     return true;
   };
   auto next = hop(*io_, *from_, theirs_);
-  auto started = making.get_future();
+  auto started = steps->making.get_future();
   ASSERT_TRUE(await([&] {
     answerAsks();
     return started.wait_for(std::chrono::seconds(0)) == std::future_status::ready;
@@ -411,7 +415,7 @@ TEST_F(VerbsPeers, areGivenHandlesWithNobodyWaitingForThat) {
   EXPECT_EQ(control.wait_for(std::chrono::milliseconds(kPatienceMs)), std::future_status::ready) << "it waits for the device";
   control.wait();
   auto again = hop(*io_, *from_, theirs_);  // perhaps where the other one was
-  enough.set_value();
+  steps->enough.set_value();
   ASSERT_TRUE(awaitReady(*again, 78));
   EXPECT_EQ(static_cast<verbs::VerbsNextHop&>(*again).now().queueNumber, 78U) << "the first answer was to another question";
 }
@@ -538,13 +542,17 @@ TEST(VerbsPeer, showsNothingThatIsOlderThanItsCell) {
     }
   });
   uint32_t stale = 0;
-  for (int i = 0; i < 1'000'000; ++i) {
+  // Until reader and writer had many turns beside each other.
+  constexpr uint32_t kTurns = 1'000'000;
+  const int64_t limitNs = SystemClock().nanoTime() + kPatienceMs * 1'000'000LL;
+  for (uint32_t i = 0; (i < kTurns || written.load() < kTurns) && SystemClock().nanoTime() < limitNs; ++i) {
     const uint32_t least = written.load();
     const verbs::PeerAnswer& answer = peer.answer();
     if (answer.state == PeerState::kReady && answer.queueNumber < least) ++stale;
   }
   running.store(false);
   writer.join();
+  EXPECT_GE(written.load(), kTurns);
   EXPECT_EQ(stale, 0U);
   peer.answer();
   EXPECT_EQ(peer.answer().queueNumber, written.load());
