@@ -120,6 +120,7 @@ struct MediaDriver::State {
   std::unique_ptr<ReceiverAgent> receiverAgent;
   std::vector<std::unique_ptr<AgentRunner>> runners;
   bool serving = false;
+  std::string cpus;  // that this process may run on; read before there are threads, which are bound to one of them
 
   Result<void> takeDirectory();
   Result<void> openIo(const MediaDriverParts& parts);
@@ -260,7 +261,7 @@ std::vector<std::pair<std::string, std::string>> MediaDriver::State::threads() c
   const auto on = [](const char* thread, int32_t cpu) {
     return cpu == kNoCpu ? std::string(thread) : std::string(thread) + " on CPU " + std::to_string(cpu);
   };
-  const std::pair<std::string, std::string> cpus{"cpus", cpuListText(allowedCpus())};
+  const std::pair<std::string, std::string> allowed{"cpus", cpus};
   const std::string conductorThread = on(kConductorThread, config.conductorCpu);
   const std::string networkThread = on(kNetworkThread, config.senderCpu);
   const std::string sharedThread = on(kSharedThread, config.conductorCpu);
@@ -270,11 +271,11 @@ std::vector<std::pair<std::string, std::string>> MediaDriver::State::threads() c
               {"conductor", conductorThread},
               {"sender", on(kSenderThread, config.senderCpu)},
               {"receiver", on(kReceiverThread, config.receiverCpu)},
-              cpus};
+              allowed};
     case ThreadingMode::kSharedNetwork:
-      return {{"mode", "shared-network"}, {"conductor", conductorThread}, {"sender", networkThread}, {"receiver", networkThread}, cpus};
+      return {{"mode", "shared-network"}, {"conductor", conductorThread}, {"sender", networkThread}, {"receiver", networkThread}, allowed};
     case ThreadingMode::kShared:
-      return {{"mode", "shared"}, {"conductor", sharedThread}, {"sender", sharedThread}, {"receiver", sharedThread}, cpus};
+      return {{"mode", "shared"}, {"conductor", sharedThread}, {"sender", sharedThread}, {"receiver", sharedThread}, allowed};
     case ThreadingMode::kInvoker:
       break;
   }
@@ -435,6 +436,7 @@ Result<std::unique_ptr<MediaDriver>> MediaDriver::launch(const DriverConfig& con
   if (parts.clock != nullptr && config.threadingMode != ThreadingMode::kInvoker) {
     return makeError(ErrorCode::kNotSupported, "a clock of one's own works in invoker mode only: threads sleep on the system's");
   }
+  state.cpus = cpuListText(allowedCpus());
   if (auto r = state.takeDirectory(); !r) return r.error();
   // Before the files: a backend may decide on the threads, and so on the doorbells.
   if (auto r = state.openIo(parts); !r) return r.error();
