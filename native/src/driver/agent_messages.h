@@ -36,6 +36,7 @@ struct SenderCommand {
     kTermBacked,      // publication: memory exists up to position `value`
     kReplaceNextHop,  // endpoint (unicast) trades its next hop for that of `destination`, which is answered by kDestinationReleased
     kSwitchBackend,   // `change`: other sockets and next hops, and most often another DatagramIo; answered by kBackendSwitched
+    kEndSwitch,       // that answer now, whatever is still read of what the former instance sent: the driver closes
   };
   Type type{};
   BackendSwitch<SendEndpointMove>* change = nullptr;

@@ -3,6 +3,7 @@
 #include "driver/agents.h"
 
 #include <algorithm>
+#include <utility>
 
 namespace outrigger::driver {
 
@@ -18,6 +19,13 @@ void IoStatistics::collect(const io::DatagramIo& io, int64_t nowNs) {
 void IoStatistics::finish(const io::IoTotals& last) {
   move(last);
   last_ = {};
+  replaced_ = last;
+}
+
+void IoStatistics::finishLate(const io::IoTotals& last) {
+  const io::IoTotals current = std::exchange(last_, replaced_);
+  move(last);
+  last_ = current;
 }
 
 void IoStatistics::move(const io::IoTotals& now) {

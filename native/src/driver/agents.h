@@ -27,6 +27,8 @@ class IoStatistics {
   void collect(const io::DatagramIo& io, int64_t nowNs);
   // The instance was replaced, and this is what it counted at last.
   void finish(const io::IoTotals& last);
+  // What that one has counted after it was finished: it was still open.
+  void finishLate(const io::IoTotals& last);
 
  private:
   static constexpr int64_t kIntervalNs = 200 * kMilliNs;
@@ -34,6 +36,7 @@ class IoStatistics {
 
   const DriverCounters& counters_;
   io::IoTotals last_;
+  io::IoTotals replaced_;
   int64_t nextNs_ = 0;
 };
 
@@ -92,6 +95,9 @@ class NetworkAgent final : public Agent {
     const int32_t work = core_.doWork(nowNs);
     if (!events_.empty()) doorbells_.ringAgent(cnc::AgentId::kConductor);
     if (core_.hasLastTotals()) statistics_.finish(*core_.takeLastTotals());
+    if constexpr (requires { core_.takeLateTotals(); }) {
+      if (const auto late = core_.takeLateTotals()) statistics_.finishLate(*late);
+    }
     statistics_.collect(core_.io(), nowNs);
     return work;
   }

@@ -60,6 +60,7 @@ struct Sender::State {
   io::RxBurst burst;
   std::vector<io::SockAddr> unresolved;    // dynamic destinations asked for, not yet added
   std::optional<io::IoTotals> lastTotals;  // of the instance before a switch
+  std::optional<io::IoTotals> lateTotals;  // of the same when it was let go of
   int64_t leavingSinceNs = 0;
   std::vector<AgentEvent> unanswered;  // releases that found the ring to the conductor full
 
@@ -117,6 +118,8 @@ Sender::~Sender() = default;
 bool Sender::hasLastTotals() const { return state_->lastTotals.has_value(); }
 
 std::optional<io::IoTotals> Sender::takeLastTotals() { return std::exchange(state_->lastTotals, std::nullopt); }
+
+std::optional<io::IoTotals> Sender::takeLateTotals() { return std::exchange(state_->lateTotals, std::nullopt); }
 
 void Sender::State::onCommand(SenderContext& context, const SenderCommand& command, int64_t nowNs) {
   AgentEvent event;
@@ -197,6 +200,11 @@ void Sender::State::onCommand(SenderContext& context, const SenderCommand& comma
       onSwitch(context, *command.change, nowNs);
       endSwitch(context, nowNs);
       break;
+    case SenderCommand::Type::kEndSwitch:
+      if (context.leaving == nullptr) break;  // answered already
+      leavingSinceNs = nowNs - kMaxLeavingNs;
+      endSwitch(context, nowNs);
+      break;
   }
 }
 
@@ -219,6 +227,7 @@ void Sender::State::onSwitch(SenderContext& context, SenderSwitch& change, int64
 // The conductor closes the old instance when it is told: not before the network has read what that one sent.
 void Sender::State::endSwitch(SenderContext& context, int64_t nowNs) {
   if (context.leaving != nullptr && nowNs - leavingSinceNs < kMaxLeavingNs && context.leaving->stillReads(nullptr, SIZE_MAX)) return;
+  if (context.leaving != nullptr) lateTotals = context.leaving->totals();
   context.leaving = nullptr;
   AgentEvent event;
   event.type = AgentEvent::Type::kBackendSwitched;

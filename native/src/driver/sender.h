@@ -59,6 +59,8 @@ class Sender {
   io::DatagramIo& io() { return *context_.io; }
   bool hasLastTotals() const;
   std::optional<io::IoTotals> takeLastTotals();
+  // As often, when the network reads nothing any more of what that instance sent: what it has counted since then.
+  std::optional<io::IoTotals> takeLateTotals();
 
  private:
   SenderContext context_;

@@ -220,7 +220,7 @@ class DatagramIo {
   // lost with a counted error); the rest are kWouldBlock/kNeighbour/kPending. One virtual call per burst.
   virtual uint32_t transmit(Endpoint& endpoint, std::span<TxItem> items) = 0;
 
-  // Whether the network may still read some of this memory, which was sent lent. It lets go of all in the end, sent or not.
+  // Whether the network may still read some of this memory, which was sent lent; null: any at all. It lets go of all in the end, sent or not.
   virtual bool stillReads(const uint8_t* data, size_t length) {
     static_cast<void>(data);
     static_cast<void>(length);

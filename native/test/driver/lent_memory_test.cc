@@ -21,6 +21,7 @@ struct Reading {
   std::atomic<int64_t> lent{0};
   std::atomic<int64_t> notLent{0};
   std::atomic<int> open{0};
+  std::atomic<int64_t> errors{0};  // that each instance has counted
 };
 
 class ReadingIo final : public io::DatagramIo {
@@ -54,7 +55,11 @@ class ReadingIo final : public io::DatagramIo {
     return inner_->commit(endpoint, destination, slot, length);
   }
   void abort(io::Endpoint& endpoint, io::TxSlot& slot) override { inner_->abort(endpoint, slot); }
-  io::IoTotals totals() const override { return inner_->totals(); }
+  io::IoTotals totals() const override {
+    io::IoTotals totals = inner_->totals();
+    totals.sendErrors += reading_->errors;
+    return totals;
+  }
   int waitHandle() const override { return inner_->waitHandle(); }
   bool arm() override { return inner_->arm(); }
 
@@ -150,8 +155,14 @@ TEST_P(LentMemory, KeepsTheBackendThatReadsItOpenWhenItsStreamsGoOnElsewhere) {
   if (soon) {
     EXPECT_EQ(openBefore, 2) << "closed while it reads";
   }
+  const int64_t errorsBefore = world_->counter(cnc::OutriggerCounter::kSendErrors);
+  reading_->errors = 7;
+  const bool counts = clock.nanoTime() - beganNs < 5 * driver::kSecondNs;  // else it may have been let go of before
   reading_->on = false;
   EXPECT_TRUE(pumpUntil([&] { return reading_->open == 0; }, "the first backend to be closed"));
+  if (counts) {
+    EXPECT_EQ(world_->counter(cnc::OutriggerCounter::kSendErrors), errorsBefore + 7) << "what the sender's counted while it was leaving";
+  }
   EXPECT_TRUE(publishTo(20 * kTermLength, "the stream to go on"));
   EXPECT_EQ(world_->counter(cnc::OutriggerCounter::kBackendChanges), 1);
 }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // SETUP, heartbeats, end of stream, and what a sender makes of status messages, round-trip questions and errors, honest or not.
+#include "driver/backend_switch.h"
 #include "sender_world.h"
 
 namespace outrigger::driver::testing {
@@ -34,6 +35,30 @@ TEST(SenderControl, ASetupGoesOutAtOnceAndEveryHundredMillisecondsUntilSomebodyA
   world.steps(2);
   world.step(world.config.setupTimeoutNs);
   EXPECT_EQ(world.takeSetups().size(), 0u);
+}
+
+TEST(SenderControl, ABackendThatIsStillReadIsLetGoOfAtOnceWhenTheDriverCloses) {
+  World world;
+  FakeIo next;
+  SenderSwitch change;
+  change.to = &next;
+  SenderCommand command;
+  command.type = SenderCommand::Type::kSwitchBackend;
+  command.change = &change;
+  world.io.reading = true;
+  ASSERT_TRUE(world.commands.offer(command));
+  world.step();
+  AgentEvent event;
+  EXPECT_FALSE(world.events.poll(event)) << "the network reads on";
+  SenderCommand end;
+  end.type = SenderCommand::Type::kEndSwitch;
+  ASSERT_TRUE(world.commands.offer(end));
+  world.step();
+  ASSERT_TRUE(world.events.poll(event));
+  EXPECT_EQ(event.type, AgentEvent::Type::kBackendSwitched);
+  ASSERT_TRUE(world.commands.offer(end));
+  world.step();
+  EXPECT_FALSE(world.events.poll(event)) << "one answer, also where the end was asked for too late";
 }
 
 TEST(SenderControl, AGroupSaysSoInItsSetup) {

@@ -60,6 +60,7 @@ class FakeIo final : public io::DatagramIo {
   int64_t room = INT64_MAX;                 // datagrams until the socket is full
   std::map<uint16_t, io::TxStatus> broken;  // ports whose datagrams are lost with an error
   int32_t attached = 0;
+  bool reading = false;  // the network still reads what was sent
 
   struct Incoming {
     FakeEndpoint* endpoint;
@@ -76,6 +77,7 @@ class FakeIo final : public io::DatagramIo {
   Result<std::unique_ptr<io::NextHop>> resolve(io::Endpoint&, const io::SockAddr& to) override {
     return std::unique_ptr<io::NextHop>(std::make_unique<FakeNextHop>(to));
   }
+  bool stillReads(const uint8_t*, size_t) override { return reading; }
   void attach(io::Endpoint&) override { ++attached; }
   void detach(io::Endpoint&) override { --attached; }
 

@@ -311,10 +311,19 @@ void ConductorState::onReopened() {
   toSender.type = SenderCommand::Type::kSwitchBackend;
   toSender.change = &move.opened->toSender;
   sendToSender(toSender);
+  if (closing_) endSwitchNow();
   ReceiverCommand toReceiver;
   toReceiver.type = ReceiverCommand::Type::kSwitchBackend;
   toReceiver.change = &move.opened->toReceiver;
   sendToReceiver(toReceiver);
+}
+
+// Whoever told this driver to end waits less long for it than the sender for what is still read.
+void ConductorState::endSwitchNow() {
+  if (move_ == nullptr || move_->awaited == 0) return;
+  SenderCommand command;
+  command.type = SenderCommand::Type::kEndSwitch;
+  sendToSender(command);
 }
 
 void ConductorState::onBackendSwitched() {

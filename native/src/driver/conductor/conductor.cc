@@ -298,6 +298,7 @@ void ConductorState::close(int64_t nowNs) {
   policyWaiting_.clear();
   policyWaitingNext_.clear();
   pending_.clear();
+  endSwitchNow();
   flushToAgents();
   nextTransitionNs_ = nowNs;
 }

@@ -341,6 +341,7 @@ class ConductorState {
   void reopenEndpoints();
   void onReopened();
   void onBackendSwitched();
+  void endSwitchNow();
   void finishMove();
   void afterMove(SendEndpointEntry& entry, bool displaced);
   void afterMove(ReceiveEndpointEntry& entry, bool displaced);

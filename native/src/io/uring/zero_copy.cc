@@ -75,6 +75,7 @@ void ZeroCopySends::onRefused(const NextHop& to, int err) {
 }
 
 bool ZeroCopySends::stillReads(const uint8_t* data, size_t length) {
+  if (data == nullptr) return pendingCount_ > 0;
   const auto begin = reinterpret_cast<uintptr_t>(data);
   bool any = false;
   for (uint32_t i = 0; i < pendingCount_; ++i) {

@@ -83,7 +83,7 @@ class ZeroCopySends {
   void onRefused(const NextHop& to, int err);
 
   uint32_t pending() const { return pendingCount_; }
-  // Of messages under way; a destination that keeps somebody waiting is left alone for a while.
+  // Of messages under way; a destination that keeps somebody waiting is left alone for a while. Null: any, which keeps no log waiting.
   bool stillReads(const uint8_t* data, size_t length);
   // Nothing more will be heard of them.
   void forget() { pendingCount_ = 0; }
