@@ -83,6 +83,7 @@ struct Queues {
   std::vector<uint64_t> sessions;
   std::vector<UniqueFd> sockets;
   OpenedText first;
+  bool busyPoll = true;  // of all queues: the device polls them as one
 };
 
 Result<void> openQueue(Connection& connection, const Plan& plan, const io::xdp::UmemMemory& memory, uint32_t queue, Queues& queues) {
@@ -97,6 +98,7 @@ Result<void> openQueue(Connection& connection, const Plan& plan, const io::xdp::
   auto session = openSession(connection, MessageType::kOpenXdp, request, {&beside, 1});
   if (!session) return session.error();
   if (queues.sessions.empty()) queues.first = session->answer;
+  queues.busyPoll = queues.busyPoll && (session->answer.opened.flags & kXdpBusyPoll) != 0;
   queues.sessions.push_back(session->answer.opened.session);
   queues.sockets.push_back(std::move(session->socket));
   return {};
@@ -115,7 +117,7 @@ io::FrameCaps capsOf(const io::BackendOptions& options, const Plan& plan, const 
   caps.offloads = {"need-wakeup"};
   if ((queues.first.opened.flags & kXdpMultiBuffer) != 0) caps.offloads.push_back("multi-buffer");
   if (plan.layout.txMetadataBytes != 0) caps.offloads.push_back("transmit checksum");
-  if ((queues.first.opened.flags & kXdpBusyPoll) != 0) caps.offloads.push_back("preferred busy polling");
+  if (queues.busyPoll) caps.offloads.push_back("preferred busy polling");
   if (hugepages) caps.offloads.push_back("hugepages");
   return caps;
 }
@@ -148,7 +150,7 @@ Result<NicdXdp> openNicdXdp(const io::BackendOptions& options) {
     opened.refused.push_back({"zero-copy", queues.first.reason,
                               "use a device whose driver has AF_XDP zero-copy (ice, i40e, ixgbe, igb, igc, mlx5, virtio_net)"});
   }
-  if (options.busyPollUs > 0 && (interface->features & kFeatureHardware) != 0 && (queues.first.opened.flags & kXdpBusyPoll) == 0) {
+  if (options.busyPollUs > 0 && (interface->features & kFeatureHardware) != 0 && !queues.busyPoll) {
     const std::string folder = "/sys/class/net/" + nameOf(interface->interface) + "/";
     opened.refused.push_back({"busy polling", "outrigger-nicd could not have it for this interface: its log says why",
                               "on the node: echo 2 > " + folder + "napi_defer_hard_irqs; echo 200000 > " + folder + "gro_flush_timeout"});
@@ -163,7 +165,7 @@ Result<NicdXdp> openNicdXdp(const io::BackendOptions& options) {
   parts.multiBuffer = (queues.first.opened.flags & kXdpMultiBuffer) != 0;
   parts.transmitChecksum = plan->layout.txMetadataBytes != 0;
   parts.zeroCopy = queues.first.opened.mode == static_cast<uint32_t>(XdpMode::kZeroCopy);
-  parts.busyPoll = (queues.first.opened.flags & kXdpBusyPoll) != 0;
+  parts.busyPoll = queues.busyPoll;
   parts.sockets = std::move(queues.sockets);
   parts.device = std::make_unique<HandedControl>(*connection, std::move(queues.sessions), opened.tables);
   auto device = io::xdp::XdpFrameIo::create(std::move(parts));
