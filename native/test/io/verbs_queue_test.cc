@@ -37,7 +37,7 @@ struct FakeDevice {
   std::deque<uint64_t> receives;
   std::deque<ibv_wc> sendCompletions;
   std::deque<ibv_wc> receiveCompletions;
-  std::vector<int> gidTableLengths{4};  // of each port
+  std::vector<int> gidTableLengths{4};  // of each port; below zero: it does not answer
   ssize_t gidError = 0;
   size_t gidsAskedFor = 0;
   int gidQueries = 0;
@@ -135,6 +135,7 @@ int ibv_query_device(ibv_context*, ibv_device_attr* limits) {
   return 0;
 }
 int ibv_query_port(ibv_context*, uint8_t port, _compat_ibv_port_attr* to) {
+  if (fake->gidTableLengths.at(port - 1U) < 0) return EIO;
   auto* state = reinterpret_cast<ibv_port_attr*>(to);
   state->state = IBV_PORT_ACTIVE;
   state->active_mtu = IBV_MTU_4096;
@@ -336,6 +337,14 @@ TEST_F(VerbsQueue, ofAPortWhoseGidsCanNotBeReadIsTrouble) {
   ports = listIbvPorts();
   ASSERT_TRUE(ports.ok());
   EXPECT_EQ(ports->front().trouble, "");
+  // The other ports' are read all the same beside one that does not answer.
+  device_.gidTableLengths = {16, -1};
+  ports = listIbvPorts();
+  ASSERT_TRUE(ports.ok());
+  ASSERT_EQ(ports->size(), 2U);
+  EXPECT_EQ(ports->front().trouble, "");
+  EXPECT_NE(ports->back().trouble, "");
+  EXPECT_EQ(device_.gidsAskedFor, 16U + 256) << "its own have room too";
   // One without any is not asked: it would refuse.
   device_.gidQueries = 0;
   device_.gidTableLengths = {0};

@@ -606,7 +606,11 @@ TEST_F(VerbsChoice, saysWhyAPortCanNotBeUsed) {
   EXPECT_EQ(causeOf(facts), "mlx5_0 port 1: the port is DOWN");
   facts.ethernet = false;
   EXPECT_NE(causeOf(facts).find("InfiniBand"), std::string::npos);
+  facts.trouble = "cannot read its GIDs: Invalid argument";
+  EXPECT_EQ(causeOf(facts), "mlx5_0 port 1: cannot read its GIDs: Invalid argument")
+      << "its node is there: nothing to hand to the container";
   facts.trouble = "cannot open it: Permission denied";
+  facts.unopened = true;
   EXPECT_EQ(causeOf(facts), "mlx5_0 port 1: /dev/infiniband/uverbs0: cannot open it: Permission denied");
 }
 

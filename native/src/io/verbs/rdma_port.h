@@ -39,6 +39,7 @@ struct PortFacts {
   uint32_t mtu = 0;            // longest payload of a datagram, bytes
   std::vector<GidEntry> gids;  // RoCE v2 only
   std::string trouble;         // why it can't be asked ("cannot open: Permission denied"); the rest is then empty
+  bool unopened = false;       // with `trouble`: its node could not even be opened
 };
 
 struct Received {

@@ -164,6 +164,11 @@ PortChoice choosePort(const std::vector<PortFacts>& ports, const std::vector<Hos
                                                        : "an address of interface " + options.interface;
   for (const PortFacts& port : ports) {
     const auto refuse = [&](const std::string& cause, const std::string& fix) { choice.causes.push_back({nameOf(port), cause, fix}); };
+    if (!port.trouble.empty() && !port.unopened) {
+      refuse(port.trouble,
+             "look for the device in the kernel's log (dmesg), or name another one (OUTRIGGER_INTERFACE, OUTRIGGER_INTERFACE_ADDRESS)");
+      continue;
+    }
     if (!port.trouble.empty()) {
       BackendCause cause = deviceNodes(port.node + ": " + port.trouble);
       cause.what = nameOf(port);

@@ -16,6 +16,8 @@ namespace outrigger::io::verbs {
 namespace {
 
 constexpr uint8_t kHopLimit = 64;  // as IP's
+// GIDs for which there is room where a port does not say how many it has: the devices' tables are of 16 to 256.
+constexpr size_t kMostGids = 256;
 
 class DeviceList {
  public:
@@ -71,6 +73,7 @@ void listDevice(ibv_device* device, std::vector<PortFacts>& all) {
   const ContextPtr context(::ibv_open_device(device));
   if (context == nullptr) {
     facts.trouble = std::string("cannot open it: ") + std::strerror(errno);
+    facts.unopened = true;
     all.push_back(facts);
     return;
   }
@@ -88,6 +91,7 @@ void listDevice(ibv_device* device, std::vector<PortFacts>& all) {
     ibv_port_attr state{};
     if (const int err = ibv_query_port(context.get(), static_cast<uint8_t>(port), &state); err != 0) {
       each.trouble = std::string("cannot ask for the state of the port: ") + std::strerror(err);
+      gids += kMostGids;  // the other ports' are read with its own
     } else {
       each.ethernet = state.link_layer == IBV_LINK_LAYER_ETHERNET;
       each.active = state.state == IBV_PORT_ACTIVE;
