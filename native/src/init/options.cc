@@ -37,8 +37,8 @@ constexpr Setting kSettings[] = {
     {"--driver-cores", "OUTRIGGER_INIT_DRIVER_CORES", &Options::driverCores, 0, kMaxCpus - 1, false,
      "CPUs that the driver has for itself: the last ones that init may run on; the sidecar has the others. 0: they share all"},
     {"--cpus", "OUTRIGGER_INIT_CPUS", &Options::cpus, 0, kMaxCpus, false,
-     "CPUs that the container was promised: where it may run on more or fewer, they are others' too, and the driver gets none for\n"
-     "      itself. 0: whatever there is"},
+     "CPUs that the container was promised: where it may run on more, they are others' too, and where on fewer, some are missing:\n"
+     "      the driver gets none for itself then. 0: whatever there is"},
 };
 
 std::string formatValue(int64_t value, bool isDuration) {

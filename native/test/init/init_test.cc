@@ -201,9 +201,11 @@ TEST_F(InitTest, bindsNobodyWhereTheCpusAreOthersTooOrTooFewAndSaysWhy) {
   const std::vector<int> all = allowedCpus();
   for (const auto& [settings, reason] :
        {std::pair{std::vector<std::string>{"--driver-cores", "1", "--cpus", std::to_string(all.size() + 1)},
-                  std::string("may run on " + std::to_string(all.size()) + " CPUs")},
+                  std::string("may run only on " + std::to_string(all.size()) + " CPUs")},
         std::pair{std::vector<std::string>{"--driver-cores", std::to_string(all.size())},
-                  std::string("leave the sidecar none of " + std::to_string(all.size()) + " CPUs")}}) {
+                  std::string("leave the sidecar none of " + std::to_string(all.size()) + " CPUs")},
+        std::pair{std::vector<std::string>{"--driver-cores", std::to_string(all.size())},
+                  std::string("lower OUTRIGGER_INIT_DRIVER_CORES")}}) {
     InitProcess init(Commands{.settings = settings, .driver = tellingCpus("driver"), .sidecar = tellingCpus("sidecar")});
     init.await({"the driver has no cores of its own", reason});
     init.awaitBothReady();
