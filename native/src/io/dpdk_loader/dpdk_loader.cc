@@ -3,6 +3,7 @@
 
 #include <mutex>
 
+#include "base/cpus.h"
 #include "io/dpdk_loader/dpdk_host.h"
 #include "io/module_library.h"
 #include "io/stack/raw_backend.h"

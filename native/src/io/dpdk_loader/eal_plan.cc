@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "io/dpdk_loader/eal_plan.h"
 
-#include <sched.h>
-
 #include <algorithm>
 #include <array>
 #include <charconv>
@@ -88,10 +86,10 @@ EalDevice parseDevice(const std::string& text) {
 }
 
 // One lcore that may run on all of `cpus`: EAL then changes nobody's affinity, and the driver's threads are placed by the driver.
-std::string lcoreMap(const std::vector<uint32_t>& cpus) {
+std::string lcoreMap(const std::vector<int>& cpus) {
   std::string set;
-  for (const uint32_t cpu : cpus) set += (set.empty() ? "" : ",") + std::to_string(cpu);
-  return "--lcores=0@(" + set + ")";
+  for (const int cpu : cpus) set += (set.empty() ? "" : ",") + std::to_string(cpu);
+  return "--lcores=0@(" + (set.empty() ? "0" : set) + ")";
 }
 
 Result<void> chooseDevice(EalPlan& plan, const std::string& wanted) {
@@ -152,7 +150,7 @@ std::string pciAddress(const std::string& text) {
   return out;
 }
 
-Result<EalPlan> planEal(const BackendOptions& options, const std::vector<uint32_t>& cpus) {
+Result<EalPlan> planEal(const BackendOptions& options, const std::vector<int>& cpus) {
   if (options.umemBytes < kMinBufferBytes) {
     return makeError(ErrorCode::kGeneric, "dpdk: " + std::to_string(options.umemBytes) + " bytes of buffers are too few: at least " +
                                               std::to_string(kMinBufferBytes) + " hold a receive and a transmit ring");
@@ -235,17 +233,6 @@ Result<EalPlan> planEal(const BackendOptions& options, const std::vector<uint32_
   }
   plan.arguments.insert(plan.arguments.end(), rest.begin(), rest.end());
   return plan;
-}
-
-std::vector<uint32_t> allowedCpus() {
-  std::vector<uint32_t> cpus;
-  cpu_set_t set;
-  CPU_ZERO(&set);
-  if (::sched_getaffinity(0, sizeof(set), &set) != 0) return {0};
-  for (uint32_t cpu = 0; cpu < CPU_SETSIZE; cpu++) {
-    if (CPU_ISSET(cpu, &set)) cpus.push_back(cpu);
-  }
-  return cpus;
 }
 
 }  // namespace outrigger::io

@@ -40,13 +40,10 @@ struct EalPlan {
   std::vector<SockAddr> gateways;
 };
 
-// `cpus`: those this process may run on. Fails naming the argument that is not allowed and why.
-Result<EalPlan> planEal(const BackendOptions& options, const std::vector<uint32_t>& cpus);
+// `cpus`: those this process may run on; none, where the kernel does not say: CPU 0. Fails naming the argument that is not allowed and why.
+Result<EalPlan> planEal(const BackendOptions& options, const std::vector<int>& cpus);
 
 // "0000:01:10.0" or "01:10.0", with any case of the digits; answers the long form, or an empty string.
 std::string pciAddress(const std::string& text);
-
-// From sched_getaffinity.
-std::vector<uint32_t> allowedCpus();
 
 }  // namespace outrigger::io
