@@ -33,11 +33,15 @@ bool isBackendOption(const ConfigOption& option) {
   return std::find(names.begin(), names.end(), option.name) != names.end();
 }
 
-std::vector<std::pair<std::string, std::string>> factsOf(const io::IoPair& pair) {
-  auto facts = driver::factsOf(*pair.receiver, *pair.sender);
+using Facts = std::vector<std::pair<std::string, std::string>>;
+
+// What the pair adds to what its instances say of themselves.
+Facts withThreads(Facts facts, const io::IoPair& pair) {
   if (pair.sameThread) facts.emplace_back("one thread for sender and receiver", pair.reason);
   return facts;
 }
+
+Facts factsOf(const io::IoPair& pair) { return withThreads(driver::factsOf(*pair.receiver, *pair.sender), pair); }
 
 }  // namespace
 
@@ -95,7 +99,7 @@ void BackendChoice::adopt(OpenedBackend opened, int64_t nowMs) {
 }
 
 void BackendChoice::observe(std::vector<std::pair<std::string, std::string>> facts, const std::string& standing) {
-  if (current_.pair.sameThread) facts.emplace_back("one thread for sender and receiver", current_.pair.reason);
+  facts = withThreads(std::move(facts), current_.pair);
   const bool otherStanding = standing != current_.standing;
   if (!otherStanding && facts == current_.facts) return;
   current_.facts = std::move(facts);
