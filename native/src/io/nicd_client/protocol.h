@@ -25,6 +25,7 @@ namespace outrigger::nicd {
 static_assert(std::endian::native == std::endian::little, "messages are little-endian; this host is not supported");
 
 // Versions that this build speaks. A change of any struct is a new version; nicd answers the highest that both know.
+// Before the first release version 1 may still change: no other build speaks it yet.
 constexpr uint16_t kMinVersion = 1;
 constexpr uint16_t kMaxVersion = 1;
 
