@@ -73,11 +73,13 @@ void Registry::collect(int64_t nowNs, const std::function<void(const Session&, c
     Session& session = *at->second;
     const Device* device = deviceOf(session);
     std::string why;
+    // Looked at first: an interface that goes takes its program with it after its name.
+    const bool detached = !session.expired && device != nullptr && !const_cast<Device*>(device)->program().attached();
     if (hasEnded(session.process)) {
       why = "its process ended";
     } else if (!session.expired && !interfaceIs(session.record)) {
       why = "interface '" + session.record.interface + "' is gone";
-    } else if (!session.expired && device != nullptr && !const_cast<Device*>(device)->program().attached()) {
+    } else if (detached) {
       why = "the program on interface '" + session.record.interface + "' was detached";
     } else if (!session.attached && !session.expired && nowNs >= session.leaseEndNs) {
       if (session.process.valid()) {
