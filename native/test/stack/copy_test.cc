@@ -156,12 +156,12 @@ TEST_F(StackCopies, areOneOnTheWayOut) {
   connect(*endpoint, peer.address);
   const auto next = hop(*endpoint, peer.address);
   const Bytes train = pattern(5 * 600 + 100, 2);
-  // Copies are seen at all.
+  // Where copies are seen at all, this one is.
   Bytes elsewhere(train.size());
   volatile size_t all = train.size();
   copyLook = {train.data(), train.size(), {}, 0};
   std::memcpy(elsewhere.data(), train.data(), all);
-  ASSERT_EQ(copyLook.count, 1U);
+  ASSERT_EQ(copyLook.count, OUTRIGGER_COPIES_SEEN ? 1U : 0U);
   device_->given.clear();
   device_->committed.clear();
   copyLook = {train.data(), train.size(), {}, 0};
