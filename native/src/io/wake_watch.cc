@@ -4,7 +4,6 @@
 
 #include <sys/epoll.h>
 
-#include <algorithm>
 #include <cerrno>
 
 namespace outrigger::io {
@@ -34,7 +33,9 @@ bool WakeWatch::watch() {
   watching_ = true;
   for (const auto& [handle, data] : handles_) {
     if (enter(handle, data)) continue;
+    const int why = errno;
     unwatch();
+    errno = why;
     return false;
   }
   return true;

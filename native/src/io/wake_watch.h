@@ -26,7 +26,7 @@ class WakeWatch {
   void add(int handle, void* data = nullptr);
   void remove(int handle);
 
-  // Watches all from here on; what is ready already counts. False: the kernel refuses one, so nobody may sleep.
+  // Watches all from here on; what is ready already counts. False, with errno: the kernel refuses one, so nobody may sleep.
   bool watch();
   // Once a poll of the owner's.
   void polled() {

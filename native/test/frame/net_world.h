@@ -10,6 +10,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <chrono>
 #include <cstdio>
 #include <cstdlib>
 #include <fstream>
@@ -105,11 +106,12 @@ inline bool command(const Namespace& where, const std::string& line) {
 inline bool awaitSending(const Namespace& where, const std::string& interface) {
   const Inside inside(where);
   const std::string look = "ip -o link show " + interface + " | grep -q 'state UP'";
-  for (int i = 0; i < 20'000; ++i) {
-    if (std::system(look.c_str()) == 0) return true;
+  const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(20);
+  while (std::system(look.c_str()) != 0) {
+    if (std::chrono::steady_clock::now() > end) return false;
     ::poll(nullptr, 0, 1);
   }
-  return false;
+  return true;
 }
 
 }  // namespace outrigger::io::testing

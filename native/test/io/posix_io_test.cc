@@ -158,6 +158,27 @@ TEST(UdpEndpoint, reportsGrantedBuffersInTheUnitTheyWereAskedIn) {
   io->detach(*endpoint);
 }
 
+class WokenSockets : public ::testing::TestWithParam<const char*> {};
+
+// An epoll descriptor that watches a socket is called for each datagram, on the sender's account.
+TEST_P(WokenSockets, areWatchedByNobodyOnceTheirThreadHasNotSleptForLong) {
+  const auto io = make(GetParam());
+  const auto to = openAt(*io, address("127.0.0.1"));
+  const auto next = hop(*io, *to, to->localAddress());
+  const Bytes bytes = pattern(64, 1);
+  std::vector<TxItem> items{item(*next, bytes)};
+  pollfd handle{io->waitHandle(), POLLIN, 0};
+  ASSERT_TRUE(io->arm());
+  for (int i = 0; i < 10'000; ++i) pollOnce(*io, 0);
+  ASSERT_EQ(io->transmit(*to, items), 1U);
+  EXPECT_EQ(::poll(&handle, 1, 0), 0);
+  EXPECT_FALSE(io->arm()) << "it is there, though nobody was woken";
+  EXPECT_EQ(::poll(&handle, 1, 0), 1) << "and would wake whoever sleeps now";
+  io->detach(*to);
+}
+
+INSTANTIATE_TEST_SUITE_P(Backends, WokenSockets, ::testing::Values("socket", "mmsg"), [](const auto& one) { return one.param; });
+
 TEST(MmsgIo, movesATrainAsOnePacketFromEndToEnd) {
   auto io = make("mmsg");
   auto to = openAt(*io, address("127.0.0.1"), 1 << 20);

@@ -6,6 +6,8 @@
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 
+#include <cerrno>
+
 #include "base/fd.h"
 
 namespace outrigger::io {
@@ -94,7 +96,10 @@ TEST(WakeWatch, WhatWasRemovedWhileNothingIsWatchedStaysAway) {
 TEST(WakeWatch, ADescriptorThatTheKernelRefusesLetsNobodySleep) {
   WakeWatch watch;
   watch.add(1 << 30);
+  watch.add(1 << 29);
+  errno = 0;
   EXPECT_FALSE(watch.watch());
+  EXPECT_EQ(errno, EBADF);
   EXPECT_FALSE(watch.watching());
 }
 

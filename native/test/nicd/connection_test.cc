@@ -99,6 +99,14 @@ class HastyNicd {
   std::thread thread_;
 };
 
+std::shared_ptr<Connection> connect(const HastyNicd& nicd) {
+  Connection::Options options;
+  options.socket = nicd.path();
+  auto connection = Connection::open(options);
+  EXPECT_TRUE(connection) << connection.error().message;
+  return connection ? connection.take() : nullptr;
+}
+
 std::optional<OpenSession> openPacketSession(Connection& connection) {
   OpenPacket request;
   EXPECT_TRUE(setName(request.interface, "eth0"));
@@ -114,13 +122,11 @@ std::optional<OpenSession> openPacketSession(Connection& connection) {
 
 TEST(NicdConnection, WhatTheFeedSaidBeforeAnyoneListenedIsHeardByTheFirstWhoDoes) {
   HastyNicd nicd;
-  Connection::Options options;
-  options.socket = nicd.path();
-  auto connection = Connection::open(options);
-  ASSERT_TRUE(connection) << connection.error().message;
-  const auto session = openPacketSession(**connection);
+  const auto connection = connect(nicd);
+  ASSERT_NE(connection, nullptr);
+  const auto session = openPacketSession(*connection);
   ASSERT_TRUE(session);
-  const auto tables = NicdTables::create(*connection, session->answer.opened, "eth0");
+  const auto tables = NicdTables::create(connection, session->answer.opened, "eth0");
   EXPECT_EQ(tables->link().mtu, 9000U);
   EXPECT_TRUE(tables->link().up);
   std::vector<net::LocalAddress> addresses;
@@ -133,14 +139,12 @@ TEST(NicdConnection, WhatTheFeedSaidBeforeAnyoneListenedIsHeardByTheFirstWhoDoes
 // An overflowing ring is looked at a thousand times a second, and each request is of the budget that routes and ports need.
 TEST(NicdConnection, AsksForCountsOnceAnIntervalHoweverOftenTheyAreLookedAt) {
   HastyNicd nicd;
-  Connection::Options options;
-  options.socket = nicd.path();
-  auto connection = Connection::open(options);
-  ASSERT_TRUE(connection) << connection.error().message;
-  const auto session = openPacketSession(**connection);
+  const auto connection = connect(nicd);
+  ASSERT_NE(connection, nullptr);
+  const auto session = openPacketSession(*connection);
   ASSERT_TRUE(session);
   const auto clock = std::make_shared<ManualClock>();
-  const auto tables = NicdTables::create(*connection, session->answer.opened, "eth0", clock);
+  const auto tables = NicdTables::create(connection, session->answer.opened, "eth0", clock);
   const auto look = [&](int times) {
     for (int i = 0; i < times; ++i) {
       tables->framesLeftToKernel();

@@ -37,6 +37,21 @@ TEST_P(StackBesideKernel, exchangesDatagramsWithKernelSocketsOnceEach) {
   EXPECT_EQ(count(StackCounter::kKernelDatagrams), isGenericXdp() ? 100 : 0);
 }
 
+// An epoll descriptor that watches the device's socket is called for each frame, on the sender's account.
+TEST_P(StackBesideKernel, isWokenForNothingOnceItsThreadHasNotSleptForLong) {
+  auto endpoint = open(kNear);
+  FarSocket peer(*far_, at(kFar));
+  EXPECT_TRUE(await([&] { return io_->arm(); }));
+  for (int i = 0; i < 10'000; ++i) EXPECT_TRUE(poll().empty());
+  peer.send(endpoint->localAddress(), pattern(100, 1));
+  pollfd handle{io_->waitHandle(), POLLIN, 0};
+  EXPECT_EQ(::poll(&handle, 1, 0), 0);
+  EXPECT_FALSE(io_->arm()) << "it is there, though nobody was woken";
+  EXPECT_EQ(::poll(&handle, 1, 0), 1) << "and would wake whoever sleeps now";
+  EXPECT_EQ(collect(1).size(), 1U);
+  io_->detach(*endpoint);
+}
+
 TEST_P(StackBesideKernel, deliversOnceWhatItsSocketFilterCannotTell) {
   if (!isPacket()) GTEST_SKIP() << "the kernel gets no copy";
   auto endpoint = open(kNear);

@@ -54,8 +54,7 @@ class VethWorld {
   bool near(const std::string& command) const { return shell(command); }
   bool far(const std::string& command) const { return shell("nsenter --net=" + farPath() + " " + command); }
 
-  // Whether both ends can send. When an end comes up, the kernel gives the other its carrier at once, but what sends there a moment later, and
-  // till then drops frames without a word; `ip` is told that it is up when that is done.
+  // Whether both ends can send: later than there is a carrier, see awaitSending() in frame/net_world.h.
   bool carries() const { return near("ip -o link show va | grep -q 'state UP'") && far("ip -o link show vb | grep -q 'state UP'"); }
 
   // `make` with this thread in the far namespace: sockets stay where they were made.
