@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The directory's narrow interface to the API server, carried out: TokenReview, pod addresses, slices; and what is watched, handed on.
-import { kGroup, kTopicEndpointSlice, type KubeObject, type TopicEndpointSlice } from '../api';
+import { kGroup, kTopicEndpointSlice, type TopicEndpointSlice } from '../api';
 import type { Caches } from '../caches';
 import { isNotFound } from '../kit/api_error';
 import type { KitContext } from '../kit/informer';
@@ -19,15 +19,16 @@ export const kDirectoryPermissions: readonly Permission[] = [
   { group: kGroup, resource: 'topicendpointslices', verbs: ['create', 'patch', 'delete'] },
 ];
 
-interface TokenReview extends KubeObject {
-  readonly spec: { readonly token: string; readonly audiences: readonly string[] };
+interface TokenReview {
   readonly status?: TokenReviewStatus;
 }
 
-const kTokenReviews = resource<TokenReview>(
-  { group: 'authentication.k8s.io', version: 'v1', kind: 'TokenReview', plural: 'tokenreviews' },
-  'Cluster',
-);
+const kTokenReviews = {
+  group: 'authentication.k8s.io',
+  version: 'v1',
+  kind: 'TokenReview',
+  plural: 'tokenreviews',
+} as const;
 
 interface AddressedPod {
   readonly metadata: { readonly uid?: string };
@@ -37,11 +38,16 @@ interface AddressedPod {
 export function directoryCluster({ api }: KitContext, caches: Caches): DirectoryCluster {
   const slices = new ResourceClient(api, resource<TopicEndpointSlice>(kTopicEndpointSlice));
   const pods = new ResourceClient(api, kPods);
-  const reviews = new ResourceClient(api, kTokenReviews);
   return {
-    reviewToken: async (token, audience) => {
-      const review = await reviews.create({ metadata: {}, spec: { token, audiences: [audience] } });
-      return review.status ?? {};
+    reviewToken: async (token, audience, signal) => {
+      const { kind, group, version, plural } = kTokenReviews;
+      const body = { apiVersion: `${group}/${version}`, kind, spec: { token, audiences: [audience] } };
+      // Once: while the API server wants to be left alone, all who come are told so, rather than that each waits here.
+      const { status } = await api.call<TokenReview>(
+        (objects) => objects.createClusterCustomObject({ group, version, plural, body }),
+        { signal, busyTries: 1 },
+      );
+      return status ?? {};
     },
     podAddresses: async ({ namespace, pod, podUid }: PodIdentity) => {
       try {

@@ -334,7 +334,7 @@ describe('the directory', () => {
     const stream = { send: () => true, end: () => undefined };
     const expired = tokenOf('x', 'shop', 'default', Date.now() - 1000);
     for (const token of [undefined, expired, expired]) {
-      await expect(a.directory.admit(token, stream)).rejects.toThrow(RpcError);
+      await expect(a.directory.admit(token, stream, new AbortController().signal)).rejects.toThrow(RpcError);
     }
     expect(a.directory.stats.tokensRefused).toEqual({ NO_TOKEN: 1, TOKEN_EXPIRED: 2 });
   });

@@ -29,6 +29,7 @@ export interface DirectoryOptions {
   readonly audience: string;
   readonly leaseMs: number;
   readonly heartbeatMs: number;
+  /** With those whose token is being checked. */
   readonly maxStreams: number;
   readonly maxRegistrationsPerPod: number;
   readonly requestsPerSecond: number;
@@ -51,16 +52,25 @@ const kRetryMs = 2000;
 
 export interface DirectoryStats {
   readonly streams: number;
+  /** Streams whose token is being checked. */
+  readonly admissions: number;
   readonly instances: number;
   readonly registrations: number;
   readonly topics: number;
   readonly rejectedStreams: number;
   /** By reason. */
   readonly tokensRefused: Readonly<Record<string, number>>;
+  readonly tokenReviews: number;
   readonly sliceWrites: number;
   readonly sliceFailures: number;
   /** Looks at all leases. */
   readonly sweeps: number;
+}
+
+function draining(): RpcError {
+  return new RpcError(RpcCode.UNAVAILABLE, 'this replica of the directory ends; connect again', {
+    reason: 'DRAINING',
+  });
 }
 
 export class Directory {
@@ -81,6 +91,7 @@ export class Directory {
   /** Until then the API server wants no write, of no topic. */
   private pausedUntilMs = 0;
   private closed = false;
+  private admissions = 0;
   private rejectedStreams = 0;
   private readonly tokensRefused: Record<string, number> = {};
   private sliceWrites = 0;
@@ -111,9 +122,8 @@ export class Directory {
     this.closed = true;
     clearInterval(this.tick);
     clearTimeout(this.gatherTimer);
-    const goodbye = new RpcError(RpcCode.UNAVAILABLE, 'this replica of the directory ends; connect again', {
-      reason: 'DRAINING',
-    });
+    const goodbye = draining();
+    this.tokens.close(goodbye);
     [...this.sessions].forEach((session) => session.end(goodbye));
     this.sessions.clear();
     await this.writing;
@@ -123,11 +133,13 @@ export class Directory {
     const { instances, registrations, topics } = this.registry.stats;
     return {
       streams: this.sessions.size,
+      admissions: this.admissions,
       instances,
       registrations,
       topics,
       rejectedStreams: this.rejectedStreams,
       tokensRefused: { ...this.tokensRefused },
+      tokenReviews: this.tokens.reviewed,
       sliceWrites: this.sliceWrites,
       sliceFailures: this.sliceFailures,
       sweeps: this.sweeps,
@@ -166,34 +178,57 @@ export class Directory {
 
   // --- from sidecars ---
 
-  /** A stream with its token. Rejects with RpcError; what the stream said meanwhile is given to the session by the caller. */
-  async admit(token: string | undefined, stream: SessionStream): Promise<DirectorySession> {
-    if (this.closed || this.sessions.size >= this.options.maxStreams) {
+  /**
+   * A stream with its token. Rejects with RpcError; what the stream said meanwhile is given to the session by the caller, who aborts `signal` when
+   * the stream ends.
+   */
+  async admit(
+    token: string | undefined,
+    stream: SessionStream,
+    signal: AbortSignal,
+  ): Promise<DirectorySession> {
+    const known = this.sessions.size + this.admissions;
+    if (this.closed || known >= this.options.maxStreams) {
       this.rejectedStreams++;
-      throw new RpcError(
-        this.closed ? RpcCode.UNAVAILABLE : RpcCode.RESOURCE_EXHAUSTED,
-        this.closed
-          ? 'this replica of the directory ends; connect again'
-          : `${this.sessions.size} streams are open and no more are allowed; run more replicas of the operator`,
-        { reason: this.closed ? 'DRAINING' : 'TOO_MANY_STREAMS' },
-      );
+      throw this.closed
+        ? draining()
+        : new RpcError(
+            RpcCode.RESOURCE_EXHAUSTED,
+            `${known} streams are open or have their tokens checked, and no more are allowed; run more replicas of the operator`,
+            { reason: 'TOO_MANY_STREAMS' },
+          );
     }
-    let identity: PodIdentity;
+    this.admissions++;
     try {
-      identity = await this.tokens.identify(token);
-    } catch (error) {
-      const reason = error instanceof RpcError ? error.details.reason : 'INTERNAL';
-      this.tokensRefused[reason] = (this.tokensRefused[reason] ?? 0) + 1;
-      throw error;
+      const identity = await this.identify(token, signal);
+      const session = new DirectorySession(stream, identity, {
+        registry: this.registry,
+        options: this.options,
+        now: this.now,
+        checkEndpoints: (who, endpoints) => this.checkEndpoints(who, endpoints),
+      });
+      this.sessions.add(session);
+      return session;
+    } finally {
+      this.admissions--;
     }
-    const session = new DirectorySession(stream, identity, {
-      registry: this.registry,
-      options: this.options,
-      now: this.now,
-      checkEndpoints: (who, endpoints) => this.checkEndpoints(who, endpoints),
-    });
-    this.sessions.add(session);
-    return session;
+  }
+
+  private async identify(token: string | undefined, signal: AbortSignal): Promise<PodIdentity> {
+    try {
+      const identity = await this.tokens.identify(token, signal);
+      if (!this.closed) {
+        return identity;
+      }
+    } catch (error) {
+      if (!this.closed) {
+        const reason = error instanceof RpcError ? error.details.reason : 'INTERNAL';
+        this.tokensRefused[reason] = (this.tokensRefused[reason] ?? 0) + 1;
+        throw error;
+      }
+    }
+    this.rejectedStreams++;
+    throw draining();
   }
 
   left(session: DirectorySession): void {

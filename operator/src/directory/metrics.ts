@@ -10,6 +10,12 @@ export const kDirectoryMetrics = {
     help: 'Sidecars connected to this replica.',
     labels: [],
   },
+  admissions: {
+    name: 'outrigger_operator_directory_admissions',
+    type: 'gauge',
+    help: 'Streams of sidecars whose token is still being checked; with those that are connected they count against the greatest number of streams.',
+    labels: [],
+  },
   members: {
     name: 'outrigger_operator_directory_members',
     type: 'gauge',
@@ -37,8 +43,14 @@ export const kDirectoryMetrics = {
   tokens: {
     name: 'outrigger_operator_directory_tokens_refused_total',
     type: 'counter',
-    help: 'Streams refused because of their token (NO_TOKEN, TOKEN_EXPIRED, TOKEN_REFUSED, WRONG_AUDIENCE, NOT_A_POD), or because it could not be checked (API_SERVER_UNAVAILABLE, API_SERVER_THROTTLES; INTERNAL: an error of the directory itself).',
+    help: 'Streams refused because of their token (NO_TOKEN, TOKEN_EXPIRED, TOKEN_REFUSED, WRONG_AUDIENCE, NOT_A_POD), or because it could not be checked (API_SERVER_UNAVAILABLE, API_SERVER_THROTTLES; CANCELLED: the sidecar went away before; INTERNAL: an error of the directory itself).',
     labels: ['reason'],
+  },
+  reviews: {
+    name: 'outrigger_operator_directory_token_reviews_total',
+    type: 'counter',
+    help: 'TokenReviews that the API server was asked for: one for all streams that come with the same token meanwhile, none for a token that is known, none while it throttles.',
+    labels: [],
   },
   writes: {
     name: 'outrigger_operator_directory_slice_writes_total',
@@ -82,6 +94,7 @@ export function directoryMetrics(registry: Registry, stats: () => DirectoryStats
     });
   };
   gauge(m.streams, ({ streams }) => streams);
+  gauge(m.admissions, ({ admissions }) => admissions);
   gauge(m.members, ({ instances }) => instances);
   gauge(m.registrations, ({ registrations }) => registrations);
   gauge(m.topics, ({ topics }) => topics);
@@ -99,6 +112,7 @@ export function directoryMetrics(registry: Registry, stats: () => DirectoryStats
       }
     },
   });
+  counter(m.reviews, ({ tokenReviews }) => tokenReviews);
   counter(m.writes, ({ sliceWrites }) => sliceWrites);
   counter(m.failures, ({ sliceFailures }) => sliceFailures);
 }

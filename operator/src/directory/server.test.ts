@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The directory on the wire: TLS with certificates of the operator's own CA, replaced while it serves; tokens in the call's metadata.
-import { status } from '@grpc/grpc-js';
+import { Client, credentials, Metadata, status } from '@grpc/grpc-js';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -9,8 +9,9 @@ import type { JoinResponse } from '../../../sidecar/src/directory/messages';
 import { directoryTransport, type DirectoryStream } from '../../../sidecar/src/directory/transport';
 import { until } from '../../../sidecar/src/testing/until';
 import { issueServing, makeAuthority, type KeyPair } from '../ca/certificates';
+import { ApiError } from '../kit/api_error';
 import { Directory, kDirectoryDefaults } from './directory';
-import { CertificateSource, DirectoryServer, type ServingCertificate } from './server';
+import { CertificateSource, DirectoryServer, kDirectoryService, type ServingCertificate } from './server';
 import { FakeCluster, tokenOf, topicResource } from './testing';
 
 const kLife = { nowMs: Date.now(), lifeMs: 3_600_000 };
@@ -28,7 +29,9 @@ async function served(authority: KeyPair): Promise<ServingCertificate> {
   return { certificate: Buffer.from(certificate), privateKey: Buffer.from(key) };
 }
 
-type Answer = JoinResponse | { readonly code: number; readonly message: string };
+type Answer =
+  | JoinResponse
+  | { readonly code: number; readonly message: string; readonly retryAfterMs?: number | undefined };
 
 /** A sidecar's stream with these files: what it was answered, in order, the end included. */
 class Sidecar {
@@ -42,7 +45,7 @@ class Sidecar {
     const take = (answer: Answer): void => void this.answers.push(answer);
     this.stream = directoryTransport({ address: `localhost:${port}`, caFile, tokenFile })({
       onResponse: take,
-      onEnd: (code, message) => take({ code, message }),
+      onEnd: (code, message, retryAfterMs) => take({ code, message, retryAfterMs }),
     });
     streams.push(this.stream);
     this.stream.send({ hello: { instanceId: 'i', endpoints: [], version: 't', ...hello } });
@@ -142,6 +145,40 @@ describe('the directory on the wire', () => {
     expect(await firstAnswer(old.certificate, tokenOf('stranger'))).toMatchObject({
       code: status.UNAVAILABLE,
     });
+  });
+
+  it('hands on how long a busy API server wants to be left alone', async () => {
+    cluster.away = true;
+    cluster.failure = new ApiError(429, 'TooManyRequests', 'POST /x: 429 TooManyRequests', 40_500);
+    const answer = await firstAnswer(old.certificate, tokenOf('stranger'));
+    expect(answer).toMatchObject({
+      code: status.UNAVAILABLE,
+      message: expect.stringContaining('retry in 41 s'),
+      retryAfterMs: 40_500,
+    });
+  });
+
+  it('lets go of the review of a sidecar that closes, or is gone without a word', async () => {
+    cluster.hangs = true;
+    const sidecar = new Sidecar(old.certificate, tokenOf('till-1'));
+    await until('its token is reviewed', () => cluster.hanging === 1);
+    sidecar.close();
+    await until('its token is reviewed no more', () => cluster.hanging === 0);
+
+    const ca = credentials.createSsl(Buffer.from(old.certificate));
+    const client = new Client(`localhost:${port}`, ca);
+    try {
+      const metadata = new Metadata();
+      metadata.set('authorization', `Bearer ${tokenOf('till-2')}`);
+      const bytes = (value: Buffer): Buffer => value;
+      const call = client.makeBidiStreamRequest(`/${kDirectoryService}/Join`, bytes, bytes, metadata);
+      call.on('error', () => undefined);
+      await until('its token is reviewed', () => cluster.hanging === 1);
+      call.cancel();
+      await until('its token is reviewed no more', () => cluster.hanging === 0);
+    } finally {
+      client.close();
+    }
   });
 
   it.each([

@@ -76,10 +76,12 @@ function asError(thrown: unknown): RpcError {
 function join(call: ServerDuplexStream<JoinRequest, object>, directory: Directory): void {
   let session: DirectorySession | undefined;
   let over = false;
+  const gone = new AbortController();
   const early: JoinRequest[] = [];
   const end = (error: RpcError): void => {
     if (!over) {
       over = true;
+      gone.abort();
       call.resume();
       call.emit('error', statusOf(error));
     }
@@ -98,6 +100,7 @@ function join(call: ServerDuplexStream<JoinRequest, object>, directory: Director
   call.on('drain', () => session?.onDrain());
   const leave = (): void => {
     over = true;
+    gone.abort();
     if (session !== undefined) {
       directory.left(session);
     }
@@ -110,7 +113,8 @@ function join(call: ServerDuplexStream<JoinRequest, object>, directory: Director
     leave();
   });
   call.on('cancelled', leave);
-  directory.admit(bearer(call.metadata), { send: (response) => over || call.write(response), end }).then(
+  const stream = { send: (response: object) => over || call.write(response), end };
+  directory.admit(bearer(call.metadata), stream, gone.signal).then(
     (admitted) => {
       if (over) {
         directory.left(admitted);

@@ -3,6 +3,7 @@
 import type { RpcError } from '../../../sidecar/src/grpc/rpc_error';
 import type { OpenDirectoryStream } from '../../../sidecar/src/directory/transport';
 import type { Topic, TopicEndpointSlice } from '../api';
+import { ApiError } from '../kit/api_error';
 import type { Directory, DirectoryCluster } from './directory';
 import type { DirectorySession, JoinRequest } from './session';
 import type { TokenReviewStatus } from './tokens';
@@ -24,13 +25,26 @@ export class FakeCluster implements DirectoryCluster {
   readonly addresses = new Map<string, readonly string[]>();
   readonly reviews: string[] = [];
   away = false;
+  /** Reviews are not answered: those that wait so. */
+  hangs = false;
+  hanging = 0;
   /** What it answers while it is away. */
   failure: Error = new Error('connect ECONNREFUSED');
   /** Told of every change, as a watch would. */
   onSlice: ((slice: TopicEndpointSlice, deleted: boolean) => void) | undefined;
 
-  readonly reviewToken = (token: string, audience: string): Promise<TokenReviewStatus> => {
+  readonly reviewToken = async (
+    token: string,
+    audience: string,
+    signal: AbortSignal,
+  ): Promise<TokenReviewStatus> => {
     this.reviews.push(token);
+    if (this.hangs) {
+      this.hanging++;
+      await new Promise((_, reject) => {
+        signal.addEventListener('abort', () => reject(new ApiError(0, '', 'POST /x: aborted')));
+      }).finally(() => this.hanging--);
+    }
     return this.answer(() => {
       const { pod, namespace, serviceAccount } = JSON.parse(
         Buffer.from(token.split('.')[1] as string, 'base64url').toString(),
@@ -106,7 +120,7 @@ export function inProcess(directory: () => Directory | undefined, token: () => s
     const end = (error: RpcError): void => {
       if (!over) {
         over = true;
-        setImmediate(() => handlers.onEnd(error.code, error.message));
+        setImmediate(() => handlers.onEnd(error.code, error.message, error.details.retryAfterMs));
       }
     };
     const send = (response: object): boolean => {
@@ -117,7 +131,12 @@ export function inProcess(directory: () => Directory | undefined, token: () => s
       });
       return true;
     };
-    target.admit(token(), { send, end }).then((admitted) => {
+    const gone = new AbortController();
+    target.admit(token(), { send, end }, gone.signal).then((admitted) => {
+      if (over) {
+        target.left(admitted);
+        return;
+      }
       session = admitted;
       early.splice(0).forEach((request) => admitted.onRequest(request));
     }, end);
@@ -133,6 +152,7 @@ export function inProcess(directory: () => Directory | undefined, token: () => s
       },
       close: () => {
         over = true;
+        gone.abort();
         if (session !== undefined) {
           target.left(session);
         }

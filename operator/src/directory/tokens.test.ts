@@ -13,16 +13,18 @@ async function refusal(promise: Promise<unknown>): Promise<RpcError> {
 describe('a token', () => {
   const cluster = new FakeCluster();
   let now = Date.now();
-  const tokens = new Tokens(cluster.reviewToken, 'outrigger-directory', () => now);
+  let tokens: Tokens;
+  const identify = (token: string | undefined) => tokens.identify(token, new AbortController().signal);
 
   beforeEach(() => {
     cluster.away = false;
     cluster.reviews.length = 0;
     now = Date.now();
+    tokens = new Tokens(cluster.reviewToken, 'outrigger-directory', () => now);
   });
 
   it('gives the pod that it is bound to', async () => {
-    expect(await tokens.identify(tokenOf('till-1', 'shop', 'till'))).toEqual({
+    expect(await identify(tokenOf('till-1', 'shop', 'till'))).toEqual({
       namespace: 'shop',
       serviceAccount: 'till',
       pod: 'till-1',
@@ -33,13 +35,13 @@ describe('a token', () => {
 
   it('is reviewed once, and believed until it expires while the API server is away', async () => {
     const token = tokenOf('till-2', 'shop', 'till', now + 600_000);
-    await tokens.identify(token);
+    await identify(token);
     cluster.away = true;
     now += 599_000;
-    await expect(tokens.identify(token)).resolves.toMatchObject({ pod: 'till-2' });
+    await expect(identify(token)).resolves.toMatchObject({ pod: 'till-2' });
     expect(cluster.reviews).toHaveLength(1);
     now += 2000;
-    expect(await refusal(tokens.identify(token))).toMatchObject({
+    expect(await refusal(identify(token))).toMatchObject({
       code: RpcCode.UNAUTHENTICATED,
       details: { reason: 'TOKEN_EXPIRED' },
     });
@@ -47,22 +49,22 @@ describe('a token', () => {
 
   it('that nobody reviewed is no reason to believe anyone while the API server is away', async () => {
     cluster.away = true;
-    expect(await refusal(tokens.identify(tokenOf('stranger')))).toMatchObject({ code: RpcCode.UNAVAILABLE });
+    expect(await refusal(identify(tokenOf('stranger')))).toMatchObject({ code: RpcCode.UNAVAILABLE });
   });
 
   it('that can not be checked since the API server throttles is told so, and when to come again', async () => {
     cluster.away = true;
     cluster.failure = new ApiError(429, 'TooManyRequests', 'POST /x: 429 TooManyRequests', 7000);
-    const { code, message, details } = await refusal(tokens.identify(tokenOf('stranger')));
+    const { code, message, details } = await refusal(identify(tokenOf('stranger')));
     expect({ code, details }).toEqual({
       code: RpcCode.UNAVAILABLE,
-      details: { reason: 'API_SERVER_THROTTLES' },
+      details: { reason: 'API_SERVER_THROTTLES', retryAfterMs: 7000 },
     });
     expect(message).toMatch(/the API server throttles the directory .*429 TooManyRequests.*retry in 7 s/);
   });
 
   it.each([[undefined], [''], ['x'.repeat(20_000)]])('must be there and of sane length', async (token) => {
-    expect(await refusal(tokens.identify(token))).toMatchObject({ details: { reason: 'NO_TOKEN' } });
+    expect(await refusal(identify(token))).toMatchObject({ details: { reason: 'NO_TOKEN' } });
     expect(cluster.reviews).toHaveLength(0);
   });
 

@@ -2,8 +2,8 @@
 // From a bearer token to a pod, by TokenReview. A token that was reviewed once is believed until it expires: a sidecar that restarts while the
 // API server is away must get back in.
 import { createHash } from 'node:crypto';
-import { askedToWaitMs, isStatus } from '../kit/api_error';
 import { RpcCode, RpcError } from '../../../sidecar/src/grpc/rpc_error';
+import { Reviews } from './reviews';
 import type { PodIdentity } from './types';
 
 /** What the API server says of a token (authentication.k8s.io/v1 TokenReview status). */
@@ -19,8 +19,12 @@ export interface TokenReviewStatus {
     | undefined;
 }
 
-/** Asks the API server; rejects when it can't be asked. */
-export type ReviewToken = (token: string, audience: string) => Promise<TokenReviewStatus>;
+/** Asks the API server, once; rejects when it can't be asked, with ApiError where it answered, or when `signal` is aborted. */
+export type ReviewToken = (
+  token: string,
+  audience: string,
+  signal: AbortSignal,
+) => Promise<TokenReviewStatus>;
 
 const kUser = /^system:serviceaccount:([^:]+):([^:]+)$/;
 const kPodName = 'authentication.kubernetes.io/pod-name';
@@ -33,17 +37,6 @@ const kMaxTokenLength = 16_384;
 
 function unauthenticated(message: string, reason: string): RpcError {
   return new RpcError(RpcCode.UNAUTHENTICATED, message, { reason });
-}
-
-function unchecked(error: Error): RpcError {
-  const throttles = isStatus(error, 429);
-  const why = throttles ? 'the API server throttles the directory' : 'the API server does not answer';
-  const when = askedToWaitMs(error) > 0 ? ` in ${Math.ceil(askedToWaitMs(error) / 1000)} s` : '';
-  return new RpcError(
-    RpcCode.UNAVAILABLE,
-    `the token can't be checked: ${why} (${error.message}); retry${when}`,
-    { reason: throttles ? 'API_SERVER_THROTTLES' : 'API_SERVER_UNAVAILABLE' },
-  );
 }
 
 /** Expiry of a JWT, milliseconds; undefined when it can't be read. Not a proof of anything: the API server has checked the signature. */
@@ -92,15 +85,31 @@ export function identityOf(status: TokenReviewStatus, audience: string): PodIden
 
 export class Tokens {
   private readonly cache = new Map<string, { readonly identity: PodIdentity; readonly untilMs: number }>();
+  private readonly reviews: Reviews;
 
   constructor(
-    private readonly review: ReviewToken,
+    review: ReviewToken,
     private readonly audience: string,
     private readonly now: () => number,
-  ) {}
+  ) {
+    this.reviews = new Reviews(review, audience, now);
+  }
 
-  /** Identity of a token; rejects with RpcError (UNAUTHENTICATED, or UNAVAILABLE while the API server does not answer). */
-  async identify(token: string | undefined): Promise<PodIdentity> {
+  /** Reviews that the API server was asked for. */
+  get reviewed(): number {
+    return this.reviews.count;
+  }
+
+  /** Whoever still waits for a review is told that. */
+  close(error: RpcError): void {
+    this.reviews.close(error);
+  }
+
+  /**
+   * Identity of a token; rejects with RpcError: UNAUTHENTICATED; UNAVAILABLE while the API server does not answer or wants to be left alone;
+   * CANCELLED when `signal` is aborted.
+   */
+  async identify(token: string | undefined, signal: AbortSignal): Promise<PodIdentity> {
     if (token === undefined || token === '' || token.length > kMaxTokenLength) {
       throw unauthenticated(
         `no usable token came with the call; send "authorization: Bearer <token>" with a projected token of audience "${this.audience}"`,
@@ -120,13 +129,7 @@ export class Tokens {
     if (cached !== undefined && cached.untilMs > now) {
       return cached.identity;
     }
-    let status: TokenReviewStatus;
-    try {
-      status = await this.review(token, this.audience);
-    } catch (error) {
-      throw unchecked(error as Error);
-    }
-    const identity = identityOf(status, this.audience);
+    const identity = identityOf(await this.reviews.of(key, token, signal), this.audience);
     this.remember(key, { identity, untilMs: Math.min(expires ?? now, now + kMaxBeliefMs) });
     return identity;
   }

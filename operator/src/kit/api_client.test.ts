@@ -119,6 +119,16 @@ describe('ApiClient', () => {
     expect(observed).toEqual(['GET 429', 'GET 429', 'GET 200']);
   });
 
+  it('asks a busy server once where its caller would rather do something else meanwhile', async () => {
+    handler = (_, response) => answer(response, 429, {}, { 'retry-after': '0' });
+    expect(
+      await failure(
+        client.call((objects) => objects.createClusterCustomObject({ ...pods, body: {} }), { busyTries: 1 }),
+      ),
+    ).toMatchObject({ status: 429, retryAfterMs: 0 });
+    expect(count).toBe(1);
+  });
+
   it('tells of each refusal with the time to wait and what decided it, also of watches, and of each answer', async () => {
     handler = (_, response, n) =>
       n === 1

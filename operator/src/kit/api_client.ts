@@ -41,6 +41,8 @@ export interface CallOptions {
   readonly signal?: AbortSignal;
   /** Of the body; without it, what client-node takes. */
   readonly contentType?: string;
+  /** Tries while the server is too busy (429); 1 for who would rather do something else meanwhile. */
+  readonly busyTries?: number;
 }
 
 export interface ApiClientOptions {
@@ -58,7 +60,7 @@ export interface ApiClientOptions {
   readonly throttling?: Throttling;
 }
 
-/** Tries of a request that the server was too busy for. Longer waits are for who retries the whole work. */
+/** Tries of a request that the server was too busy for, unless its caller says how many. Longer waits are for who retries the whole work. */
 const kBusyTries = 3;
 /** Of an answer 429 that does not say it. */
 const kBusyMs = 1000;
@@ -103,7 +105,10 @@ export class ApiClient {
     return this.answer<T>((configuration) => requestAt(configuration, request), request);
   }
 
-  private async answer<T>(send: Send, { signal = kNever, ...options }: CallOptions): Promise<T> {
+  private async answer<T>(
+    send: Send,
+    { signal = kNever, busyTries = kBusyTries, ...options }: CallOptions,
+  ): Promise<T> {
     let refreshed = false;
     for (let tries = 1; ; tries++) {
       try {
@@ -117,7 +122,7 @@ export class ApiClient {
         }
         // 429 says that nothing was done, so that every method may be tried again (RFC 6585, section 4).
         const waitMs = isStatus(error, 429) ? (error.retryAfterMs ?? kBusyMs) : Infinity;
-        if (tries >= kBusyTries || waitMs > kLongestWaitMs) {
+        if (tries >= busyTries || waitMs > kLongestWaitMs) {
           throw error;
         }
         await sleep(waitMs, signal);

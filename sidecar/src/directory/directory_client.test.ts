@@ -57,6 +57,45 @@ describe('a directory client that said goodbye', () => {
   });
 });
 
+describe('a directory client that was refused', () => {
+  beforeEach(() => void jest.useFakeTimers());
+  afterEach(() => void jest.useRealTimers());
+
+  /** How long it waits before it asks again, when it is told to wait so long. */
+  function pauseAfter(retryAfterMs: number | undefined): number {
+    const streams: DirectoryHandlers[] = [];
+    const client = new DirectoryClient(
+      (handlers) => {
+        streams.push(handlers);
+        return { send: () => undefined, close: () => undefined };
+      },
+      new TopicStore(''),
+      new TopicCache('', () => undefined),
+      { endpoints: [], version: 't', answerTimeoutMs: 1000, minRetryMs: 100, maxRetryMs: 100 },
+      pino({ level: 'silent' }),
+    );
+    client.start();
+    const begunMs = Date.now();
+    streams[0]?.onEnd(14, 'busy', retryAfterMs);
+    jest.advanceTimersToNextTimer();
+    const pauseMs = Date.now() - begunMs;
+    expect(streams).toHaveLength(2);
+    client.close();
+    return pauseMs;
+  }
+
+  it.each([
+    ['soon where it is told nothing', undefined, 50, 100],
+    ['after the time that it is told, and not with all others at once', 7000, 7050, 10_600],
+    ['after a minute or so where it is told a longer time', 1e12, 60_050, 90_100],
+  ])('comes again %s', (_, retryAfterMs, least, most) => {
+    const pauses = Array.from({ length: 50 }, () => pauseAfter(retryAfterMs));
+    expect(Math.min(...pauses)).toBeGreaterThanOrEqual(least);
+    expect(Math.max(...pauses)).toBeLessThanOrEqual(most + 1);
+    expect(new Set(pauses).size).toBeGreaterThan(5);
+  });
+});
+
 describe('a stream to the directory that was closed', () => {
   const toEnd: (() => void)[] = [];
   afterEach(() => toEnd.splice(0).forEach((end) => end()));

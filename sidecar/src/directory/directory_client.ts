@@ -57,6 +57,8 @@ interface Registration {
 
 const kMinRetryMs = 200;
 const kMaxRetryMs = 5000;
+/** Longest wait that the directory is believed to ask for: it takes no longer one from the API server either. */
+const kLongestAskedMs = 60_000;
 const kReadable: Readonly<Record<string, Role>> = {
   ROLE_PUBLISHER: 'publisher',
   ROLE_SUBSCRIBER: 'subscriber',
@@ -235,7 +237,8 @@ export class DirectoryClient extends EventEmitter<DirectoryClientEvents> {
     }
     const handlers = {
       onResponse: (response: JoinResponse) => this.onResponse(response),
-      onEnd: (code: number, message: string) => this.onEnd(`${RpcCode[code] ?? code}: ${message}`),
+      onEnd: (code: number, message: string, retryAfterMs?: number) =>
+        this.onEnd(`${RpcCode[code] ?? code}: ${message}`, retryAfterMs),
     };
     try {
       this.stream = this.openStream(handlers);
@@ -247,7 +250,7 @@ export class DirectoryClient extends EventEmitter<DirectoryClientEvents> {
     this.stream.send({ hello: { instanceId: this.instanceId, endpoints, version } });
   }
 
-  private onEnd(reason: string): void {
+  private onEnd(reason: string, retryAfterMs = 0): void {
     const wasConnected = this.connected;
     this.stream = undefined;
     this.welcome = undefined;
@@ -262,10 +265,11 @@ export class DirectoryClient extends EventEmitter<DirectoryClientEvents> {
       this.emit('connection', reason);
       this.log.warn({ reason }, 'directory lost; going on with the members known');
     }
-    // Half of it is chance, so that the sidecars of a whole cluster do not come back at once.
+    // Half of it is chance, so that the sidecars of a whole cluster do not come back at once; and so when all were asked to wait for the same time.
     const { minRetryMs = kMinRetryMs, maxRetryMs = kMaxRetryMs } = this.options;
     const longest = Math.min(maxRetryMs, minRetryMs * 2 ** this.attempt++);
-    const pauseMs = longest / 2 + Math.random() * (longest / 2);
+    const askedMs = Math.min(retryAfterMs, kLongestAskedMs);
+    const pauseMs = askedMs + longest / 2 + (Math.random() * (longest + askedMs)) / 2;
     if (!wasConnected) {
       this.log.debug({ reason, pauseMs }, 'directory can not be reached');
     }

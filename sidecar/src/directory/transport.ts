@@ -6,10 +6,12 @@ import {
   Metadata,
   type ClientDuplexStream,
   type ServiceDefinition,
+  type StatusObject,
 } from '@grpc/grpc-js';
 import { loadSync } from '@grpc/proto-loader';
 import { readFileSync } from 'node:fs';
 import { protoRoot } from '../grpc/proto_files';
+import { retryAfterMsIn } from '../grpc/rpc_error';
 import type { JoinResponse } from './messages';
 
 export const kDirectoryProto = 'outrigger/v1/directory.proto';
@@ -24,8 +26,8 @@ export interface DirectoryStream {
 
 export interface DirectoryHandlers {
   onResponse(response: JoinResponse): void;
-  /** The stream is over; `code` is the gRPC status. Called once. */
-  onEnd(code: number, message: string): void;
+  /** The stream is over; `code` is the gRPC status, `retryAfterMs` what the directory asks to wait before the next one. Called once. */
+  onEnd(code: number, message: string, retryAfterMs?: number): void;
 }
 
 export interface DirectoryTarget {
@@ -65,11 +67,12 @@ export function directoryTransport(target: DirectoryTarget): OpenDirectoryStream
       metadata,
     ) as ClientDuplexStream<object, JoinResponse>;
     let over = false;
-    const end = (code: number, message: string): void => {
+    const end = ({ code, details, metadata: trailers }: StatusObject): void => {
       if (!over) {
         over = true;
         client.close();
-        handlers.onEnd(code, message);
+        const [status] = trailers.get('grpc-status-details-bin');
+        handlers.onEnd(code, details, Buffer.isBuffer(status) ? retryAfterMsIn(status) : undefined);
       }
     };
     call.on('data', (response: JoinResponse) => {
@@ -78,7 +81,7 @@ export function directoryTransport(target: DirectoryTarget): OpenDirectoryStream
       }
     });
     call.on('error', () => undefined); // the status says it
-    call.on('status', ({ code, details }) => end(code, details));
+    call.on('status', end);
     return {
       send: (request) => {
         if (!over) {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The hand-written encodings against those of a generated codec.
 import { join } from 'node:path';
-import { Root } from 'protobufjs';
+import { parse, Root } from 'protobufjs';
 import type { OfferResult } from '../native/types';
 import {
   gap,
@@ -13,7 +13,20 @@ import {
   summarizeResponse,
 } from './codec';
 import { kMessagingProto, protoRoot } from './proto_files';
-import { encodeStatus, invalidArgument } from './rpc_error';
+import { encodeStatus, invalidArgument, retryAfterMsIn, RpcCode, RpcError } from './rpc_error';
+
+/** What is used here of google/rpc/status.proto and google/rpc/error_details.proto. */
+const rpc = parse(
+  `
+  syntax = "proto3";
+  package google.rpc;
+  message Any { string type_url = 1; bytes value = 2; }
+  message Status { int32 code = 1; string message = 2; repeated Any details = 3; }
+  message Duration { int64 seconds = 1; int32 nanos = 2; }
+  message RetryInfo { Duration retry_delay = 1; }
+`,
+  { keepCase: false },
+).root;
 
 const root = new Root();
 root.resolvePath = (_origin, target) => join(protoRoot(), target);
@@ -111,6 +124,47 @@ describe('codec', () => {
       'open.target',
     ]) {
       expect(text).toContain(part);
+    }
+  });
+
+  it('encodes the time to wait as google.rpc.RetryInfo, and reads it', () => {
+    const delayIn = (status: Buffer): unknown => {
+      const { details } = rpc.lookupType('google.rpc.Status').decode(status) as unknown as {
+        details: { typeUrl: string; value: Buffer }[];
+      };
+      const info = details.find((each) => each.typeUrl === 'type.googleapis.com/google.rpc.RetryInfo');
+      const type = rpc.lookupType('google.rpc.RetryInfo');
+      return info === undefined ? undefined : type.toObject(type.decode(info.value), { longs: Number });
+    };
+    const busy = (retryAfterMs?: number): Buffer =>
+      encodeStatus(
+        new RpcError(RpcCode.UNAVAILABLE, 'busy', {
+          reason: 'BUSY',
+          ...(retryAfterMs === undefined ? {} : { retryAfterMs }),
+        }),
+      );
+    expect(delayIn(busy(61_250))).toEqual({ retryDelay: { seconds: 61, nanos: 250_000_000 } });
+    for (const retryAfterMs of [0, 1, 999, 1000, 61_250, 2 ** 40]) {
+      expect(retryAfterMsIn(busy(retryAfterMs))).toBe(retryAfterMs);
+    }
+    expect(delayIn(busy())).toBeUndefined();
+    expect(retryAfterMsIn(busy())).toBeUndefined();
+  });
+
+  it('reads no time to wait from what is none', () => {
+    const type = rpc.lookupType('google.rpc.RetryInfo');
+    const status = (value: Uint8Array): Uint8Array =>
+      rpc
+        .lookupType('google.rpc.Status')
+        .encode({ details: [{ typeUrl: 'type.googleapis.com/google.rpc.RetryInfo', value }] })
+        .finish();
+    const delay = (retryDelay: object): Uint8Array => status(type.encode({ retryDelay }).finish());
+    expect(retryAfterMsIn(delay({ seconds: 2 }))).toBe(2000);
+    for (const none of [delay({ seconds: -2 }), status(new Uint8Array()), status(Buffer.from('x'))]) {
+      expect(retryAfterMsIn(none)).toBeUndefined();
+    }
+    for (const broken of ['', 'no message', '\x1a\xff\xff\xff\xff\xff', '\x1a\x02\x0a']) {
+      expect(retryAfterMsIn(Buffer.from(broken, 'latin1'))).toBeUndefined();
     }
   });
 });

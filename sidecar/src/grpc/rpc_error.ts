@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Errors of an RPC: standard code, sentence, google.rpc details, and their encoding as google.rpc.Status. No grpc-js types here.
-import { Writer } from 'protobufjs/minimal';
+// Errors of an RPC: standard code, sentence, google.rpc details, and their encoding as google.rpc.Status; from one that came, what is read here. No
+// grpc-js types here.
+import { Reader, Writer } from 'protobufjs/minimal';
 
 /** The standard codes that this server uses (google.rpc.Code). */
 export enum RpcCode {
@@ -30,6 +31,8 @@ export interface RpcErrorDetails {
   readonly reason: string;
   readonly metadata?: Readonly<Record<string, string>>;
   readonly violations?: readonly FieldViolation[];
+  /** Milliseconds after which it is worth to try again, where that is known. */
+  readonly retryAfterMs?: number;
 }
 
 export const kErrorDomain = 'outrigger.dev';
@@ -53,13 +56,19 @@ export function invalidArgument(field: string, description: string): RpcError {
   });
 }
 
+const kTypes = 'type.googleapis.com/google.rpc.';
+
 function any(writer: Writer, type: string, body: Uint8Array): void {
   writer.uint32(0x1a).fork(); // Status.details
-  writer.uint32(0x0a).string(`type.googleapis.com/${type}`).uint32(0x12).bytes(body);
+  writer
+    .uint32(0x0a)
+    .string(kTypes + type)
+    .uint32(0x12)
+    .bytes(body);
   writer.ldelim();
 }
 
-/** google.rpc.Status with ErrorInfo and, for bad fields, BadRequest: what `grpc-status-details-bin` carries. */
+/** google.rpc.Status with ErrorInfo and, where it has them, bad fields (BadRequest) and the time to wait (RetryInfo): what `grpc-status-details-bin` carries. */
 export function encodeStatus(error: RpcError): Buffer {
   const writer = Writer.create();
   writer.uint32(0x08).int32(error.code).uint32(0x12).string(error.message);
@@ -69,7 +78,7 @@ export function encodeStatus(error: RpcError): Buffer {
   for (const [key, value] of Object.entries(error.details.metadata ?? {})) {
     info.uint32(0x1a).fork().uint32(0x0a).string(key).uint32(0x12).string(value).ldelim();
   }
-  any(writer, 'google.rpc.ErrorInfo', info.finish());
+  any(writer, 'ErrorInfo', info.finish());
 
   const violations = error.details.violations ?? [];
   if (violations.length > 0) {
@@ -77,7 +86,64 @@ export function encodeStatus(error: RpcError): Buffer {
     for (const { field, description } of violations) {
       request.uint32(0x0a).fork().uint32(0x0a).string(field).uint32(0x12).string(description).ldelim();
     }
-    any(writer, 'google.rpc.BadRequest', request.finish());
+    any(writer, 'BadRequest', request.finish());
+  }
+
+  const { retryAfterMs } = error.details;
+  if (retryAfterMs !== undefined) {
+    const whole = Math.ceil(retryAfterMs);
+    const [seconds, nanos] = [Math.floor(whole / 1000), (whole % 1000) * 1e6];
+    const retry = Writer.create();
+    retry.uint32(0x0a).fork().uint32(0x08).int64(seconds).uint32(0x10).int32(nanos).ldelim(); // Duration
+    any(writer, 'RetryInfo', retry.finish());
   }
   return Buffer.from(writer.finish());
+}
+
+/** Milliseconds. */
+function durationIn(bytes: Uint8Array): number {
+  const reader = Reader.create(bytes);
+  let milliseconds = 0;
+  while (reader.pos < reader.len) {
+    const tag = reader.uint32();
+    if (tag === 0x08) {
+      milliseconds += Number(reader.int64()) * 1000;
+    } else if (tag === 0x10) {
+      milliseconds += reader.int32() / 1e6;
+    } else {
+      reader.skipType(tag & 7);
+    }
+  }
+  return milliseconds;
+}
+
+/** The bytes of a message's field of that tag, each time that it is there. */
+function* fieldsOf(bytes: Uint8Array, wanted: number): Generator<Uint8Array> {
+  const reader = Reader.create(bytes);
+  while (reader.pos < reader.len) {
+    const tag = reader.uint32();
+    if (tag === wanted) {
+      yield reader.bytes();
+    } else {
+      reader.skipType(tag & 7);
+    }
+  }
+}
+
+/** The time to wait that a google.rpc.Status (`grpc-status-details-bin`) tells, in milliseconds; undefined where it tells none or is none. */
+export function retryAfterMsIn(status: Uint8Array): number | undefined {
+  try {
+    for (const detail of fieldsOf(status, 0x1a)) {
+      const [type] = fieldsOf(detail, 0x0a);
+      if (type !== undefined && Buffer.from(type).toString() === `${kTypes}RetryInfo`) {
+        const [info] = fieldsOf(detail, 0x12);
+        const [delay] = fieldsOf(info ?? new Uint8Array(), 0x0a);
+        const milliseconds = delay === undefined ? NaN : durationIn(delay);
+        return milliseconds >= 0 ? milliseconds : undefined;
+      }
+    }
+  } catch {
+    // Not what it is called: the status goes without.
+  }
+  return undefined;
 }
