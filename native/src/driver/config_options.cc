@@ -475,6 +475,7 @@ bool isInterfaceName(std::string_view name) {
 
 constexpr int64_t kMaxQueue = 1023;  // of what drivers have, mlx5 goes farthest
 constexpr size_t kMaxQueues = 64;
+constexpr int64_t kMaxPacketSockets = 16;  // one thread reads them all; each ring of blocks is 16 MiB of the kernel's memory
 
 // "0,2,4-7" into queue numbers, each once.
 std::optional<std::vector<uint32_t>> parseQueues(std::string_view text) {
@@ -573,6 +574,16 @@ void rawOptions(Table& t) {
         return true;
       },
       [](const DriverConfig& c) { return std::string(c.raw.lowLatency ? "latency" : "bulk"); });
+  t.add(
+      "OUTRIGGER_PACKET_SOCKETS", "Receive sockets of packet, each with a ring of its own: several share out the flows (a fanout group)",
+      "whole number from 1 to " + std::to_string(kMaxPacketSockets),
+      [](DriverConfig& c, std::string_view value, std::string&) {
+        const auto sockets = parseInteger(value);
+        if (!sockets || *sockets < 1 || *sockets > kMaxPacketSockets) return false;
+        c.raw.packetSockets = static_cast<uint32_t>(*sockets);
+        return true;
+      },
+      [](const DriverConfig& c) { return std::to_string(c.raw.packetSockets); });
   t.add(
       "OUTRIGGER_URING_ZERO_COPY",
       "Sends of uring without a copy: auto for messages from 16 KiB on where the kernel does not copy them after all, on for all",

@@ -33,6 +33,7 @@ struct BackendOptions {
   std::string address;                     // local address to serve, numeric; empty: all addresses of the interface
   std::vector<uint32_t> queues;            // receive queues to open, empty: all that the device has (dpdk: the first)
   bool lowLatency = true;                  // packet: V2 ring; false: V3 blocks, for bulk
+  uint32_t packetSockets = 1;              // packet: receive sockets with a ring each; several are a fanout group
   std::string xdpMode = "auto";            // xdp: auto (the best that binds), zero-copy, native, generic
   uint32_t umemBytes = 16u << 20;          // xdp, dpdk, verbs: receive and transmit buffers, bytes
   bool hugepages = true;                   // use them where there are any

@@ -118,6 +118,27 @@ TEST_F(Packet, probesWhatItWouldRunWith) {
   for (const auto& fact : expected) EXPECT_NE(std::find(report.facts.begin(), report.facts.end(), fact), report.facts.end()) << fact.first;
 }
 
+TEST_F(Packet, runsWithTheRingAndTheSocketsOfItsConfigurationAndSaysSo) {
+  const Inside inside(*near_);
+  const auto has = [](const auto& facts, const std::string& name, const std::string& value) {
+    return std::find(facts.begin(), facts.end(), std::pair(name, value)) != facts.end();
+  };
+  for (const auto& [lowLatency, ring] : {std::pair(true, "V2 ring"), std::pair(false, "V3 ring")}) {
+    BackendOptions options;
+    options.lowLatency = lowLatency;
+    options.packetSockets = 3;
+    options.queues = {0};  // is for other backends
+    const BackendReport report = probePacket(options);
+    EXPECT_TRUE(has(report.facts, "mode", std::string(ring) + " + V2 ring"));
+    EXPECT_TRUE(has(report.facts, "sockets", "3"));
+    const auto pair = openPacket(options);
+    ASSERT_TRUE(pair.ok()) << pair.error().message;
+    EXPECT_TRUE(has(pair->receiver->facts(), "mode", std::string(ring) + " x 3 + V2 ring"));
+    EXPECT_TRUE(has(pair->receiver->facts(), "queues", "3"));
+    EXPECT_TRUE(has(pair->sender->facts(), "mode", "V2 ring + V2 ring")) << "a status message must not wait for a block to be over";
+  }
+}
+
 TEST_F(Packet, choosesTheInterfaceByNameAddressDefaultRouteOrBecauseItIsTheOnlyOne) {
   const auto chosen = [this](const std::string& interface, const std::string& address) {
     const Inside inside(*near_);

@@ -17,7 +17,9 @@ namespace outrigger::nicd::testing {
 namespace {
 
 using ::testing::AllOf;
+using ::testing::Contains;
 using ::testing::HasSubstr;
+using ::testing::Pair;
 
 class NicdPacket : public NicdTest {};
 
@@ -181,6 +183,24 @@ TEST_F(NicdPacket, WhoHoldsTheSocketsReceivesItsPortsAndNothingElseWhateverItDoe
     sendTo(far, "10.77.0.1", 22, "the node's own");
     sendTo(far, "10.77.0.1", 40123, "granted");
     pod.say('s');
+    pod.join();
+  });
+}
+
+TEST_F(NicdPacket, SeveralReceiveSocketsAreNotHandedOutAndItSaysSo) {
+  NicdWorld::run([](NicdWorld& world) {
+    world.start({"--allow-packet"});
+    PodProcess pod([&](PodProcess&) {
+      io::BackendOptions options = podOptions(world);
+      options.lowLatency = false;
+      EXPECT_EQ(nicd::probeNicdPacket(options).availability, io::Availability::kAvailable);
+      options.packetSockets = 4;
+      const io::BackendReport report = nicd::probeNicdPacket(options);
+      EXPECT_EQ(report.availability, io::Availability::kDegraded);
+      ASSERT_EQ(report.causes.size(), 1U);
+      EXPECT_THAT(report.causes[0].cause, HasSubstr("OUTRIGGER_PACKET_SOCKETS=4"));
+      EXPECT_THAT(report.facts, AllOf(Contains(Pair("mode", "V3 ring + V2 ring")), Contains(Pair("sockets", "1"))));
+    });
     pod.join();
   });
 }

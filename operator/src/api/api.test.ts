@@ -91,6 +91,7 @@ describe('a SidecarProfile', () => {
       cores: 0,
       hugepages: { mode: 'Never', pageSize: '2Mi' },
       buffers: { termLength: '2Mi', mtu: 1408 },
+      packet: { mode: 'Latency', receiveSockets: 1 },
       udpPorts: { first: 40_200, last: 40_231 },
       logging: { level: 'info' },
     });
@@ -108,6 +109,8 @@ describe('a SidecarProfile', () => {
       { memory: '64Mi', buffers: { termLength: '32Mi' } },
       /does not hold one stream/,
     ],
+    ['a receive ring that is none', { packet: { mode: 'bulk' } }, /packet\.mode: .*"Latency"\|"Bulk"/],
+    ['more sockets than are taken', { packet: { receiveSockets: 17 } }, /packet\.receiveSockets: .*16/],
     ['a term that is no power of two', { buffers: { termLength: '3Mi' } }, /buffers\.termLength: .*"64Ki"/],
     ['an MTU that is no multiple of 32', { buffers: { mtu: 1500 } }, /buffers\.mtu: is no multiple of 32/],
     [

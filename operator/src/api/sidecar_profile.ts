@@ -49,6 +49,18 @@ const buffersSchema = z.strictObject({
   ),
 });
 
+const packetSchema = z.strictObject({
+  mode: choice(
+    'Receive ring. Latency hands over each frame as it comes (TPACKET_V2). Bulk hands over blocks of frames, at most a millisecond later: less work a frame, 16 MiB of memory of the node a socket (TPACKET_V3).',
+    ['Latency', 'Bulk'],
+  ).default('Latency'),
+  receiveSockets: integer(
+    'Sockets that receive, each with a ring of its own, among which the kernel shares out the flows (a fanout group): for an interface whose queues interrupt several CPUs. From outrigger-nicd there is one, whatever this says.',
+    1,
+    16,
+  ).default(1),
+});
+
 const hugepagesSchema = withRules(
   z.strictObject({
     mode: choice(
@@ -270,6 +282,7 @@ export const sidecarProfileSpecSchema = withRules(
       },
     ).default('128Mi'),
     buffers: described('Sizes of buffers.', buffersSchema).prefault({}),
+    packet: described('How the backend packet receives.', packetSchema).prefault({}),
     hugepages: described('Memory in huge pages.', hugepagesSchema).prefault({}),
     flowControl: described(
       'Who sets the pace of a publisher with several subscribers.',

@@ -92,6 +92,7 @@ const kTable = {
   'term-length': ofProfile('text', 'buffers', 'termLength'),
   'receiver-window': ofProfile('text', 'buffers', 'receiverWindow'),
   mtu: ofProfile('integer', 'buffers', 'mtu'),
+  'packet-mode': ofProfile('text', 'packet', 'mode'),
   hugepages: ofProfile('text', 'hugepages', 'mode'),
   'hugepages-amount': ofProfile('text', 'hugepages', 'amount'),
   'metrics-port': ofProfile('integer', 'metricsPort'),

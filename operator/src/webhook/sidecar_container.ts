@@ -88,6 +88,8 @@ function environment(options: SidecarOptions): V1EnvVar[] {
     OUTRIGGER_BACKENDS: spec.backends.join(','),
     // A container without a limit for huge pages may use none: it dies where it touches one.
     OUTRIGGER_HUGEPAGES: `${hugepagesOf(spec) !== undefined}`,
+    OUTRIGGER_PACKET_MODE: spec.packet.mode.toLowerCase(),
+    OUTRIGGER_PACKET_SOCKETS: `${spec.packet.receiveSockets}`,
   };
   const sidecar: Record<string, string> = {
     OUTRIGGER_GRPC_SOCKET: kPodPaths.socket,

@@ -140,6 +140,7 @@ export const kExtremeProfiles: Readonly<Record<string, object>> = {
       socketReceive: '1Gi',
       socketSend: '1Gi',
     },
+    packet: { mode: 'Bulk', receiveSockets: 16 },
     flowControl: { receiverTimeout: '1h' },
     limits: {
       maxStreams: 100_000,

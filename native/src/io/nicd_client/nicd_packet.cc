@@ -108,8 +108,16 @@ io::BackendReport probeNicdPacket(const io::BackendOptions& options) {
   report.facts = {{"mode", options.lowLatency ? "V2 ring + V2 ring" : "V3 ring + V2 ring"},
                   {"by", nicdAt(options)},
                   {"interface", nameOf(interface->interface)},
+                  {"sockets", "1"},
                   {"driver", nameOf(interface->driver)},
                   {"mtu", std::to_string(interface->mtu)}};
+  if (options.packetSockets > 1) {
+    report.availability = io::Availability::kDegraded;
+    report.causes.push_back(
+        {"receive sockets",
+         "outrigger-nicd hands out one, OUTRIGGER_PACKET_SOCKETS=" + std::to_string(options.packetSockets) + " asks for more",
+         "set OUTRIGGER_PACKET_SOCKETS=1 (packet.receiveSockets of the profile)"});
+  }
   if (interface->up == 0) {
     report.availability = io::Availability::kDegraded;
     report.causes.push_back(

@@ -20,7 +20,7 @@ Result<std::unique_ptr<PacketIo>> openDevice(const BackendOptions& options, Pack
   if (!netdev) return netdev.error();
   PacketOptions packet = packetOptionsFor(options, use);
   packet.interface = netdev->name;
-  if (use == PacketUse::kReceiver) packet.receiveSockets = std::max(1U, static_cast<uint32_t>(options.queues.size()));
+  if (use == PacketUse::kReceiver) packet.receiveSockets = options.packetSockets;
   return PacketIo::open(packet);
 }
 
@@ -78,7 +78,7 @@ BackendReport probePacket(const BackendOptions& options) {
   }
   report.facts = {{"mode", options.lowLatency ? "V2 ring + V2 ring" : "V3 ring + V2 ring"},
                   {"interface", caps.interface},
-                  {"sockets", std::to_string(std::max<size_t>(1, options.queues.size()))},
+                  {"sockets", std::to_string(options.packetSockets)},
                   {"mtu", std::to_string(link.mtu)},
                   {"offloads", joined(caps.offloads)}};
   return report;
