@@ -28,6 +28,30 @@ app.kubernetes.io/component: {{ .component }}
 {{- toYaml (get (get $roles .scope) .role) }}
 {{- end }}
 
+{{- /* Of a pod spec: whence its images come and which nodes may run it: .root, .values (of the part that it is, or that it works for). */ -}}
+{{- define "outrigger.place" -}}
+nodeSelector: {{- merge (dict) .values.nodeSelector (dict "kubernetes.io/os" "linux") | toYaml | nindent 2 }}
+{{- with .values.tolerations }}
+tolerations: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .values.priorityClassName }}
+priorityClassName: {{ . | quote }}
+{{- end }}
+{{- with .root.Values.image.pullSecrets }}
+imagePullSecrets: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end }}
+
+{{- /* Of the pod spec of a hook of Helm, which works for the operator: it must run wherever the operator does. Of the affinity only what concerns
+    nodes: the rest goes by pods, and the operator's may be gone. */ -}}
+{{- define "outrigger.hookPlace" -}}
+{{- include "outrigger.place" (dict "root" . "values" .Values.operator) }}
+{{- with .Values.operator.affinity.nodeAffinity }}
+affinity:
+  nodeAffinity: {{- toYaml . | nindent 4 }}
+{{- end }}
+{{- end }}
+
 {{- /* The pod of a part of the operator: .root, .component, .values, .roles (what it does), .ports. */ -}}
 {{- define "outrigger.deployment" -}}
 {{- $name := printf "%s-%s" (include "outrigger.name" .root) .component }}
@@ -56,12 +80,7 @@ spec:
       {{- end }}
     spec:
       serviceAccountName: {{ $name }}
-      {{- with .root.Values.image.pullSecrets }}
-      imagePullSecrets: {{ toYaml . | nindent 8 }}
-      {{- end }}
-      {{- with .values.priorityClassName }}
-      priorityClassName: {{ . }}
-      {{- end }}
+      {{- include "outrigger.place" (dict "root" .root "values" .values) | nindent 6 }}
       securityContext:
         runAsNonRoot: true
         runAsUser: 65532
@@ -100,12 +119,6 @@ spec:
             allowPrivilegeEscalation: false
             readOnlyRootFilesystem: true
             capabilities: { drop: [ALL] }
-      nodeSelector:
-        kubernetes.io/os: linux
-        {{- with .values.nodeSelector }}{{ toYaml . | nindent 8 }}{{ end }}
-      {{- with .values.tolerations }}
-      tolerations: {{ toYaml . | nindent 8 }}
-      {{- end }}
       {{- with .values.affinity }}
       affinity: {{ toYaml . | nindent 8 }}
       {{- end }}

@@ -63,6 +63,7 @@ export const valuesSchema = z.strictObject({
     kubeletRoot: z.string().regex(/^\/[\w./-]+$/),
     nodeSelector: labels,
     tolerations: z.array(z.record(z.string(), z.unknown())),
+    priorityClassName: z.string(),
     resources,
   }),
   nicd: z
