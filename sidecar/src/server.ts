@@ -103,13 +103,14 @@ class RunningSidecar implements Sidecar {
             caFile: config.directoryCa,
             tokenFile: config.directoryToken,
           }));
+    const endpoints = config.endpoints.map(parseEndpoint);
     this.directory =
       open &&
       new DirectoryClient(
         open,
         this.topics,
-        new TopicCache(config.directoryCache, (message) => log.warn(message)),
-        { endpoints: config.endpoints.map(parseEndpoint), version, answerTimeoutMs: config.openTimeout },
+        new TopicCache(config.directoryCache, endpoints, (message) => log.warn(message)),
+        { endpoints, version, answerTimeoutMs: config.openTimeout },
         log,
       );
     this.policy =

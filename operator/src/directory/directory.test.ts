@@ -36,7 +36,7 @@ class Pod {
     readonly name: string,
     address: string,
     public target: Directory | undefined,
-    cache = new TopicCache('', () => undefined),
+    cache = new TopicCache('', [], () => undefined),
     namespace = 'shop',
   ) {
     const token = tokenOf(name, namespace);
@@ -217,7 +217,7 @@ describe('the directory', () => {
   });
 
   it('lets a sidecar that restarts go on while neither API server nor directory answer', async () => {
-    const cache = new TopicCache('', () => undefined);
+    const cache = new TopicCache('', [], () => undefined);
     const publisher = pod('p', '10.0.0.1', a.directory, cache);
     const subscriber = pod('s', '10.0.0.2');
     await subscriber.client.acquire('orders', 'subscriber');

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What comes from the directory after the goodbye changes nothing, by the client alone and over the real transport.
+// What was granted holds while the directory is away, and nothing else does. What comes from the directory after the goodbye changes nothing, by
+// the client alone and over the real transport.
 import { once } from 'node:events';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { connect, createServer, type AddressInfo } from 'node:net';
@@ -10,9 +11,17 @@ import { loadSync } from '@grpc/proto-loader';
 import pino from 'pino';
 import { issueServing, makeAuthority } from '../../../operator/src/ca/certificates';
 import { protoRoot } from '../grpc/proto_files';
+import { RpcCode } from '../grpc/rpc_error';
 import { TopicStore } from '../topics/topic_store';
 import { DirectoryClient } from './directory_client';
-import type { JoinResponse } from './messages';
+import {
+  kRoleNames,
+  type Endpoint,
+  type JoinResponse,
+  type Member,
+  type Role,
+  type TopicState,
+} from './messages';
 import { TopicCache } from './topic_cache';
 import { directoryTransport, kDirectoryProto, type DirectoryHandlers } from './transport';
 
@@ -20,6 +29,221 @@ const kWelcome: JoinResponse = {
   response: 'welcome',
   welcome: { namespace: 'shop', pod: 'till-1', node: 'node1', leaseMs: 30_000, heartbeatMs: 10_000 },
 };
+
+/** A directory by hand: what the client sent, and what it is answered. */
+class Script {
+  readonly sent: { register?: { topic: string; role: string }; hello?: { instanceId: string } }[] = [];
+  private handlers: DirectoryHandlers | undefined;
+  away = false;
+
+  readonly open = (handlers: DirectoryHandlers): { send(request: object): void; close(): void } => {
+    if (this.away) {
+      throw new Error('connect ECONNREFUSED');
+    }
+    this.handlers = handlers;
+    return { send: (request) => void this.sent.push(request), close: () => undefined };
+  };
+
+  answer(response: JoinResponse): void {
+    this.handlers?.onResponse(response);
+  }
+
+  /** The topic with the sidecar itself in these roles, as a directory says it. */
+  grant(topic: string, ...roles: readonly Role[]): void {
+    const instanceId = this.sent.find((each) => each.hello !== undefined)?.hello?.instanceId ?? '';
+    const self = { instanceId, pod: 'shop/till-1', node: 'node1', endpoints: kOwn };
+    this.answer({ response: 'topic', topic: stateOf(topic, self, roles) });
+  }
+
+  refuse(topic: string, role: Role, reason = 'NOT_ALLOWED'): void {
+    this.answer({
+      response: 'refusal',
+      refusal: { topic, role: kRoleNames[role], reason, message: `no ${role}`, nearest: '' },
+    });
+  }
+
+  lose(): void {
+    this.away = true;
+    this.handlers?.onEnd(14, 'cut');
+  }
+}
+
+const kOwn: readonly Endpoint[] = [{ network: 'pod', address: '10.0.0.1', port: 40_123, mtu: 0 }];
+const kOther: Member = {
+  instanceId: 'other',
+  pod: 'shop/other',
+  node: 'node2',
+  endpoints: [{ network: 'pod', address: '10.0.0.2', port: 40_123, mtu: 0 }],
+};
+
+function stateOf(topic: string, self: Member, roles: readonly Role[]): TopicState {
+  const as = (role: Role): Member[] => (roles.includes(role) ? [kOther, self] : [kOther]);
+  return {
+    topic,
+    streamId: 1001,
+    flowControl: 'max',
+    reliable: true,
+    termLength: 0,
+    mtu: 0,
+    subscribers: as('subscriber'),
+    publishers: as('publisher'),
+  };
+}
+
+describe('while the directory is away', () => {
+  const clients: DirectoryClient[] = [];
+  let folder: string;
+  let file: string;
+  beforeEach(() => {
+    folder = mkdtempSync(join(tmpdir(), 'outrigger-directory-'));
+    file = join(folder, 'directory.json');
+  });
+  afterEach(() => {
+    clients.splice(0).forEach((each) => each.close());
+    rmSync(folder, { recursive: true, force: true });
+  });
+
+  function clientOf(script: Script): DirectoryClient {
+    const client = new DirectoryClient(
+      script.open,
+      new TopicStore(''),
+      new TopicCache(file, kOwn, (message) => {
+        throw new Error(message);
+      }),
+      { endpoints: kOwn, version: 't', answerTimeoutMs: 50, minRetryMs: 60_000, maxRetryMs: 60_000 },
+      pino({ level: 'silent' }),
+    );
+    clients.push(client);
+    client.start();
+    script.answer(kWelcome);
+    return client;
+  }
+
+  /** Both roles asked for, subscriber granted, publisher refused. */
+  async function subscriberOnly(script: Script): Promise<DirectoryClient> {
+    const client = clientOf(script);
+    const subscribing = client.acquire('orders', 'subscriber');
+    const publishing = client.acquire('orders', 'publisher');
+    script.grant('orders', 'subscriber');
+    script.refuse('orders', 'publisher');
+    await subscribing;
+    await expect(publishing).rejects.toMatchObject({ code: RpcCode.PERMISSION_DENIED });
+    return client;
+  }
+
+  const rolesOf = (client: DirectoryClient): Role[] => client.grants().map(({ role }) => role);
+  const kRefused = {
+    code: RpcCode.UNAVAILABLE,
+    details: { reason: 'DIRECTORY_UNAVAILABLE', metadata: { topic: 'orders' } },
+    message: expect.stringMatching(
+      /topic "orders" can't be opened as publisher: .* has let this pod be subscriber only; retry/,
+    ) as string,
+  };
+
+  it('a role that was refused stays so, and does not reach what the driver is told', async () => {
+    const script = new Script();
+    const client = await subscriberOnly(script);
+    script.lose();
+    await client.acquire('orders', 'subscriber');
+    await expect(client.acquire('orders', 'publisher')).rejects.toMatchObject(kRefused);
+    expect(rolesOf(client)).toEqual(['subscriber']);
+  });
+
+  it('it stays so after a restart, from the file', async () => {
+    const script = new Script();
+    (await subscriberOnly(script)).close();
+    script.away = true;
+    const again = clientOf(script);
+    await again.acquire('orders', 'subscriber');
+    await expect(again.acquire('orders', 'publisher')).rejects.toMatchObject(kRefused);
+    expect(rolesOf(again)).toEqual(['subscriber']);
+  });
+
+  it('a role that was taken back is refused, before and after a restart', async () => {
+    const script = new Script();
+    const client = clientOf(script);
+    const opened = [client.acquire('orders', 'publisher'), client.acquire('orders', 'subscriber')];
+    script.grant('orders', 'publisher', 'subscriber');
+    await Promise.all(opened);
+    script.refuse('orders', 'publisher');
+    // The other role's answer follows the refusal, while the streams of the first are not closed yet.
+    script.grant('orders', 'subscriber');
+    expect(rolesOf(client)).toEqual(['subscriber']);
+    client.release('orders', 'publisher');
+    script.lose();
+    await expect(client.acquire('orders', 'publisher')).rejects.toMatchObject(kRefused);
+    client.close();
+    await expect(clientOf(script).acquire('orders', 'publisher')).rejects.toMatchObject(kRefused);
+  });
+
+  it('a role that was granted and closed may be opened again', async () => {
+    const script = new Script();
+    const client = clientOf(script);
+    const opened = client.acquire('orders', 'publisher');
+    script.grant('orders', 'publisher');
+    await opened;
+    client.release('orders', 'publisher');
+    script.lose();
+    await client.acquire('orders', 'publisher');
+    expect(rolesOf(client)).toEqual(['publisher']);
+  });
+
+  it('a role that nobody asked for while it was there is refused', async () => {
+    const script = new Script();
+    const client = clientOf(script);
+    const opened = client.acquire('orders', 'subscriber');
+    script.grant('orders', 'subscriber');
+    await opened;
+    script.lose();
+    await expect(client.acquire('orders', 'publisher')).rejects.toMatchObject(kRefused);
+  });
+
+  it('an open that waits when it goes away gets no more than one that comes later', async () => {
+    const script = new Script();
+    const client = clientOf(script);
+    const [subscribing, publishing] = [
+      client.acquire('orders', 'subscriber'),
+      client.acquire('orders', 'publisher'),
+    ];
+    script.grant('orders', 'subscriber');
+    await subscribing;
+    script.lose();
+    await expect(publishing).rejects.toMatchObject(kRefused);
+    expect(rolesOf(client)).toEqual(['subscriber']);
+  });
+
+  it('a file of an earlier version, without roles, grants those in which the members have this sidecar', async () => {
+    const self = { instanceId: 'before', pod: 'shop/till-1', node: 'node1', endpoints: kOwn };
+    writeFileSync(file, JSON.stringify({ topics: [stateOf('orders', self, ['subscriber'])] }));
+    const script = new Script();
+    script.away = true;
+    const client = clientOf(script);
+    await client.acquire('orders', 'subscriber');
+    await expect(client.acquire('orders', 'publisher')).rejects.toMatchObject(kRefused);
+  });
+});
+
+it('an open is not answered by what the directory says of the other role', async () => {
+  const script = new Script();
+  const client = new DirectoryClient(
+    script.open,
+    new TopicStore(''),
+    new TopicCache('', [], () => undefined),
+    { endpoints: kOwn, version: 't', answerTimeoutMs: 10_000 },
+    pino({ level: 'silent' }),
+  );
+  client.start();
+  script.answer(kWelcome);
+  const subscribing = client.acquire('orders', 'subscriber');
+  script.grant('orders', 'subscriber');
+  await subscribing;
+  const publishing = client.acquire('orders', 'publisher');
+  script.grant('orders', 'subscriber');
+  expect(client.grants().map(({ role }) => role)).toEqual(['subscriber']);
+  script.refuse('orders', 'publisher');
+  await expect(publishing).rejects.toMatchObject({ code: RpcCode.PERMISSION_DENIED });
+  client.close();
+});
 
 describe('a directory client that said goodbye', () => {
   beforeEach(() => void jest.useFakeTimers());
@@ -36,7 +260,7 @@ describe('a directory client that said goodbye', () => {
         return { send: (request) => void sent.push(request), close: () => undefined };
       },
       new TopicStore(''),
-      new TopicCache('', () => undefined),
+      new TopicCache('', [], () => undefined),
       { endpoints: [], version: 't', answerTimeoutMs: 1000 },
       log,
     );

@@ -8,6 +8,7 @@ import { RpcCode, RpcError } from '../grpc/rpc_error';
 import type { TopicStore } from '../topics/topic_store';
 import {
   kRoleNames,
+  rolesAmong,
   topicOf,
   type Endpoint,
   type JoinResponse,
@@ -157,7 +158,8 @@ export class DirectoryClient extends EventEmitter<DirectoryClientEvents> {
   }
 
   /**
-   * Opens a topic in a role, and resolves when the topic store has it. While the directory is away, what was last known of the topic will do.
+   * Opens a topic in a role, and resolves when the topic store has it. While the directory is away, what was last known of the topic will do, in
+   * the roles that the directory granted and has not taken back since.
    * Rejects with RpcError: NOT_FOUND, PERMISSION_DENIED, FAILED_PRECONDITION, UNAVAILABLE. Each success needs a `release`.
    */
   async acquire(topic: string, role: Role): Promise<void> {
@@ -172,7 +174,7 @@ export class DirectoryClient extends EventEmitter<DirectoryClientEvents> {
     if (registration.held) {
       return;
     }
-    const known = this.cache.get(topic);
+    const known = this.lastGranted(registration);
     if (!this.connected && known !== undefined) {
       registration.granted = true;
       this.take(known);
@@ -199,6 +201,22 @@ export class DirectoryClient extends EventEmitter<DirectoryClientEvents> {
     }
   }
 
+  private lastGranted({ topic, role }: Pick<Registration, 'topic' | 'role'>): TopicState | undefined {
+    return this.cache.roles(topic).has(role) ? this.cache.get(topic) : undefined;
+  }
+
+  private unanswered({ topic, role }: Registration): RpcError {
+    const roles = [...this.cache.roles(topic)].join(' and ');
+    const what =
+      roles === ''
+        ? `topic "${topic}" can't be looked up: the directory does not answer (${this.reason})`
+        : `topic "${topic}" can't be opened as ${role}: the directory does not answer (${this.reason}), and has let this pod be ${roles} only`;
+    return new RpcError(RpcCode.UNAVAILABLE, `${what}; retry`, {
+      reason: 'DIRECTORY_UNAVAILABLE',
+      metadata: { topic },
+    });
+  }
+
   private answer(registration: Registration): Promise<void> {
     return new Promise((resolve, reject) => {
       const waiter = {
@@ -213,13 +231,7 @@ export class DirectoryClient extends EventEmitter<DirectoryClientEvents> {
       };
       const timer = setTimeout(() => {
         registration.waiters.delete(waiter);
-        reject(
-          new RpcError(
-            RpcCode.UNAVAILABLE,
-            `topic "${registration.topic}" can't be looked up: the directory does not answer (${this.reason}); retry`,
-            { reason: 'DIRECTORY_UNAVAILABLE', metadata: { topic: registration.topic } },
-          ),
-        );
+        reject(this.unanswered(registration));
       }, this.options.answerTimeoutMs);
       registration.waiters.add(waiter);
     });
@@ -280,7 +292,7 @@ export class DirectoryClient extends EventEmitter<DirectoryClientEvents> {
   /** Opens that wait go on with what was last known, where there is something. */
   private fallBack(): void {
     for (const registration of this.registrations.values()) {
-      const known = this.cache.get(registration.topic);
+      const known = this.lastGranted(registration);
       if (registration.waiters.size > 0 && known !== undefined) {
         registration.granted = true;
         this.take(known);
@@ -306,16 +318,19 @@ export class DirectoryClient extends EventEmitter<DirectoryClientEvents> {
       this.log.info({ namespace: welcome.namespace, pod: welcome.pod }, 'directory reached');
       this.emit('connection', undefined);
     } else if (topic !== undefined) {
-      this.cache.set(topic);
+      // The answer to one role may come while another is asked for, or refused: only a role that this sidecar is listed in holds.
+      const granted = rolesAmong(topic, ({ instanceId }) => instanceId === this.instanceId);
+      this.cache.set(topic, granted);
       const mine = [...this.registrations.values()].filter((each) => each.topic === topic.topic);
-      if (mine.length > 0) {
-        mine.forEach((registration) => {
-          registration.held = true;
-          registration.granted = true;
-        });
+      const holding = mine.filter(({ role }) => granted.includes(role));
+      holding.forEach((registration) => {
+        registration.held = true;
+        registration.granted = true;
+      });
+      if (mine.some((registration) => registration.granted)) {
         this.take(topic);
-        mine.forEach((registration) => this.settle(registration, undefined));
       }
+      holding.forEach((registration) => this.settle(registration, undefined));
     } else if (refusal !== undefined) {
       this.onRefusal(refusal);
     }
@@ -327,6 +342,8 @@ export class DirectoryClient extends EventEmitter<DirectoryClientEvents> {
     const error = refusalError(refusal);
     if (refusal.reason === 'UNKNOWN_TOPIC') {
       this.cache.delete(refusal.topic);
+    } else if (refusal.reason === 'NOT_ALLOWED' && role !== undefined) {
+      this.cache.drop(refusal.topic, role);
     }
     if (registration === undefined || role === undefined) {
       return;

@@ -53,6 +53,8 @@ export interface JoinResponse {
   readonly refusal?: Refusal;
 }
 
+export const kRoles: readonly Role[] = ['publisher', 'subscriber'];
+
 export const kRoleNames = { publisher: 'ROLE_PUBLISHER', subscriber: 'ROLE_SUBSCRIBER' } as const;
 
 export function formatEndpoint({ address, port }: Pick<Endpoint, 'address' | 'port'>): string {
@@ -69,6 +71,12 @@ export function parseEndpoint(text: string): Endpoint {
     port: Number(text.slice(colon + 1)),
     mtu: 0,
   };
+}
+
+/** Roles in which `isOwn` picks a member: the directory lists each sidecar in the roles that it grants, the one that asks included. */
+export function rolesAmong(state: TopicState, isOwn: (member: Member) => boolean): readonly Role[] {
+  const members = { publisher: state.publishers, subscriber: state.subscribers };
+  return kRoles.filter((role) => members[role].some(isOwn));
 }
 
 /** Where two members meet: the first of the member's endpoints whose network is one of `networks`. */
