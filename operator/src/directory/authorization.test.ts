@@ -54,6 +54,54 @@ describe('who may open a topic', () => {
   });
 });
 
+describe('while the labels of the namespace of a pod are not known', () => {
+  const [own, other] = ['shop', 'bank'].map((namespace) => ({ ...kPod, namespace })) as [
+    PodIdentity,
+    PodIdentity,
+  ];
+  const rule = (operator: string): AllowRule => ({
+    roles: ['subscriber'],
+    namespaceSelector: {
+      matchExpressions: [{ key: 'team', operator, ...(operator === 'NotIn' ? { values: ['x'] } : {}) }],
+    },
+    serviceAccounts: ['till'],
+  });
+  const reasonOf = (
+    allow: readonly AllowRule[] | undefined,
+    identity = other,
+    labels?: Readonly<Record<string, string>>,
+  ): string | undefined =>
+    refusalOf('shop/orders', topic(allow), identity, 'subscriber', labels, () => [])?.reason;
+
+  it.each(['NotIn', 'DoesNotExist', 'Exists'])(
+    'a selector with %s admits nobody, and says that it will be known',
+    (operator) => {
+      expect(reasonOf([rule(operator)])).toBe('TOPIC_NOT_READY');
+      expect(reasonOf([rule(operator)], own)).toBe('TOPIC_NOT_READY');
+      expect(reasonOf([rule(operator)], other, {})).toBe(operator === 'Exists' ? 'UNKNOWN_TOPIC' : undefined);
+    },
+  );
+
+  it('a rule without selector decides as ever, and so do roles and accounts', () => {
+    const plain: AllowRule = { roles: ['subscriber'], namespaceSelector: undefined, serviceAccounts: [] };
+    expect(reasonOf(undefined, own)).toBeUndefined();
+    expect(reasonOf([rule('NotIn'), plain], own)).toBeUndefined();
+    expect(reasonOf([rule('NotIn')], { ...own, serviceAccount: 'guest' })).toBe('NOT_ALLOWED');
+    expect(reasonOf([{ ...rule('NotIn'), roles: ['publisher'] }], own)).toBe('NOT_ALLOWED');
+  });
+
+  it('a topic of another namespace answers the same whether it exists or not', () => {
+    const said = [topic([rule('NotIn')]), topic([]), topic(undefined), undefined].map((each) =>
+      refusalOf('shop/orders', each, other, 'subscriber', undefined, () => []),
+    );
+    expect(new Set(said.map((each) => JSON.stringify(each))).size).toBe(1);
+    expect(said[0]).toMatchObject({
+      reason: 'TOPIC_NOT_READY',
+      message: expect.stringContaining('labels of namespace "bank"') as string,
+    });
+  });
+});
+
 describe('a refusal', () => {
   const all = [topic(undefined), topic(undefined, 'shop', 'invoices'), topic(undefined, 'bank', 'secrets')];
 

@@ -2,26 +2,43 @@
 // May this pod open this topic in this role? A pure function of the topic, the pod and the labels of its namespace.
 import { nearest } from '../../../sidecar/src/base/nearest';
 import { matches } from '../api/label_selector';
-import type { PodIdentity, Refusal, Role, TopicDefinition } from './types';
+import type { AllowRule, PodIdentity, Refusal, Role, TopicDefinition } from './types';
 
-/** One rule that allows is enough. A topic without a list of rules is open to the pods of its own namespace, and to no others. */
+export type Labels = Readonly<Record<string, string>>;
+
+function allows(
+  { namespaceSelector: selector, roles, serviceAccounts }: AllowRule,
+  topic: TopicDefinition,
+  { namespace, serviceAccount }: PodIdentity,
+  role: Role,
+  labels: Labels | undefined,
+): boolean | undefined {
+  if (!roles.includes(role) || (serviceAccounts.length > 0 && !serviceAccounts.includes(serviceAccount))) {
+    return false;
+  }
+  if (selector === undefined) {
+    return namespace === topic.namespace;
+  }
+  // Not as if there were none: NotIn and DoesNotExist would match.
+  return labels === undefined ? undefined : matches(selector, labels);
+}
+
+/**
+ * One rule that allows is enough. A topic without a list of rules is open to the pods of its own namespace, and to no others.
+ * @param labels of the pod's namespace; undefined while they are not known.
+ * @returns undefined: only the labels would tell.
+ */
 export function isAllowed(
   topic: TopicDefinition,
   identity: PodIdentity,
   role: Role,
-  namespaceLabels: Readonly<Record<string, string>>,
-): boolean {
+  labels: Labels | undefined,
+): boolean | undefined {
   if (topic.allow === undefined) {
     return identity.namespace === topic.namespace;
   }
-  return topic.allow.some(
-    (rule) =>
-      rule.roles.includes(role) &&
-      (rule.namespaceSelector === undefined
-        ? identity.namespace === topic.namespace
-        : matches(rule.namespaceSelector, namespaceLabels)) &&
-      (rule.serviceAccounts.length === 0 || rule.serviceAccounts.includes(identity.serviceAccount)),
-  );
+  const verdicts = topic.allow.map((rule) => allows(rule, topic, identity, role, labels));
+  return verdicts.includes(true) || (verdicts.includes(undefined) ? undefined : false);
 }
 
 /** Why not, or undefined when it may. A topic that the pod may not open in any role looks like one that does not exist, except in its own
@@ -31,15 +48,24 @@ export function refusalOf(
   topic: TopicDefinition | undefined,
   identity: PodIdentity,
   role: Role,
-  labels: Readonly<Record<string, string>>,
+  labels: Labels | undefined,
   all: () => Iterable<TopicDefinition>,
 ): Refusal | undefined {
   const own = identity.namespace;
   const known = topic?.namespace === own;
-  const allowed = topic !== undefined && isAllowed(topic, identity, role, labels);
+  const verdict = topic !== undefined && isAllowed(topic, identity, role, labels);
+  const allowed = verdict === true;
+  // The same for a topic of another namespace that does not exist: a stranger must not learn that it does.
+  if (!allowed && labels === undefined && (verdict === undefined || !key.startsWith(`${own}/`))) {
+    return {
+      reason: 'TOPIC_NOT_READY',
+      message: `topic "${key}" can't be used yet: the directory does not know the labels of namespace "${own}" so far, which decide; retry`,
+      nearest: '',
+    };
+  }
   if (topic !== undefined && !allowed) {
     const other: Role = role === 'publisher' ? 'subscriber' : 'publisher';
-    if (known || isAllowed(topic, identity, other, labels)) {
+    if (known || isAllowed(topic, identity, other, labels) === true) {
       return {
         reason: 'NOT_ALLOWED',
         message: `service account "${identity.serviceAccount}" of namespace "${own}" may not be a ${role} of topic "${key}"; add a rule for it to spec.allow of the Topic`,
@@ -49,7 +75,7 @@ export function refusalOf(
   }
   if (topic === undefined || !allowed) {
     const names = [...all()]
-      .filter((each) => isAllowed(each, identity, role, labels))
+      .filter((each) => isAllowed(each, identity, role, labels) === true)
       .map((each) => (each.namespace === own ? each.name : `${each.namespace}/${each.name}`));
     const short = key.startsWith(`${own}/`) ? key.slice(own.length + 1) : key;
     const near = nearest(short, names) ?? '';

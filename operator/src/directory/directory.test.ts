@@ -340,6 +340,7 @@ describe('the directory', () => {
   });
 
   it('refuses what the topic does not allow, and takes it back when the topic changes', async () => {
+    a.directory.namespaceSet('bank', {});
     const stranger = pod('x', '10.0.0.9', a.directory, undefined, 'bank');
     await expect(stranger.client.acquire('shop/orders', 'subscriber')).rejects.toMatchObject({
       code: RpcCode.NOT_FOUND,
@@ -360,6 +361,26 @@ describe('the directory', () => {
     await expect(publisher.client.acquire('orders', 'subscriber')).rejects.toMatchObject({
       code: RpcCode.NOT_FOUND,
     });
+  });
+
+  it('admits nobody by a selector before it knows the labels of its namespace, and then who matches', async () => {
+    const others = { matchExpressions: [{ key: 'team', operator: 'NotIn' as const, values: ['bank'] }] };
+    const allow = [{ namespaceSelector: others, publish: true, subscribe: true }];
+    a.directory.topicSet(topicResource('orders', 'shop', { allow }));
+    const [bank, mill] = ['bank', 'mill'].map((namespace, i) =>
+      pod(namespace, `10.0.1.${i}`, a.directory, undefined, namespace),
+    ) as [Pod, Pod];
+    const open = ({ client }: Pod): Promise<void> => client.acquire('shop/orders', 'subscriber');
+    for (const each of [bank, mill]) {
+      await expect(open(each)).rejects.toMatchObject({
+        code: RpcCode.FAILED_PRECONDITION,
+        details: { reason: 'TOPIC_NOT_READY' },
+      });
+    }
+    a.directory.namespaceSet('bank', { team: 'bank' });
+    a.directory.namespaceSet('mill', { team: 'mill' });
+    await expect(open(bank)).rejects.toMatchObject({ code: RpcCode.NOT_FOUND });
+    await open(mill);
   });
 
   it('does not let a pod name an address that is not its own', async () => {

@@ -308,7 +308,7 @@ export class Registry {
   }
 
   private refusal({ identity }: LocalInstance, { key, role }: Registration): Refusal | undefined {
-    const labels = this.namespaces.get(identity.namespace) ?? {};
+    const labels = this.namespaces.get(identity.namespace);
     return refusalOf(key, this.topics.get(key), identity, role, labels, () => this.topics.values());
   }
 
