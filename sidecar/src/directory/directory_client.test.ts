@@ -294,7 +294,7 @@ describe('a directory client that was refused', () => {
         return { send: () => undefined, close: () => undefined };
       },
       new TopicStore(''),
-      new TopicCache('', () => undefined),
+      new TopicCache('', [], () => undefined),
       { endpoints: [], version: 't', answerTimeoutMs: 1000, minRetryMs: 100, maxRetryMs: 100 },
       pino({ level: 'silent' }),
     );
