@@ -47,15 +47,18 @@ export function jsonAnswer({ httpStatusCode, headers }: ResponseContext, text: s
   );
 }
 
-/** The body as it comes. The end of the iteration closes the connection. */
+/** The body as it comes. The end of the iteration closes the connection, and then `ended` is told. */
 export async function* piecesOf(
   body: ReadableStream<Uint8Array> | null,
   silenceMs: number,
+  ended: () => void,
 ): AsyncGenerator<Uint8Array, void, undefined> {
   try {
     yield* body ?? [];
   } catch (error) {
     throw new Error(troubleOf(error, silenceMs));
+  } finally {
+    ended();
   }
 }
 

@@ -18,12 +18,13 @@ import {
   wrapHttpLibrary,
   type Configuration,
 } from '@kubernetes/client-node';
-import { Agent, fetch, ProxyAgent, type Dispatcher, type RequestInit } from 'undici';
+import { fetch, type RequestInit } from 'undici';
 import { kSystemClock, sleep, type Clock } from '../base/clock';
 import { TokenBucket } from '../base/token_bucket';
 import { jsonAnswer, piecesOf, troubleOf, wholeAnswer } from './api_answer';
 import { apiError, ApiError, isStatus } from './api_error';
-import type { ClusterAuth, Credentials } from './auth';
+import type { ClusterAuth } from './auth';
+import { Connections, type Lease } from './connections';
 import type { Throttling } from './throttling';
 
 /** One request, by client-node's calls for objects of any kind. The core group is the group ''. */
@@ -82,17 +83,19 @@ interface Exchange extends CallOptions {
   readonly verb?: string;
   readonly silenceMs: number;
   readonly take: TakeAnswer;
+  readonly lease: Lease;
 }
 
 export class ApiClient {
   private readonly bucket: TokenBucket;
   private readonly clock: Clock;
   private closed = false;
-  private pool: { readonly key: string; readonly dispatcher: Dispatcher } | undefined;
+  private readonly connections: Connections;
 
   constructor(private readonly options: ApiClientOptions) {
     this.clock = options.clock ?? kSystemClock;
     this.bucket = new TokenBucket(options.perSecond ?? 50, options.burst ?? 100, this.clock);
+    this.connections = new Connections(this.timeoutMs);
   }
 
   /** The answer's JSON. Throws ApiError. */
@@ -111,9 +114,10 @@ export class ApiClient {
   ): Promise<T> {
     let refreshed = false;
     for (let tries = 1; ; tries++) {
+      const lease = this.connections.lease();
       try {
-        const exchange = { ...options, signal, silenceMs: this.timeoutMs, take: wholeAnswer };
-        return (await this.once(send, exchange)) as T;
+        const exchange = { ...options, signal, silenceMs: this.timeoutMs, take: wholeAnswer, lease };
+        return (await this.once(send, exchange).finally(lease.end)) as T;
       } catch (error) {
         if (isStatus(error, 401) && !refreshed) {
           refreshed = true;
@@ -152,11 +156,13 @@ export class ApiClient {
         body = response.body.stream();
         return '{}';
       };
+      const lease = this.connections.lease();
       try {
         const send: Send = (configuration) => call(new CustomObjectsApi(configuration));
-        await this.once(send, { signal, verb: 'WATCH', silenceMs, take });
-        return piecesOf(body, silenceMs);
+        await this.once(send, { signal, verb: 'WATCH', silenceMs, take, lease });
+        return piecesOf(body, silenceMs, lease.end);
       } catch (error) {
+        lease.end();
         if (!isStatus(error, 401) || refreshed) {
           throw error;
         }
@@ -168,8 +174,7 @@ export class ApiClient {
   /** Closes the connections, with what runs over them. Whoever asks afterwards gets an error: a connection made then would never be closed. */
   close(): void {
     this.closed = true;
-    void this.pool?.dispatcher.destroy();
-    this.pool = undefined;
+    this.connections.destroy();
   }
 
   private get timeoutMs(): number {
@@ -215,7 +220,7 @@ export class ApiClient {
           getName: () => 'the credentials of this moment',
           applySecurityAuthentication: async (request) => {
             await this.bucket.take(signal);
-            await this.secure(request, silenceMs);
+            await this.secure(request, exchange);
           },
         },
       },
@@ -259,7 +264,8 @@ export class ApiClient {
     }
   }
 
-  private async secure(request: RequestContext, silenceMs: number): Promise<void> {
+  private async secure(request: RequestContext, { silenceMs, lease }: Exchange): Promise<void> {
+    const read = this.connections.beginRead();
     const credentials = await this.options.auth.credentials();
     if (this.closed) {
       throw new Error('the client is closed');
@@ -269,31 +275,11 @@ export class ApiClient {
     }
     const limits = { headersTimeout: silenceMs, bodyTimeout: silenceMs };
     request.setDispatcher(
-      this.poolFor(credentials).compose(
-        (dispatch) => (options, handler) => dispatch({ ...options, ...limits }, handler),
-      ),
+      lease
+        .from(credentials, read)
+        .compose((dispatch) => (options, handler) => dispatch({ ...options, ...limits }, handler)),
     );
   }
-
-  /** One pool of connections, made anew when certificates change; what still runs over the old one ends there. */
-  private poolFor({ tls, proxy }: Credentials): Dispatcher {
-    const key = JSON.stringify([tls, proxy]);
-    if (this.pool?.key !== key) {
-      void this.pool?.dispatcher.close();
-      this.pool = { key, dispatcher: makePool({ tls, proxy }, this.timeoutMs) };
-    }
-    return this.pool.dispatcher;
-  }
-}
-
-function makePool({ tls, proxy }: Pick<Credentials, 'tls' | 'proxy'>, timeoutMs: number): Dispatcher {
-  // Probes from 30 s on keep connections alive over load balancers that forget idle ones after 60 s.
-  const connect = { ...tls, timeout: timeoutMs, keepAlive: true, keepAliveInitialDelay: 30_000 };
-  // HTTP/1.1: a connection that breaks takes one watch with it, not all of them.
-  const options = { keepAliveTimeout: 30_000, allowH2: false };
-  return proxy === undefined
-    ? new Agent({ ...options, connect })
-    : new ProxyAgent({ ...options, uri: proxy, requestTls: connect });
 }
 
 /** As client-node sends a request, but a redirect is an answer like any other: credentials and bodies go to the server of the kubeconfig alone. */
