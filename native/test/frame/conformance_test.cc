@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // One suite over every FrameIo: what the network stack relies on, whatever the device. Behaviour of one backend alone stands in files
 // of its own.
+#include <functional>
 #include <set>
 
 #include "frame_traffic.h"
@@ -499,6 +500,39 @@ TEST_P(FrameIoConformance, handsAnArpStormToTheExceptionInterfaceAndGoesOnDelive
     EXPECT_TRUE(receiveOnce(io()).empty()) << "nothing more was for us";
   EXPECT_GE(handed(), kStorm);
   EXPECT_GT(io().stats.exceptionFrames.load(), 0);
+}
+
+TEST_P(FrameIoConformance, countsWhatItsExceptionInterfaceDoesNotTake) {
+  if (!io().caps().exceptionPath) GTEST_SKIP() << "the kernel has what is not ours in another way";
+  steer();
+  constexpr int64_t kFrames = 50;
+  Flow others = inbound();
+  others.destinationPort = kPort + 1;
+  const auto sendToOthers = [&] {
+    for (int64_t i = 0; i < kFrames; ++i) ASSERT_TRUE(far().send(frameOf(others, pattern(100, static_cast<uint32_t>(i)))));
+  };
+  const auto taken = [this] { return io().stats.exceptionFrames.load(); };
+  const auto refused = [this] { return io().stats.exceptionDrops.load(); };
+  const auto receiveUntil = [this](const std::function<bool()>& enough) {
+    const auto deadline = std::chrono::steady_clock::now() + std::chrono::milliseconds(kPatienceMs);
+    while (!enough() && std::chrono::steady_clock::now() < deadline && await(io())) {
+      EXPECT_TRUE(receiveOnce(io()).empty()) << "nothing was for us";
+    }
+    EXPECT_TRUE(enough());
+  };
+  ASSERT_TRUE(world_->setExceptionLink(false));
+  const int64_t takenBefore = taken();
+  const int64_t refusedBefore = refused();
+  ASSERT_NO_FATAL_FAILURE(sendToOthers());
+  receiveUntil([&] { return refused() >= refusedBefore + kFrames; });
+  EXPECT_EQ(taken(), takenBefore) << "an interface that is down takes none";
+  expectAlive(1);
+
+  ASSERT_TRUE(world_->setExceptionLink(true));
+  const int64_t refusedInAll = refused();
+  ASSERT_NO_FATAL_FAILURE(sendToOthers());
+  receiveUntil([&] { return taken() >= takenBefore + kFrames; });
+  EXPECT_EQ(refused(), refusedInAll);
 }
 
 TEST_P(FrameIoConformance, deliversTrainsOrRefusesThemCounted) {

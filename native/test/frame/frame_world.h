@@ -35,6 +35,8 @@ class FrameWorld {
   virtual bool setLink(bool up) = 0;
   virtual bool setMtu(uint32_t mtu) = 0;
   virtual bool removeInterface() = 0;
+  // The kernel's interface for what is not ours, where caps().exceptionPath says that there is one.
+  virtual bool setExceptionLink(bool) { return false; }
   // Whether frames that find no room on the way in show in the statistics.
   virtual bool countsOverflow() const { return true; }
   // Whether frames of any VLAN come up to the stack; if not, those of other VLANs stay the kernel's.

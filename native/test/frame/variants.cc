@@ -155,6 +155,7 @@ class DpdkPacketWorld final : public VethWorld {
 class DpdkXdpWorld final : public VethWorld {
  public:
   explicit DpdkXdpWorld(const WorldOptions& options) : VethWorld(options), mtu_(options.mtu) { io_ = open(); }
+  bool setExceptionLink(bool up) override { return command(near_, std::string("ip link set except0 ") + (up ? "up" : "down")); }
   bool countsOverflow() const override { return false; }
   // Nothing tells its driver that the link is back.
   bool sendsAtOnceAfterLinkUp() const override { return false; }
@@ -186,6 +187,7 @@ class DpdkTapWorld final : public FrameWorld {
   bool setLink(bool up) override { return command(near_, std::string("ip link set wire0 ") + (up ? "up" : "down")); }
   bool setMtu(uint32_t mtu) override { return command(near_, "ip link set wire0 mtu " + std::to_string(mtu)); }
   bool removeInterface() override { return command(near_, "ip link del wire0"); }
+  bool setExceptionLink(bool up) override { return command(near_, std::string("ip link set except0 ") + (up ? "up" : "down")); }
   bool countsOverflow() const override { return false; }
 
  protected:
