@@ -50,6 +50,17 @@ void sendLine(int fd, const std::string& line) {
   [[maybe_unused]] const ssize_t sent = ::send(fd, line.data(), line.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
 }
 
+// Of a backend without taps: who does see its datagrams. RDMA's go out of the device as RoCE v2, which is UDP to port 4791; only the software
+// device sends them through the kernel.
+std::string whereToLook(const std::string& backend) {
+  if (backend == "verbs") {
+    return "whose RDMA datagrams neither this command sees nor, of hardware, tcpdump on the network interface: capture RoCE v2 (UDP "
+           "port 4791) on a mirror port of the switch, or on the RDMA device where 'tcpdump -D' lists it; over rdma_rxe, and what is sent "
+           "by UDP, 'tcpdump -i any -w FILE udp' shows";
+  }
+  return "whose datagrams go through the kernel: tcpdump sees them as they are, as in 'tcpdump -i any -w FILE udp port PORT'";
+}
+
 }  // namespace
 
 // One capture: what its client gets, and from where.
@@ -193,9 +204,7 @@ void CaptureService::serve(UniqueFd connection) {
   }
   Shown now = shown();
   if (now.taps.empty()) {
-    return sendLine(client.fd, "error: the driver runs " + now.backend +
-                                   ", whose datagrams go through the kernel: tcpdump sees them as they are, as in 'tcpdump -i any -w FILE "
-                                   "udp port PORT'\n");
+    return sendLine(client.fd, "error: the driver runs " + now.backend + ", " + whereToLook(now.backend) + "\n");
   }
   sendLine(client.fd, "ok\n");
   io::pcapng::sectionHeader(client.waiting, std::string("outrigger-driver ") + kVersion);
@@ -205,7 +214,7 @@ void CaptureService::serve(UniqueFd connection) {
     if (Shown next = shown(); next.generation != now.generation) {
       client.close();
       now = std::move(next);
-      finished = now.taps.empty();  // the kernel sees the rest
+      finished = now.taps.empty();  // the rest is not to be had here
       client.open(now);
     }
     client.drain(kMaxWaitingBytes);

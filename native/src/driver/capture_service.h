@@ -31,7 +31,8 @@ class CaptureService {
   CaptureService(const CaptureService&) = delete;
   CaptureService& operator=(const CaptureService&) = delete;
 
-  // Any thread. What is to be seen from now on: the taps of this backend, none when the kernel sees its datagrams.
+  // Any thread. What is to be seen from now on: the taps of this backend, none when it has no frames of its own to show: those of
+  // sockets are the kernel's, those of verbs the RDMA device's.
   void show(std::string backend, std::vector<std::shared_ptr<io::CaptureTap>> taps);
 
  private:

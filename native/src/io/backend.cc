@@ -114,7 +114,7 @@ const std::vector<std::string>& backendNames() {
 }
 
 bool countsNetworkEvents(const std::string& name) {
-  static const std::vector<std::string> counting{"dpdk", "verbs", "xdp", "packet", "uring", "tap"};
+  static const std::vector<std::string> counting{"dpdk", "verbs", "xdp", "packet", "uring"};
   return std::find(counting.begin(), counting.end(), name) != counting.end();
 }
 

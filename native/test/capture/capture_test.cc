@@ -352,6 +352,10 @@ TEST_F(Service, RefusesWhatItCanNotDoWithAReason) {
   service_->show("mmsg", {});
   EXPECT_THAT(readLine(ask("capture snaplen=100\n").get()),
               ::testing::HasSubstr("error: the driver runs mmsg, whose datagrams go through the kernel: tcpdump sees them"));
+  service_->show("verbs", {});
+  EXPECT_THAT(readLine(ask("capture snaplen=100\n").get()),
+              ::testing::AllOf(::testing::HasSubstr("error: the driver runs verbs, whose RDMA datagrams neither this command sees nor"),
+                               ::testing::HasSubstr("UDP port 4791"), ::testing::Not(::testing::HasSubstr("as they are"))));
   EXPECT_THAT(readLine(ask("capture everything\n").get()), ::testing::HasSubstr("error: asked for 'capture everything', allowed is"));
   EXPECT_THAT(readLine(ask("capture snaplen=0\n").get()), ::testing::HasSubstr("allowed is"));
   const auto tap = std::make_shared<CaptureTap>("eth0", "test");

@@ -285,7 +285,8 @@ ${examples(
     .addHelpText(
       'after',
       `
-For the backends packet, xdp, dpdk and tap. Those on kernel sockets are refused: tcpdump sees their datagrams as they are.
+For the backends packet, xdp and dpdk. Those on kernel sockets are refused: tcpdump sees their datagrams as they are. So is verbs,
+whose RDMA datagrams only the device or the switch can show (RoCE v2, UDP port 4791).
 Trains of a device with segmentation offload are taken apart, and checksums that a device makes are filled in.
 ${examples(
   'outrigger capture -o frames.pcapng -t 10s',
