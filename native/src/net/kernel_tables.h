@@ -55,6 +55,7 @@ class RouteCell {
   Seqlock<RouteQuestion> question;  // written by the asker alone
   Seqlock<RouteAnswer> answer;      // written by the tables alone
   std::atomic<bool> used{false};    // set by the asker as it sends: what lies idle needs no upkeep
+  bool alwaysUsed = false;          // set before it is watched: the asker can't tell when it is used
   std::atomic<bool> queued{false};  // the tables': waits to be answered
   std::atomic<RouteCell*> next{nullptr};
 };

@@ -8,11 +8,16 @@
 
 #include <algorithm>
 
+#include "base/clock.h"
+
 namespace outrigger::net {
 namespace {
 
 // Learned path MTUs come and go without a notification (they expire after ten minutes): destinations in use are asked for this often.
-constexpr int kUpkeepIntervalMs = 1000;
+constexpr int64_t kUpkeepIntervalNs = 1'000'000'000;
+constexpr int64_t kMillisecondNs = 1'000'000;
+
+bool isUsed(const RouteCell* cell) { return cell->alwaysUsed || cell->used.load(std::memory_order_relaxed); }
 
 }  // namespace
 
@@ -151,10 +156,34 @@ void NetlinkTables::neighbourChanged(const NeighbourKey& key) {
   }
 }
 
-void NetlinkTables::answerAll(bool usedOnly) {
+void NetlinkTables::answerAll() {
+  for (RouteCell* cell : cells_) answer(*cell);
+}
+
+// Those that were used since the last time; whether there were any.
+bool NetlinkTables::answerUsed() {
+  bool any = false;
   for (RouteCell* cell : cells_) {
-    if (!usedOnly || cell->used.exchange(false, std::memory_order_relaxed)) answer(*cell);
+    if (!cell->used.exchange(false, std::memory_order_relaxed) && !cell->alwaysUsed) continue;
+    answer(*cell);
+    any = true;
   }
+  return any;
+}
+
+// Has a deadline of its own: a busy node wakes this thread many times a second, and so does every ICMP error.
+void NetlinkTables::keepUp(int64_t nowNs) {
+  bool used = false;
+  if (upkeepDueNs_ == 0) {
+    used = std::any_of(cells_.begin(), cells_.end(), isUsed);
+  } else if (nowNs >= upkeepDueNs_) {
+    used = answerUsed();
+    upkeeps_.fetch_add(1, std::memory_order_relaxed);
+  } else {
+    return;
+  }
+  // Asleep for good when nothing was sent to any watched destination for a whole interval: who sends then asks anew.
+  upkeepDueNs_ = used ? nowNs + kUpkeepIntervalNs : 0;
 }
 
 RouteAnswer NetlinkTables::lookup(const RouteQuestion& question) {
@@ -166,6 +195,7 @@ void NetlinkTables::watch(RouteCell& cell) {
   const std::lock_guard lock(mutex_);
   cells_.insert(&cell);
   if (cell.question.load().destination.family != AF_UNSPEC) answer(cell);
+  if (cell.alwaysUsed && upkeepDueNs_ == 0) ::eventfd_write(wake_.get(), 1);
 }
 
 void NetlinkTables::forget(RouteCell& cell) {
@@ -197,11 +227,12 @@ void NetlinkTables::answerQueued() {
 
 void NetlinkTables::run() {
   ::pthread_setname_np(::pthread_self(), "outrigger-netl");
-  bool used = false;
+  SystemClock clock;
+  int64_t dueNs = 0;  // upkeepDueNs_, which only this thread writes
   while (running_.load(std::memory_order_acquire)) {
     pollfd handles[2]{{events_.fd(), POLLIN, 0}, {wake_.get(), POLLIN, 0}};
-    // Asleep for good while nothing is sent to any watched destination.
-    const int ready = ::poll(handles, 2, used ? kUpkeepIntervalMs : -1);
+    const int64_t remainingNs = std::max<int64_t>(dueNs - clock.nanoTime(), 0);
+    const int ready = ::poll(handles, 2, dueNs == 0 ? -1 : static_cast<int>((remainingNs + kMillisecondNs - 1) / kMillisecondNs));
     if (ready < 0 && errno != EINTR) break;
     eventfd_t ignored = 0;
     ::eventfd_read(wake_.get(), &ignored);
@@ -220,13 +251,10 @@ void NetlinkTables::run() {
     }
     if (addressesChanged_) published_.publish(addresses_);
     answerQueued();
-    if (routesChanged_) {
-      answerAll(false);
-    } else if (ready == 0) {
-      answerAll(true);
-    }
+    if (routesChanged_) answerAll();
+    keepUp(clock.nanoTime());
+    dueNs = upkeepDueNs_;
     ::eventfd_write(changed_.get(), 1);
-    used = std::any_of(cells_.begin(), cells_.end(), [](const RouteCell* cell) { return cell->used.load(std::memory_order_relaxed); });
   }
 }
 

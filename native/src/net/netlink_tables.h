@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // KernelTables over rtnetlink. Links, addresses and neighbours are mirrored (dumps, then notifications); routes are asked for, one
 // RTM_GETROUTE a watched destination, so that policy rules, metrics, onlink gateways and learned path MTUs are as the kernel has them, and asked
-// for again when a notification says that something changed. A thread of its own does all of it; destinations that are watched but idle cost
-// nothing between notifications.
+// for again when a notification says that something changed, and once a second while they are used, since a learned path MTU comes and goes without
+// one. A thread of its own does all of it; destinations that are watched but idle cost nothing between notifications.
 #pragma once
 
 #include <map>
@@ -33,9 +33,11 @@ class NetlinkTables final : public KernelTables {
   // Readable (an eventfd; whoever reads it takes that away) after anything may have changed: links, addresses, an answer.
   int changeHandle() const { return changed_.get(); }
 
-  // Times that all was read again since notifications were lost, and notifications taken: for tests and diagnosis.
+  // Times that all was read again since notifications were lost, notifications taken, and times that all in use was asked for again: for tests
+  // and diagnosis.
   int64_t resyncs() const { return resyncs_.load(std::memory_order_relaxed); }
   int64_t notifications() const { return notifications_.load(std::memory_order_relaxed); }
+  int64_t upkeeps() const { return upkeeps_.load(std::memory_order_relaxed); }
 
  private:
   struct NeighbourKey {
@@ -62,7 +64,9 @@ class NetlinkTables final : public KernelTables {
   void fillNeighbour(RouteAnswer& answer) const;
   void answer(RouteCell& cell);
   void neighbourChanged(const NeighbourKey& key);
-  void answerAll(bool usedOnly);
+  void answerAll();
+  bool answerUsed();
+  void keepUp(int64_t nowNs);
 
   void run();
   void answerQueued();
@@ -77,11 +81,13 @@ class NetlinkTables final : public KernelTables {
   std::vector<LocalAddress> addresses_;
   LocalAddresses published_;  // addresses_ between two changes
   std::unordered_set<RouteCell*> cells_;
+  int64_t upkeepDueNs_ = 0;  // 0: nothing is in use
   bool routesChanged_ = false;
   bool addressesChanged_ = false;
   std::atomic<RouteCell*> queue_{nullptr};  // a stack of cells that refresh() was asked for
   std::atomic<int64_t> resyncs_{0};
   std::atomic<int64_t> notifications_{0};
+  std::atomic<int64_t> upkeeps_{0};
   std::atomic<bool> running_{true};
   std::thread thread_;
 };

@@ -49,6 +49,8 @@ void SessionFeed::watch(const Watch& request) {
   std::unique_ptr<Watched>& watched = cells_[request.cell];
   const bool isNew = watched == nullptr;
   if (isNew) watched = std::make_unique<Watched>();
+  // The client's use is not seen here, and path MTUs are learned without a notification.
+  watched->cell.alwaysUsed = true;
   net::RouteQuestion question;
   question.number = request.number;
   question.scopeInterface = request.destination.scope;
@@ -56,7 +58,6 @@ void SessionFeed::watch(const Watch& request) {
   question.destination = ipOf(request.destination);
   question.source = ipOf(request.source);
   watched->cell.question.store(question);
-  watched->cell.used.store(true, std::memory_order_relaxed);
   watched->toldVersion = 0;  // an answer is due, also when it is the old one
   if (!isNew) tables_->forget(watched->cell);
   // Answers at once, and goes on.
@@ -86,8 +87,6 @@ void SessionFeed::collect(std::vector<FeedEntry>& entries) {
     uint64_t read = 0;
     if (!watched->cell.answer.tryLoad(answer, read)) continue;  // being written: its writer rings again
     watched->toldVersion = read;
-    // Paths in use learn path MTUs without a notification; the client's use is not seen here, so all count as used.
-    watched->cell.used.store(true, std::memory_order_relaxed);
     entries.push_back(entryOf(number, answer));
   }
 }

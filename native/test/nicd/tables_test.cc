@@ -2,12 +2,16 @@
 // What nicd tells a driver of the node's tables while its session lasts: neighbours that it looks for on request, and every change of a route, a neighbour
 // and the link.
 #include <gmock/gmock.h>
+#include <net/if.h>
+#include <poll.h>
+#include <sys/eventfd.h>
 
 #include <chrono>
 #include <thread>
 
 #include "io/nicd_client/nicd_open.h"
 #include "io/nicd_client/nicd_tables.h"
+#include "nicd/feed.h"
 #include "nicd_world.h"
 
 namespace outrigger::nicd::testing {
@@ -126,6 +130,49 @@ TEST_F(NicdTablesOfANode, WhatChangesOnTheNodeIsToldWhileTheSessionLasts) {
     ASSERT_TRUE(pod.await('g'));
     ASSERT_TRUE(world.veth().near("ip route del 10.88.0.0/16"));
     pod.join();
+  });
+}
+
+// Of which the kernel tells nobody: in nicd's feed, of which the driver's part is shown above.
+TEST_F(NicdTablesOfANode, APathMtuThatTheKernelLearnsIsToldLongAfterTheLastChange) {
+  VethWorld::run([](VethWorld& veth) {
+    ASSERT_TRUE(veth.far("ip link add narrow0 mtu 1300 type veth peer name narrow1"));
+    ASSERT_TRUE(veth.far("ip addr add 192.0.2.1/24 dev narrow0") && veth.far("ip link set narrow0 up") &&
+                veth.far("ip link set narrow1 up"));
+    ASSERT_TRUE(veth.far("sysctl -qw net.ipv4.ip_forward=1"));
+    ASSERT_TRUE(veth.near("ip route add default via 10.77.0.2"));
+    auto made = net::NetlinkTables::create();
+    ASSERT_TRUE(made) << made.error().message;
+    const std::shared_ptr<net::NetlinkTables> tables = made.take();
+    SessionFeed feed(tables, {"va", ::if_nametoindex("va")});
+    Watch watch;
+    watch.cell = 7;
+    watch.number = 1;
+    watch.destination = addressOf(*io::SockAddr::parseNumeric("192.0.2.9", 0));
+    feed.watch(watch);
+    uint32_t told = 0;
+    // As nicd does whenever the tables say that something may have changed.
+    const auto collect = [&] {
+      pollfd changed{tables->changeHandle(), POLLIN, 0};
+      if (::poll(&changed, 1, kGuardMs) <= 0) return false;
+      eventfd_t ignored = 0;
+      ::eventfd_read(tables->changeHandle(), &ignored);
+      std::vector<FeedEntry> entries;
+      feed.collect(entries);
+      for (const FeedEntry& entry : entries) {
+        if (entry.kind == static_cast<uint8_t>(FeedKind::kRoute)) told = entry.mtu;
+      }
+      return true;
+    };
+    while (told == 0 || tables->upkeeps() < 3) ASSERT_TRUE(collect()) << "nobody looks after the destination any more";
+    EXPECT_EQ(told, 1500U);
+    const auto to = io::SockAddr::parseNumeric("192.0.2.9", 9);
+    const UniqueFd socket(::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+    const std::vector<uint8_t> bytes(1400);
+    while (!veth.near("ip route get 192.0.2.9 | grep -q 'mtu 1300'")) {
+      ::sendto(socket.get(), bytes.data(), bytes.size(), 0, to->get(), to->length);
+    }
+    while (told != 1300) ASSERT_TRUE(collect()) << "told last: " << told;
   });
 }
 

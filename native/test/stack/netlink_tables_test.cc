@@ -177,6 +177,100 @@ TEST(NetlinkTables, answerAnotherQuestionOfTheSameCell) {
   });
 }
 
+// Behind the far end, a link that takes less: a datagram that is too long for it teaches the kernel the path's MTU, of which it tells nobody.
+class NarrowWay {
+ public:
+  static constexpr const char* kBeyond = "192.0.2.9";
+  static constexpr const char* kBeyondV6 = "2001:db8:92::9";
+
+  explicit NarrowWay(TwoNamespaces& net) : net_(net) {
+    net.far("ip link add narrow0 type veth peer name narrow1");
+    net.far("ip link set narrow0 up");
+    net.far("ip link set narrow1 up");
+    net.far("ip addr add 192.0.2.1/24 dev narrow0");
+    net.far("ip addr add 2001:db8:92::1/64 dev narrow0 nodad");
+    net.far("sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1");
+    net.near("ip route add default via 10.91.0.2 && ip -6 route add default via fd91::2");
+  }
+  // Until the kernel has learned it.
+  bool teach(uint32_t mtu) {
+    net_.far("ip link set narrow0 mtu " + std::to_string(mtu));
+    const std::vector<uint8_t> bytes(1400);
+    for (const char* beyond : {kBeyond, kBeyondV6}) {
+      const io::SockAddr to = io::SockAddr::parseNumeric(beyond, 9).take();
+      const UniqueFd socket(::socket(to.family(), SOCK_DGRAM | SOCK_CLOEXEC, 0));
+      const std::string known = "ip route get " + std::string(beyond) + " | grep -q 'mtu " + std::to_string(mtu) + "'";
+      int attempts = 0;
+      do {
+        if (++attempts > 1000) return false;
+        ::sendto(socket.get(), bytes.data(), bytes.size(), 0, to.get(), to.length);
+      } while (std::system(known.c_str()) != 0);
+    }
+    return true;
+  }
+
+ private:
+  TwoNamespaces& net_;
+};
+
+// Sends all the time, as the stack does it: says so, and asks anew after it was idle.
+bool becomesWhileInUse(Watched& watched, const std::function<bool(const RouteAnswer&)>& wanted) {
+  for (int waited = 0; waited < kPatienceMs; ++waited) {
+    if (wanted(watched.answer())) return true;
+    if (!watched.cell.used.exchange(true)) watched.tables.refresh(watched.cell);
+    ::poll(nullptr, 0, 1);
+  }
+  return false;
+}
+
+TEST(NetlinkTables, noticeALearnedPathMtuOnANodeThatIsNeverQuiet) {
+  TwoNamespaces::run([](TwoNamespaces& net) {
+    NarrowWay way(net);
+    auto tables = open();
+    Watched watched(*tables, NarrowWay::kBeyond);
+    Watched watchedV6(*tables, NarrowWay::kBeyondV6);
+    EXPECT_EQ(watched.answer().mtu, 1500U);
+    for (Watched* each : {&watched, &watchedV6}) {
+      each->cell.used.store(true);
+      tables->refresh(each->cell);
+    }
+    std::atomic<bool> over{false};
+    std::thread chatter([&] {
+      while (!over.load()) {
+        net.near("ip neigh replace 10.91.0.103 lladdr 02:00:00:00:00:03 dev va && ip neigh del 10.91.0.103 dev va");
+        ::poll(nullptr, 0, 50);
+      }
+    });
+    EXPECT_TRUE(way.teach(1300));
+    EXPECT_TRUE(becomesWhileInUse(watched, [](const RouteAnswer& a) { return a.mtu == 1300; }));
+    EXPECT_TRUE(becomesWhileInUse(watchedV6, [](const RouteAnswer& a) { return a.mtu == 1300; }));
+    over.store(true);
+    chatter.join();
+  });
+}
+
+TEST(NetlinkTables, noticeItAlsoForWhoCannotTellWhenADestinationIsUsed) {
+  TwoNamespaces::run([](TwoNamespaces& net) {
+    NarrowWay way(net);
+    auto tables = open();
+    RouteCell cell;
+    RouteQuestion question;
+    question.number = 1;
+    question.destination = ip(NarrowWay::kBeyond);
+    cell.question.store(question);
+    cell.alwaysUsed = true;
+    tables->watch(cell);
+    // Long after anything happened.
+    for (int waited = 0; waited < kPatienceMs && tables->upkeeps() < 3; ++waited) ::poll(nullptr, 0, 1);
+    ASSERT_GE(tables->upkeeps(), 3);
+    ASSERT_TRUE(way.teach(1300));
+    int waited = 0;
+    while (cell.answer.load().mtu != 1300 && waited++ < kPatienceMs) ::poll(nullptr, 0, 1);
+    EXPECT_EQ(cell.answer.load().mtu, 1300U);
+    tables->forget(cell);
+  });
+}
+
 TEST(NetlinkTables, catchUpAfterMoreNotificationsThanFit) {
   TwoNamespaces::run([](TwoNamespaces& net) {
     auto tables = open();
