@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // NetStack beside a real kernel, to a host behind a gateway: the far end forwards to a third namespace.
-#include "beside_kernel.h"
+#include "behind_gateway.h"
 
 namespace outrigger::io::testing {
 namespace {
@@ -14,44 +14,27 @@ struct Way {
 };
 
 const std::vector<Way> kWays = {
-    {"Gateway", {"ip route add 192.0.2.0/24 via 10.92.0.2"}, {}, "10.92.0.1", "192.0.2.2"},
-    {"GatewayOfIpv6", {"ip -6 route add 2001:db8:92::/64 via fd92::2"}, {}, "fd92::1", "2001:db8:92::2"},
+    {"Gateway", {"ip route add 192.0.2.0/24 via 10.92.0.2"}, {}, "10.92.0.1", kBeyond},
+    {"GatewayOfIpv6", {"ip -6 route add 2001:db8:92::/64 via fd92::2"}, {}, "fd92::1", kBeyondV6},
     // As many a pod has it: an address alone, and a gateway that is in no network of the interface.
     {"OnlinkGatewayOfALoneAddress",
      {"ip addr flush dev near0", "ip addr add 10.93.0.1/32 dev near0", "ip route add default via 169.254.1.1 dev near0 onlink"},
      {"ip addr add 169.254.1.1/32 dev far0", "ip route add 10.93.0.1/32 dev far0"},
      "10.93.0.1",
-     "192.0.2.2"},
+     kBeyond},
 };
 
-class StackBehindGateway : public BesideKernel, public ::testing::WithParamInterface<std::tuple<const char*, size_t>> {
+class StackBehindGateway : public BehindGateway, public ::testing::WithParamInterface<std::tuple<const char*, size_t>> {
  protected:
-  StackBehindGateway() : BesideKernel(std::get<0>(GetParam())) {}
+  StackBehindGateway() : BehindGateway(std::get<0>(GetParam())) {}
   const Way& way() const { return kWays[std::get<1>(GetParam())]; }
 
   void SetUp() override {
-    BesideKernel::SetUp();
+    BehindGateway::SetUp();
     if (IsSkipped()) return;
-    beyond_ = std::make_unique<Namespace>();
-    far("ip link add far1 type veth peer name beyond0 netns " + beyond_->path());
-    far("ip addr add 192.0.2.1/24 dev far1");
-    far("ip addr add 2001:db8:92::1/64 dev far1 nodad");
-    far("ip link set far1 up");
-    {
-      const Inside inside(*far_);
-      writeFile("/proc/sys/net/ipv4/ip_forward", "1");
-      writeFile("/proc/sys/net/ipv6/conf/all/forwarding", "1");
-    }
-    command(*beyond_, "ip link set beyond0 up");
-    command(*beyond_, "ip addr add 192.0.2.2/24 dev beyond0");
-    command(*beyond_, "ip addr add 2001:db8:92::2/64 dev beyond0 nodad");
-    command(*beyond_, "ip route add default via 192.0.2.1");
-    command(*beyond_, "ip -6 route add default via 2001:db8:92::1");
     for (const std::string& line : way().near) near(line);
     for (const std::string& line : way().far) far(line);
   }
-
-  std::unique_ptr<Namespace> beyond_;
 };
 
 TEST_P(StackBehindGateway, exchangesDatagramsWithAHostBeyondByTheDevice) {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// NetStack's life: opening, endpoints, next hops, upkeep. The ways of datagrams are in net_stack_receive.cc, net_stack_transmit.cc and
-// net_stack_paths.cc.
+// NetStack's life: opening, endpoints, next hops, upkeep. The ways of datagrams are in net_stack_receive.cc, net_stack_transmit.cc,
+// net_stack_paths.cc and net_stack_errors.cc.
 #include "io/stack/net_stack.h"
 
 #include <linux/sock_diag.h>
@@ -95,13 +95,17 @@ StackNextHop::StackNextHop(std::shared_ptr<NetStack> stack, StackEndpoint& endpo
     : NextHop(destination), stack_(std::move(stack)) {
   stack_->ask(path, endpoint, destination);
   stack_->tables().watch(path.cell);
+  stack_->enlist(path);
 }
 
 uint32_t StackNextHop::longestDatagram() const { return stack_->longestDatagram(path.cell.answer.load()); }
 
 uint32_t StackEndpoint::longestReceivable() const { return stack_->longestReceivable(ip_.isV6()); }
 
-StackNextHop::~StackNextHop() { stack_->tables().forget(path.cell); }
+StackNextHop::~StackNextHop() {
+  stack_->delist(path);
+  stack_->tables().forget(path.cell);
+}
 
 NetStack::NetStack(std::unique_ptr<FrameIo> device, std::shared_ptr<net::KernelTables> tables, const StackOptions& options)
     : device_(std::move(device)),
@@ -111,7 +115,8 @@ NetStack::NetStack(std::unique_ptr<FrameIo> device, std::shared_ptr<net::KernelT
       caps_(capsOf(device_->caps())),
       faces_(options.faces),
       copies_(kCopyBlocks),
-      controlPaths_(std::make_unique<Path[]>(kControlPaths)) {}
+      controlPaths_(std::make_unique<Path[]>(kControlPaths)),
+      pathMtus_(device_->caps().kernelOwnsDevice ? PathMtus::kBesideKernel : PathMtus::kAlone) {}
 
 Result<std::shared_ptr<NetStack>> NetStack::create(std::unique_ptr<FrameIo> device, std::shared_ptr<net::KernelTables> tables,
                                                    const StackOptions& options) {
@@ -336,6 +341,7 @@ void NetStack::upkeep(int64_t nowNs) {
   if (!device_->caps().kernelOwnsDevice) askForNeighbours(nowNs);
   if (lastUpkeepNs_ != 0 && nowNs - lastUpkeepNs_ < kUpkeepIntervalNs) return;
   lastUpkeepNs_ = nowNs;
+  if (pathMtus_.expire(nowNs)) ++version_;
   device_->refreshStats();
   if (device_->caps().kernelSeesFrames) countReservedDrops();
 }

@@ -145,7 +145,6 @@ class NetStack : public std::enable_shared_from_this<NetStack> {
   uint32_t appendPacket(Face& face, RxBurst& burst, StackEndpoint& endpoint, const Waiting& entry);
   uint32_t readKernel(Face& face, RxBurst& burst);
   bool isSecondCopy(const ReceiveSlots::Arrival& arrival, const SockAddr& source);
-  void readErrors(StackEndpoint& endpoint);
   void drop(const Held& held);
   void giveBackDropped();
 
@@ -153,12 +152,16 @@ class NetStack : public std::enable_shared_from_this<NetStack> {
   void onOther(const ParsedFrame& parsed, const RxFrame& frame);
   void onNeighbourPacket(const ParsedFrame& parsed);
   void onIcmp(const ParsedFrame& parsed, const RxFrame& frame);
-  void onIcmpError(const IcmpError& error);
   template <typename Write>
   void sendControlFrame(uint32_t room, Write&& write);
   net::IpAddress ownAddressFor(const net::IpAddress& other) const;
   void askForNeighbours(int64_t nowNs);
   void announce();
+
+  // net_stack_errors.cc
+  void readErrors(StackEndpoint& endpoint);
+  void onIcmpError(const IcmpError& error);
+  void onError(StackEndpoint& endpoint, const net::IpAddress& destination, bool tooBig, uint32_t mtu);
 
   // net_stack_transmit.cc
   TxStatus sendItem(StackEndpoint& endpoint, TxItem& item);
@@ -179,7 +182,11 @@ class NetStack : public std::enable_shared_from_this<NetStack> {
   void rebuildPath(Path& path, const StackEndpoint& endpoint, const net::RouteAnswer& answer);
   Path* controlPath(StackEndpoint& endpoint, const SockAddr& destination);
   void forgetControlPaths(const StackEndpoint& endpoint);
-  void refreshRoutesTo(const net::IpAddress& destination);
+  // Of a next hop, before and after the tables watch it. Control threads.
+  void enlist(Path& path);
+  void delist(Path& path);
+  // Has the tables look again; false where nothing is sent to it.
+  bool refreshRoutesTo(const net::IpAddress& destination);
 
   void upkeep(int64_t nowNs);
   void countReservedDrops();
@@ -220,9 +227,18 @@ class NetStack : public std::enable_shared_from_this<NetStack> {
   uint32_t returningCount_ = 0;
   TxBank bank_;
   std::unique_ptr<Path[]> controlPaths_;
+  // Next hops are made and go on control threads. The owner only tries the lock.
+  struct Hop {
+    net::IpAddress destination;
+    net::RouteCell* cell;
+  };
+  std::mutex hopsMutex_;
+  std::vector<Hop> hops_;
+  PathMtus pathMtus_;
+  // As many errors are looked at: a thousand a second, as many as a Linux host sends. What is above is forged, or says the same again.
+  RateLimit errorLimit_{64, 1'000'000};
   // Where the kernel does not own the device.
   NeighbourTable neighbours_;
-  PathMtus pathMtus_;
   bool neighbourWanted_ = false;
   int64_t lastNeighbourNs_ = 0;
   uint64_t announcedVersion_ = 0;

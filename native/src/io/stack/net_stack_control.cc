@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the stack does itself where the kernel does not own the device: ARP and neighbour discovery, echo, errors about what it sent. All of it
-// rate-limited: a storm costs a look at the frame's type and a counter.
+// What the stack does itself where the kernel does not own the device: ARP and neighbour discovery, echo. All of it rate-limited: a storm costs a
+// look at the frame's type and a counter. Errors about what it sent are in net_stack_errors.cc.
 #include <algorithm>
 
 #include "io/stack/icmp_messages.h"
@@ -15,8 +15,6 @@ namespace {
 constexpr int64_t kNeighbourIntervalNs = 100'000'000;
 // An announcement per address; a device has a handful.
 constexpr size_t kMaxAnnounced = 64;
-// IPv4 routers of before RFC 1191 say that a packet is too big and not what would fit.
-constexpr uint32_t kUnknownMtu = 576;
 
 }  // namespace
 
@@ -77,19 +75,6 @@ void NetStack::onIcmp(const ParsedFrame& parsed, const RxFrame& frame) {
   }
 }
 
-void NetStack::onIcmpError(const IcmpError& error) {
-  StackEndpoint* endpoint = ports_[error.sourcePort % kPortBuckets];
-  while (endpoint != nullptr && (endpoint->port() != error.sourcePort || endpoint->ip().family != error.source.family ||
-                                 !(endpoint->wildcard() || endpoint->ip() == error.source))) {
-    endpoint = endpoint->nextOfBucket;
-  }
-  // A forged error would have to know an address and a port of ours.
-  if (endpoint == nullptr || !isLocal(error.source)) return stats_.add(StackCounter::kIcmpErrorsIgnored);
-  stats_.add(StackCounter::kIcmpErrors);
-  endpoint->stats.sendErrors.fetch_add(1, std::memory_order_relaxed);
-  if (error.tooBig && pathMtus_.lower(error.destination, error.mtu == 0 ? kUnknownMtu : error.mtu, nowNs_)) ++version_;
-}
-
 template <typename Write>
 void NetStack::sendControlFrame(uint32_t room, Write&& write) {
   TxFrame frame;
@@ -124,7 +109,6 @@ void NetStack::askForNeighbours(int64_t nowNs) {
   neighbourWanted_ = false;
   refreshAddresses();
   if (announcedVersion_ != addressVersion_ || announcedLink_ != link_.generation) announce();
-  if (pathMtus_.expire(nowNs)) ++version_;
   const bool changed = neighbours_.due(nowNs, [&](const NeighbourTable::Request& request) {
     NeighbourFrame ask;
     ask.ownMac = link_.mac;

@@ -126,11 +126,32 @@ void NetStack::forgetControlPaths(const StackEndpoint& endpoint) {
   }
 }
 
-void NetStack::refreshRoutesTo(const net::IpAddress& destination) {
+void NetStack::enlist(Path& path) {
+  const std::lock_guard lock(hopsMutex_);
+  hops_.push_back({path.destinationIp, &path.cell});
+}
+
+void NetStack::delist(Path& path) {
+  const std::lock_guard lock(hopsMutex_);
+  std::erase_if(hops_, [&](const Hop& hop) { return hop.cell == &path.cell; });
+}
+
+bool NetStack::refreshRoutesTo(const net::IpAddress& destination) {
+  bool any = false;
   for (uint32_t i = 0; i < kControlPaths; ++i) {
     Path& path = controlPaths_[i];
-    if (path.endpointId != 0 && path.destinationIp == destination) tables_->refresh(path.cell);
+    if (path.endpointId == 0 || !(path.destinationIp == destination)) continue;
+    tables_->refresh(path.cell);
+    any = true;
   }
+  const std::unique_lock lock(hopsMutex_, std::try_to_lock);
+  if (!lock) return true;
+  for (const Hop& hop : hops_) {
+    if (!(hop.destination == destination)) continue;
+    tables_->refresh(*hop.cell);
+    any = true;
+  }
+  return any;
 }
 
 }  // namespace outrigger::io

@@ -26,7 +26,6 @@ constexpr int64_t kOverflowLookNs = 1'000'000;  // reading the device's counters
 constexpr int64_t kIsolationNs = 1'000'000'000;
 // An endpoint's share when copies run short: every one still has its turn.
 constexpr uint32_t kScarceWaiting = 16;
-constexpr int kMaxErrorsPerLook = 64;
 
 }  // namespace
 
@@ -349,28 +348,6 @@ uint32_t NetStack::readKernel(Face& face, RxBurst& burst) {
   }
   face.kernelSlotsUsed = slot;
   return datagrams;
-}
-
-// ICMP errors about what the endpoint sent, whichever way it went: the kernel finds the socket by the ports in the message.
-void NetStack::readErrors(StackEndpoint& endpoint) {
-  for (int i = 0; i < kMaxErrorsPerLook; ++i) {
-    SockAddr destination;
-    alignas(cmsghdr) std::array<uint8_t, 256> control{};
-    uint8_t ignored[64];
-    iovec vector{ignored, sizeof(ignored)};
-    msghdr header{};
-    header.msg_name = &destination.storage;
-    header.msg_namelen = sizeof(destination.storage);
-    header.msg_iov = &vector;
-    header.msg_iovlen = 1;
-    header.msg_control = control.data();
-    header.msg_controllen = control.size();
-    if (::recvmsg(endpoint.reserved().fd(), &header, MSG_ERRQUEUE | MSG_DONTWAIT) < 0) return;
-    endpoint.stats.sendErrors.fetch_add(1, std::memory_order_relaxed);
-    stats_.add(StackCounter::kIcmpErrors);
-    destination.length = header.msg_namelen;
-    if (header.msg_namelen > 0) refreshRoutesTo(net::IpAddress::of(destination));
-  }
 }
 
 }  // namespace outrigger::io

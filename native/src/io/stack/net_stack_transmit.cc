@@ -16,6 +16,8 @@ constexpr int64_t kAskIntervalNs = 100'000'000;
 constexpr int64_t kConfirmIntervalNs = 10'000'000'000;
 constexpr uint32_t kMaxTrainSegments = 64;  // UDP_MAX_SEGMENTS of kernels before 6.9
 constexpr uint32_t kMaxIpPayload = 65507;
+// Late errors of other datagrams that sending one puts up with. While a path shrinks a router answers each frame that is under way.
+constexpr int kMaxLateErrors = 4;
 
 }  // namespace
 
@@ -27,7 +29,7 @@ bool NetStack::mayAskKernel(Path& path, int64_t intervalNs) const {
 }
 
 TxStatus NetStack::kernelSend(StackEndpoint& endpoint, const SockAddr& destination, const uint8_t* data, uint32_t length) {
-  bool retried = false;
+  int lateErrors = 0;
   while (true) {
     const ssize_t sent =
         ::sendto(endpoint.reserved().fd(), data, length, MSG_DONTWAIT | MSG_NOSIGNAL, destination.get(), destination.length);
@@ -39,11 +41,9 @@ TxStatus NetStack::kernelSend(StackEndpoint& endpoint, const SockAddr& destinati
     const int err = errno;
     if (err == EINTR) continue;
     if (isWouldBlock(err)) return TxStatus::kWouldBlock;
-    if (!retried && err != EMSGSIZE) {
-      // Another destination's error, reported late: it is in the error queue, and counted when that is read.
-      retried = true;
-      continue;
-    }
+    // An earlier datagram's error, reported late (any destination's; EMSGSIZE too, see net_stack_errors.cc): it is in the error queue, and counted when
+    // that is read.
+    if (lateErrors++ < (err == EMSGSIZE ? kMaxLateErrors : 1)) continue;
     const TxStatus status = sendStatusOf(err);
     endpoint.stats.sendErrors.fetch_add(1, std::memory_order_relaxed);
     if (status == TxStatus::kUnreachable) stats_.add(StackCounter::kUnreachableSends);
