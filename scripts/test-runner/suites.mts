@@ -305,8 +305,13 @@ async function buildLab(context: Context): Promise<string | Unavailable | undefi
   const image = await step(context, 'image', ['test/lab/image/prepare'], kBuildTimeoutSeconds);
   if (image.ending === kUnavailable) return { unavailable: tail(image.output(), 1) };
   if (!image.ok) return complaint(image);
-  // The peer of the exchanges, the DatagramIo suite for verbs, and real Aeron.
-  const built = await buildNative(context, 'build/native', ['product', 'bench_interop_peer', 'test_io'], []);
+  // The peer of the exchanges, the DatagramIo suite for verbs, the stack's tests for VLANs, and real Aeron.
+  const built = await buildNative(
+    context,
+    'build/native',
+    ['product', 'bench_interop_peer', 'test_io', 'test_stack'],
+    [],
+  );
   return built ?? complaint(await step(context, 'aeron', ['test/lab/aeron'], kBuildTimeoutSeconds));
 }
 

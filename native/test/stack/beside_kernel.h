@@ -26,14 +26,14 @@ class BesideKernel : public StackOverVeth {
   Result<std::unique_ptr<FrameIo>> openDevice() override {
     if (isPacket()) {
       PacketOptions packetOptions;
-      packetOptions.interface = "near0";
+      packetOptions.interface = nearDevice_;
       if (packetReceiveBytes_ != 0) packetOptions.receiveBytes = packetReceiveBytes_;
       auto device = PacketIo::open(packetOptions);
       if (!device) return device.error();
       return std::unique_ptr<FrameIo>(device.take());
     }
     BackendOptions options;
-    options.interface = "near0";
+    options.interface = nearDevice_;
     options.xdpMode = kind_;
     options.umemBytes = 1 << 20;
     options.hugepages = false;

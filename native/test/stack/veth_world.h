@@ -69,17 +69,21 @@ class StackOverVeth : public ::testing::Test {
     near("ip link add near0 type veth peer name far0 netns " + far_->path());
     for (const char* device : {"lo", "near0"}) near(std::string("ip link set ") + device + " up");
     for (const char* device : {"lo", "far0"}) far(std::string("ip link set ") + device + " up");
-    near("ip addr add 10.92.0.1/24 dev near0");
-    near("ip addr add fd92::1/64 dev near0 nodad");
-    far("ip addr add 10.92.0.2/24 dev far0");
-    far("ip addr add fd92::2/64 dev far0 nodad");
+    prepareLinks();
+    if (IsSkipped() || HasFatalFailure()) return;
+    near("ip addr add 10.92.0.1/24 dev " + nearDevice_);
+    near("ip addr add fd92::1/64 dev " + nearDevice_ + " nodad");
+    far("ip addr add 10.92.0.2/24 dev " + farDevice_);
+    far("ip addr add fd92::2/64 dev " + farDevice_ + " nodad");
     openStack();
   }
+  // The ends of the pair are up, and have no addresses yet.
+  virtual void prepareLinks() {}
 
-  // On near0.
+  // On nearDevice_.
   virtual Result<std::unique_ptr<FrameIo>> openDevice() {
     PacketOptions packetOptions;
-    packetOptions.interface = "near0";
+    packetOptions.interface = nearDevice_;
     auto device = PacketIo::open(packetOptions);
     if (!device) return device.error();
     return std::unique_ptr<FrameIo>(device.take());
@@ -182,6 +186,8 @@ class StackOverVeth : public ::testing::Test {
 
   std::unique_ptr<Namespace> near_;
   std::unique_ptr<Namespace> far_;
+  std::string nearDevice_ = "near0";  // with the addresses
+  std::string farDevice_ = "far0";
   std::shared_ptr<net::NetlinkTables> tables_;
   std::shared_ptr<NetStack> stack_;
   std::unique_ptr<StackFace> io_;

@@ -8,10 +8,11 @@ import dpdk
 import netem
 import uring
 import verbs
+import vlan
 import xdp
 from world import Failure
 
-kGroups = (dpdk, xdp, uring, netem, verbs)
+kGroups = (dpdk, xdp, uring, netem, verbs, vlan)
 
 
 def main(arguments: list[str]) -> int:
