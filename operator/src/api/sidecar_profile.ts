@@ -270,7 +270,7 @@ export const sidecarProfileSpecSchema = withRules(
       ['Shared', 'SharedNetwork', 'Dedicated'],
     ).default('Shared'),
     cores: integer(
-      'Whole cores for the driver process alone, beside those of the sidecar; 0 for none. Takes effect in pods of QoS class Guaranteed on nodes with the static CPU manager policy; elsewhere they are asked for, and the driver runs on all CPUs of its container.',
+      'Whole cores for the driver process alone, beside those of the sidecar; 0 for none. Takes effect in pods of QoS class Guaranteed, by the resources of their containers, on nodes with the static CPU manager policy; elsewhere they are asked for, and the driver runs on all CPUs of its container.',
       0,
       3,
     ).default(0),

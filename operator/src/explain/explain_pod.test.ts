@@ -317,6 +317,66 @@ describe('explain pod', () => {
     },
   );
 
+  const kGuaranteed = { limits: { cpu: '1', memory: '1Gi' } };
+  it.each<[string, object, object, number, RegExp | undefined]>([
+    [
+      'the annotation',
+      { 'outrigger.dev/cores': '2' },
+      {},
+      1,
+      /^cores: 2 is what the annotation outrigger.dev\/cores asks for.*not of QoS class Guaranteed; give each container/,
+    ],
+    ['the profile', {}, {}, 3, /^cores: 3 is what SidecarProfile fast asks for.*not of QoS class Guaranteed/],
+    [
+      'the profile, of a pod with resources as a whole',
+      {},
+      { resources: kGuaranteed },
+      1,
+      /^cores: 1 is what SidecarProfile fast.*PodLevelResourceManagers.*; remove it and give/,
+    ],
+    [
+      'the profile, changed later',
+      {},
+      { containers: [{ name: 'app', resources: kGuaranteed }] },
+      1,
+      /^cores: 1 is what SidecarProfile fast.*make the pod anew/,
+    ],
+    ['the profile, which the annotation takes back', { 'outrigger.dev/cores': '0' }, {}, 1, undefined],
+    ['nobody', {}, {}, 0, undefined],
+  ])(
+    'says why a driver has none of the cores that are asked for by %s',
+    async (_, asks, spec, cores, why) => {
+      const cluster = healthy();
+      const annotations = { 'outrigger.dev/injected': '{"profile":"fast"}', ...asks };
+      const made = pod({ metadata: { annotations, labels: { ...kLabel, tier: 'fast' } } }) as {
+        spec: object;
+      };
+      cluster.objects.set(kPod, { ...made, spec: { ...made.spec, ...spec } });
+      const podSelector = { matchLabels: { tier: 'fast' } };
+      cluster.objects.set(kProfiles, {
+        items: [{ metadata: { name: 'fast' }, spec: { podSelector, cores } }],
+      });
+      const told = (await explain(cluster)).conditions;
+      expect(told).toEqual(
+        why === undefined ? [] : [{ of: 'driver', message: expect.stringMatching(why) as string }],
+      );
+    },
+  );
+
+  it('says of a driver without the cores that it was promised that its pod has resources as a whole', async () => {
+    const cluster = healthy();
+    const env = [{ name: 'OUTRIGGER_INIT_DRIVER_CORES', value: '1' }];
+    const made = pod() as { spec: { initContainers: object[] } };
+    const initContainers = made.spec.initContainers.map((each) => ({ ...each, env }));
+    cluster.objects.set(kPod, { ...made, spec: { ...made.spec, initContainers, resources: kGuaranteed } });
+    const answer = JSON.parse((cluster.answer as ExecResult).stdout) as { driver: { threads: object } };
+    answer.driver.threads = { mode: 'shared', cpus: '0-3' };
+    cluster.answer = { status: 0, stdout: JSON.stringify(answer), stderr: '' };
+    expect((await explain(cluster)).conditions).toEqual([
+      { of: 'driver', message: expect.stringMatching(/CPUs 0-3.*PodLevelResourceManagers/) as string },
+    ]);
+  });
+
   it('says of a pod that is not there why it could not be made', async () => {
     const cluster = new FakeExplainCluster();
     await expect(explain(cluster)).rejects.toThrow(

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // `outrigger explain pod`: one pod as the API server and its own sidecar see it, put into one answer. Text for people is in the command.
+import type { V1PodSpec } from '@kubernetes/client-node';
 import { z } from 'zod';
 import {
   kApiVersion,
@@ -16,14 +17,9 @@ import {
 import type { Condition, List, Metadata } from '../check/cluster';
 import { whyNotReady, type CheckedPod } from '../check/pod';
 import { isStatus } from '../kit/api_error';
-import {
-  kAnnotationPrefix,
-  kDriverCoresVariable,
-  kImagePaths,
-  kInjectedAnnotation,
-  kSidecarName,
-} from '../webhook/layout';
+import { kAnnotationPrefix, kImagePaths, kInjectedAnnotation, kSidecarName } from '../webhook/layout';
 import { absenceOf, ownerOf, type Cause, type InjectorConfiguration, type PodMetadata } from './absence';
+import { coresProblem } from './cores';
 import { nameOfRight, Questions, type ExplainCluster, type Right } from './rights';
 
 const pathSchema = z.object({
@@ -198,7 +194,7 @@ export class PodExplainer {
       restarts: state?.restartCount ?? 0,
       notReady: state?.ready === true ? '' : whyNotReady(state),
     };
-    const { profile, condition } = await this.profile(metadata);
+    const { profile, condition, cores: profileCores } = await this.profile(metadata);
     const { report, unasked } = await this.ask();
     const topics = await this.topics(report);
     const conditions = [
@@ -207,7 +203,7 @@ export class PodExplainer {
       ...topics
         .filter(({ notReady }) => notReady !== '')
         .map(({ resource, notReady }) => ({ of: `Topic ${resource}`, message: notReady })),
-      ...coresCondition(container.env ?? [], report),
+      ...this.coresCondition(pod, profile.name, profileCores, report),
       ...this.sidecarConditions(report),
     ];
     return {
@@ -293,9 +289,12 @@ export class PodExplainer {
     });
   }
 
-  private async profile(
-    metadata: PodMetadata,
-  ): Promise<{ profile: PodExplanation['profile']; condition: PodExplanation['conditions'] }> {
+  private async profile(metadata: PodMetadata): Promise<{
+    readonly profile: NonNullable<PodExplanation['profile']>;
+    readonly condition: PodExplanation['conditions'];
+    /** What the profile says of them today. */
+    readonly cores: number;
+  }> {
     const annotations = Object.fromEntries(
       Object.entries(metadata.annotations ?? {}).filter(
         ([name]) => name.startsWith(kAnnotationPrefix) && name !== kInjectedAnnotation,
@@ -312,6 +311,7 @@ export class PodExplainer {
       return {
         profile: { ...made, why: 'the webhook took it when the pod was made', problems },
         condition: [],
+        cores: 0,
       };
     }
     const choice = selectProfile({ labels: metadata.labels, annotations: metadata.annotations }, list.items);
@@ -343,6 +343,8 @@ export class PodExplainer {
               },
             ]
           : [],
+      // A profile that was made before a field was has none of it.
+      cores: (profile?.spec as Partial<SidecarProfile['spec']> | undefined)?.cores ?? 0,
     };
   }
 
@@ -503,6 +505,23 @@ export class PodExplainer {
       }));
   }
 
+  private coresCondition(
+    { metadata, spec }: ExplainedPod,
+    profile: string,
+    profileCores: number,
+    report: SidecarReport | null,
+  ): PodExplanation['conditions'] {
+    const cpus = report?.driver?.threads['cpus'] ?? '';
+    const message = coresProblem({
+      pod: { spec: spec as V1PodSpec }, // as the API server answered it, whatever of it is declared here
+      annotations: metadata.annotations ?? {},
+      profile,
+      profileCores,
+      cpus,
+    });
+    return message === undefined ? [] : [{ of: 'driver', message }];
+  }
+
   private sidecarConditions(report: SidecarReport | null): PodExplanation['conditions'] {
     const { status = {}, error = '' } = report?.sidecar ?? {};
     const text = (key: string): string => (typeof status[key] === 'string' ? status[key] : '');
@@ -516,28 +535,6 @@ export class PodExplainer {
     ];
     return said.filter(([, message]) => message !== '').map(([of, message]) => ({ of, message }));
   }
-}
-
-/** Of a list such as "0,2-4". */
-function countCpus(list: string): number {
-  return list.split(',').reduce((sum, range) => {
-    const [first = NaN, last = first] = range.split('-').map(Number);
-    return sum + last - first + 1;
-  }, 0);
-}
-
-/** Why the driver has not the cores that were asked for; nothing when it has, or when it can't be told. */
-function coresCondition(
-  env: readonly { readonly name: string; readonly value?: string }[],
-  report: SidecarReport | null,
-): PodExplanation['conditions'] {
-  const asked = Number(env.find(({ name }) => name === kDriverCoresVariable)?.value ?? 0);
-  const { cpus = '' } = report?.driver?.threads ?? {};
-  if (asked === 0 || cpus === '' || countCpus(cpus) === asked) {
-    return [];
-  }
-  const message = `cores: ${asked}, but the driver runs on CPUs ${cpus}, which are not its own: has the kubelet of the node cpuManagerPolicy static? The log of init says what it found`;
-  return [{ of: 'driver', message }];
 }
 
 function readyOf({ status }: SidecarProfile | Topic): Condition | undefined {

@@ -8,6 +8,7 @@ import { formatBytes, parseDurationMs } from '../api/quantity';
 import { nameOf, selectProfile } from '../api/select_profile';
 import { defaultProfileSpec, type SidecarProfile, type SidecarProfileSpec } from '../api/sidecar_profile';
 import { parseAnnotations, withOverrides, type Parsed, type PodTuning } from './annotations';
+import { whyNoCores } from './cores';
 import { dnsAdvice } from './dns';
 import {
   kAddress,
@@ -466,11 +467,8 @@ function drainWarning(spec: V1PodSpec, { timeouts }: SidecarProfileSpec): string
 }
 
 function coresWarning(pod: V1Pod, { cores }: SidecarProfileSpec): string[] {
-  return cores > 0 && !isGuaranteed(pod)
-    ? [
-        `cores: ${cores} gives the driver no cores of its own here: the pod is not of QoS class Guaranteed; give each container CPU and memory limits that are its requests`,
-      ]
-    : [];
+  const why = cores > 0 ? whyNoCores(pod) : undefined;
+  return why === undefined ? [] : [`cores: ${cores} gives the driver no cores of its own here: ${why}`];
 }
 
 export function inject(input: InjectionInput): Injection {

@@ -34,16 +34,27 @@ function bothEqual({ requests, limits }: V1ResourceRequirements = {}): boolean {
   });
 }
 
+/** All of a pod that matters here. */
+export type SpecOf = Pick<V1Pod, 'spec'>;
+
+/** True when the pod has resources as a whole, as Kubernetes understands it: an amount of CPU, memory or huge pages. */
+export function hasPodResources({ spec }: SpecOf): boolean {
+  const { requests, limits } = spec?.resources ?? {};
+  return Object.keys({ ...requests, ...limits }).some(
+    (resource) => resource === 'cpu' || resource === 'memory' || resource.startsWith('hugepages-'),
+  );
+}
+
 /**
  * True when the pod without its sidecar is of class Guaranteed. Kubernetes, "Pod Quality of Service Classes": every container has equal requests
  * and limits of CPU and memory; where the pod as a whole has resources, those decide.
  */
-export function isGuaranteed(pod: V1Pod): boolean {
+export function isGuaranteed(pod: SpecOf): boolean {
   const spec = pod.spec;
   if (spec === undefined) {
     return false;
   }
-  if (spec.resources !== undefined && Object.keys(spec.resources).length > 0) {
+  if (hasPodResources(pod)) {
     return bothEqual(spec.resources);
   }
   const containers = [...(spec.initContainers ?? []), ...spec.containers].filter(

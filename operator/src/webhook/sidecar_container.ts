@@ -121,7 +121,8 @@ function environment(options: SidecarOptions): V1EnvVar[] {
   const init: Record<string, string> = {
     OUTRIGGER_INIT_DRAIN_TIMEOUT: `${drain.init}ms`,
     OUTRIGGER_INIT_DRIVER_DRAIN: `${drain.driver}ms`,
-    // The number of CPUs tells init whether the kubelet gave them to this container alone.
+    // The number of CPUs tells init whether the kubelet gave them to this container alone: not with every policy, nor where the pod as a whole has
+    // resources and the kubelet is not set up for that (cores.ts).
     ...(spec.cores > 0 && options.guaranteed
       ? {
           [kDriverCoresVariable]: `${spec.cores}`,
