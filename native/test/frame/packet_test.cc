@@ -219,6 +219,51 @@ TEST_F(Packet, sendsWhatStandsBehindAFrameThatTheKernelRefuses) {
   awaitFreeTransmitRing();
 }
 
+TEST_F(Packet, sendsWhatStandsBehindAFrameThatTheLinkHasBecomeTooNarrowFor) {
+  open();
+  ASSERT_TRUE(near("ip link set near0 mtu 1000"));
+  ASSERT_TRUE(command(*farSpace_, "ip link set far0 mtu 1000"));
+  for (uint32_t round = 0; round < 5; ++round) {
+    for (const size_t length : {200, 1300, 1400, 300, 1200}) ASSERT_TRUE(sendFrame(*io_, outbound(), pattern(length, round)));
+    EXPECT_TRUE(io_->flush());
+    for (const size_t length : {200, 300}) expectSeen(pattern(length, round));
+    EXPECT_EQ(io_->stats.transmitErrors.load(), 3 * (round + 1));
+  }
+  awaitFreeTransmitRing();
+}
+
+// Whose MTU is the other host's business: this side only sees that the frame does not get through.
+TEST_F(Packet, givesUpWhatTheFarEndIsTooNarrowForUntilItIsWideAgain) {
+  open();
+  ASSERT_TRUE(command(*farSpace_, "ip link set far0 mtu 1000"));
+  for (const size_t length : {200, 1300, 1400, 300, 1200}) ASSERT_TRUE(sendFrame(*io_, outbound(), pattern(length, 1)));
+  EXPECT_FALSE(io_->flush()) << "a device that is full for a moment says the same";
+  EXPECT_FALSE(io_->arm()) << "asleep, nobody would try again";
+  awaitFreeTransmitRing();
+  for (const size_t length : {200, 300}) expectSeen(pattern(length, 1));
+  EXPECT_EQ(io_->stats.transmitErrors.load(), 3);
+  EXPECT_TRUE(io_->arm());
+
+  for (const size_t length : {1400, 400}) ASSERT_TRUE(sendFrame(*io_, outbound(), pattern(length, 2)));
+  EXPECT_TRUE(io_->flush()) << "known by now";
+  expectSeen(pattern(400, 2));
+  EXPECT_EQ(io_->stats.transmitErrors.load(), 4);
+
+  ASSERT_TRUE(command(*farSpace_, "ip link set far0 mtu 1500"));
+  for (const size_t length : {1400, 500}) ASSERT_TRUE(sendFrame(*io_, outbound(), pattern(length, 3)));
+  EXPECT_TRUE(io_->flush());
+  for (const size_t length : {1400, 500}) expectSeen(pattern(length, 3));
+  EXPECT_EQ(io_->stats.transmitErrors.load(), 4);
+  awaitFreeTransmitRing();
+
+  // And forgotten: a full device is waited for again.
+  ASSERT_TRUE(command(*farSpace_, "ip link set far0 mtu 1000"));
+  ASSERT_TRUE(sendFrame(*io_, outbound(), pattern(1400, 4)));
+  EXPECT_FALSE(io_->flush());
+  awaitFreeTransmitRing();
+  EXPECT_EQ(io_->stats.transmitErrors.load(), 5);
+}
+
 TEST_F(Packet, givesUpWhatCanNotLeaveWithoutCarrier) {
   open();
   ASSERT_TRUE(command(*farSpace_, "ip link set far0 down"));

@@ -175,10 +175,14 @@ TEST_P(WireFaults, aSenderWithOurMacAddressIsNotBelievedAndCounted) {
 TEST_P(WireFaults, aLinkThatBecomesNarrowerUnderALiveStreamLosesNothingThatIsSentAfterwards) {
   for (const auto& [nearHost, farHost] : {std::pair{kNear, kFar}, {kNearV6, kFarV6}}) {
     near("ip link set near0 mtu 1500");
+    far("ip link set far0 mtu 1500");
     auto endpoint = open(nearHost);
     FarSocket peer(*far_, at(farHost));
     auto next = hop(*endpoint, peer.address);
     connect(*endpoint, peer.address);
+    // The other end first: until ours is told, frames leave that do not get through, and hold up none behind them.
+    far("ip link set far0 mtu 1300");
+    for (uint32_t i = 0; i < 3; ++i) send(*endpoint, *next, pattern(1400, i));
     near("ip link set near0 mtu 1300");
     // What is under way while the news comes may be lost, as on any link; from the first fragmented one on all arrive.
     const int64_t before = count(StackCounter::kFragmentedSends);
@@ -191,6 +195,11 @@ TEST_P(WireFaults, aLinkThatBecomesNarrowerUnderALiveStreamLosesNothingThatIsSen
       ASSERT_EQ(send(*endpoint, *next, bytes).status, TxStatus::kSent) << i;
       ASSERT_TRUE(arrives(peer, bytes)) << i;
     }
+    const int64_t frames = count(StackCounter::kFramesSent);
+    const Bytes shorter = pattern(1000, 25);
+    ASSERT_EQ(send(*endpoint, *next, shorter).status, TxStatus::kSent);
+    ASSERT_GT(count(StackCounter::kFramesSent), frames) << "short enough for a frame";
+    ASSERT_TRUE(arrives(peer, shorter));
     EXPECT_EQ(io_->health().state, Health::State::kOk);
     EXPECT_THAT(io_->facts(), ::testing::Contains(std::pair<std::string, std::string>("mtu", "1300")));
     EXPECT_LE(next->longestDatagram(), 1272U) << "a new publication is made for the link as it is";

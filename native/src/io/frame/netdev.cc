@@ -242,8 +242,6 @@ LinkState LinkReader::read() {
   return now;
 }
 
-bool LinkReader::isUp() const { return query().up; }
-
 std::string vnetTrainRefusal() {
   utsname system{};
   if (::uname(&system) != 0) return "the kernel's version can't be read";

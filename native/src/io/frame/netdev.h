@@ -34,8 +34,8 @@ class LinkReader {
   static Result<std::unique_ptr<LinkReader>> through(int socket, const Netdev& netdev);
 
   LinkState read();
-  // Up, and with carrier.
-  bool isUp() const;
+  // As it is now, without counting a change: `generation` is 0.
+  LinkState peek() const { return query(); }
   // As netdevFeature.
   bool feature(const std::string& feature) const;
 

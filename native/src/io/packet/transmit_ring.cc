@@ -8,6 +8,7 @@
 
 #include <algorithm>
 
+#include "base/clock.h"
 #include "io/frame/vnet_header.h"
 
 namespace outrigger::io {
@@ -17,6 +18,10 @@ namespace {
 constexpr uint32_t kSlotHeaderLength = TPACKET2_HDRLEN - sizeof(sockaddr_ll);
 // A train's slot: page-aligned pieces, so that a frame covers at most 16 pages of 4 KiB; an skb takes 17 (MAX_SKB_FRAGS).
 constexpr uint32_t kTrainSlotLength = 64 * 1024;
+// A frame that is refused this often, over this time, never leaves. A device that is only full has room again after what it sends in milliseconds;
+// a thread that slept through the time has not tried often.
+constexpr uint32_t kHopelessRefusals = 1000;
+constexpr int64_t kHopelessNs = 100'000'000;
 
 tpacket2_hdr& headerOf(uint8_t* slot) { return *reinterpret_cast<tpacket2_hdr*>(slot); }
 uint32_t statusOf(uint8_t* slot) {
@@ -151,14 +156,26 @@ void TransmitRing::handOver() {
   }
 }
 
+bool TransmitRing::isTrain(uint64_t position) const {
+  if (!vnetHeader_) return false;
+  VnetHeader header;
+  std::memcpy(&header, slotAt(position) + kSlotHeaderLength, sizeof(header));
+  return header.gsoType != kVnetGsoNone;
+}
+
+uint32_t TransmitRing::frameLengthAt(uint64_t position) const {
+  return headerOf(slotAt(position)).tp_len - (dataOffset_ - kSlotHeaderLength);
+}
+
 void TransmitRing::noteSent(FrameStats& stats) {
   int64_t frames = 0;
   int64_t bytes = 0;
   for (; sent_ < handed_; ++sent_) {
     const uint32_t status = statusOf(slotAt(sent_));
     if (status == TP_STATUS_SEND_REQUEST || status == TP_STATUS_WRONG_FORMAT) break;
+    if (frameLengthAt(sent_) >= hopelessLength_ && !isTrain(sent_)) hopelessLength_ = UINT32_MAX;
     ++frames;
-    bytes += headerOf(slotAt(sent_)).tp_len - (dataOffset_ - kSlotHeaderLength);
+    bytes += frameLengthAt(sent_);
   }
   stats.transmittedFrames.fetch_add(frames, std::memory_order_relaxed);
   stats.transmittedBytes.fetch_add(bytes, std::memory_order_relaxed);
@@ -173,38 +190,64 @@ void TransmitRing::takeBack(uint64_t from) {
   handed_ = from;
 }
 
-void TransmitRing::discardUnsent(FrameStats& stats) {
+// Gives up those for which `which(position)` holds of all that the kernel has not taken, and offers it the others.
+template <typename Which>
+void TransmitRing::discard(FrameStats& stats, Which&& which) {
   takeBack(sent_);
   for (uint64_t position = sent_; position < tail_; ++position) {
-    if (stateAt(position) != State::kCommitted) continue;
+    if (stateAt(position) != State::kCommitted || !which(position)) continue;
     stateAt(position) = State::kHole;
     stats.transmitErrors.fetch_add(1, std::memory_order_relaxed);
   }
+  refused_ = UINT64_MAX;  // whatever stands there now
   handOver();
+}
+
+// The kernel says ENOBUFS of a frame that finds the device full and of one that can't get through at all: veth drops what is longer than the MTU
+// of its far end, which nobody on this side knows. The kernel goes no further than such a frame, so nothing would ever leave again.
+// True: it was given up, with those behind it that are as long.
+bool TransmitRing::giveUpHopeless(const LinkState& link, FrameStats& stats) {
+  const uint64_t first = sent_;
+  const bool lone = !isTrain(first);
+  // The link has become narrower since these were made for it. A device may still take them, so they are tried.
+  const uint32_t tooLong = link.mtu == 0 ? UINT32_MAX : link.mtu + ETH_HLEN + 4 + 1;
+  if (!lone || frameLengthAt(first) < std::min(hopelessLength_, tooLong)) {
+    const int64_t nowNs = SystemClock().nanoTime();
+    if (refused_ != first) {
+      refused_ = first;
+      refusals_ = 0;
+      refusedSinceNs_ = nowNs;
+    }
+    if (++refusals_ < kHopelessRefusals || nowNs - refusedSinceNs_ < kHopelessNs) return false;
+    // The next ones of this length need not wait as long, until one gets through.
+    if (lone) hopelessLength_ = frameLengthAt(first);
+  }
+  const uint32_t limit = std::min(hopelessLength_, tooLong);
+  discard(stats, [&](uint64_t position) { return position == first || (!isTrain(position) && frameLengthAt(position) >= limit); });
+  return true;
 }
 
 // After a refused call. True: worth another one.
 bool TransmitRing::recover(int err, FrameStats& stats) {
   if (sent_ < handed_ && statusOf(slotAt(sent_)) == TP_STATUS_WRONG_FORMAT) {
-    stats.transmitErrors.fetch_add(1, std::memory_order_relaxed);
     const uint64_t refused = sent_;
-    takeBack(refused);
-    stateAt(refused) = State::kHole;
-    handOver();
+    discard(stats, [refused](uint64_t position) { return position == refused; });
     return sent_ < handed_;
   }
+  const auto discardAll = [&] { discard(stats, [](uint64_t /*position*/) { return true; }); };
   switch (err) {
     case EINTR:
       return true;
     case ENETDOWN:  // administratively down
     case ENXIO:     // removed
     case ENODEV:
-      discardUnsent(stats);
+      discardAll();
       return false;
-    case ENOBUFS:
+    case ENOBUFS: {
       // The device's queue is full, or it has no carrier and drops: then nothing would ever make room.
-      if (!link_.isUp()) {
-        discardUnsent(stats);
+      const LinkState link = link_.peek();
+      if (!link.up) {
+        discardAll();
         return false;
       }
       // Without a qdisc a train must be the device's to cut; one that lost the ability drops each of them.
@@ -214,7 +257,8 @@ bool TransmitRing::recover(int err, FrameStats& stats) {
         lostBypass_.store(true, std::memory_order_relaxed);
         return true;
       }
-      return false;
+      return giveUpHopeless(link, stats) && sent_ < handed_;
+    }
     default:
       return false;
   }

@@ -60,9 +60,13 @@ class TransmitRing {
   void reclaim();
   void handOver();
   void noteSent(FrameStats& stats);
+  bool isTrain(uint64_t position) const;
+  uint32_t frameLengthAt(uint64_t position) const;
   void takeBack(uint64_t from);
+  template <typename Which>
+  void discard(FrameStats& stats, Which&& which);
+  bool giveUpHopeless(const LinkState& link, FrameStats& stats);
   bool recover(int err, FrameStats& stats);
-  void discardUnsent(FrameStats& stats);
 
   UniqueFd fd_;
   Netdev netdev_;
@@ -78,6 +82,11 @@ class TransmitRing {
   uint64_t sent_ = 0;       // before it the kernel has taken every frame
   uint64_t handed_ = 0;     // before it every frame is offered to the kernel
   uint64_t tail_ = 0;       // the next to be reserved
+  // The frame that was refused last, how often in a row and since when.
+  uint64_t refused_ = UINT64_MAX;
+  uint32_t refusals_ = 0;
+  int64_t refusedSinceNs_ = 0;
+  uint32_t hopelessLength_ = UINT32_MAX;  // of a frame that never got through; none as long has since
   std::atomic<bool> lostBypass_{false};
 };
 
