@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // A driver of ours loses its backend in the midst of a stream to or from Aeron's Java driver: the streams go on with the next backend of the
-// same address, and no message is lost, duplicated or out of order, in the one image that there was.
+// same address, and no message is lost, duplicated or out of order, in the one image that there was. So they do where the link becomes narrower.
 import { execFile } from 'node:child_process';
 import { readdirSync, readFileSync } from 'node:fs';
 import { promisify } from 'node:util';
@@ -106,3 +106,56 @@ describe.each(kMoves)('when $what', ({ backend, reason, lose, restore }) => {
     }
   });
 });
+
+describe.each(['xdp', 'packet', 'dpdk', 'mmsg', 'uring'])(
+  'when the link of %s becomes narrower',
+  (backend) => {
+    test.each(kDirections)('a stream from %s goes on in fragments, complete', async (direction) => {
+      const pair = await makePair(machines, {
+        ours: { env: { OUTRIGGER_BACKENDS: backend, ...(backend === 'dpdk' ? kDpdk : {}) } },
+      });
+      const { a, b } = machines.hosts;
+      // Both ends at once: whichever is first, frames are under way that the other takes no more.
+      const setMtu = (bytes: number) => Promise.all([a.setMtu(bytes), b.setMtu(bytes)]);
+      // Of ours, on either side: the stack's counters are written once a second.
+      const fragmented = async (): Promise<number> => {
+        const name = direction === 'java to ours' ? 'kernel_datagrams' : 'fragmented_sends';
+        const counters = await pair.ours.client.counters();
+        return Number(counters.find(({ label }) => label.endsWith(`: ${name}`))?.value ?? 0);
+      };
+      try {
+        const { from, to } = ends(pair, direction);
+        const channel = `aeron:udp?endpoint=${endpoint(to, 'IPv4')}`;
+        const subscription = await to.client.subscription(channel, 10);
+        const publication = await from.client.publication(`${channel}|term-length=1m|mtu=1408`, 10);
+        await publication.until({ connected: true });
+        await subscription.until({ images: 1 });
+        const note = () => readBackendNote(pair.ours.driver.dir);
+        const raw = note()?.facts['mtu'] !== undefined;
+        expect(raw).toBe(['xdp', 'packet', 'dpdk'].includes(backend));
+
+        const live = 40_000;
+        const sending = publication.send(live, { size: 1300 });
+        await subscription.until({ count: 5_000 });
+        await setMtu(1300);
+        if (raw) {
+          await until('the driver to know', () => note()?.facts['mtu'] === '1300');
+        }
+        await sending;
+        const after = 2_000;
+        await publication.send(after, { size: 1300 });
+        await subscription.until({ count: live + after });
+        expectExactly(await subscription.status(), live + after);
+        if (raw) {
+          await until('fragments to be counted', async () => (await fragmented()) >= after);
+          expect(note()).toMatchObject({ facts: { mtu: '1300' } });
+        }
+        expect(note()).toMatchObject({ backend, changes: [] });
+        await closeAll(publication, subscription);
+      } finally {
+        await setMtu(1500);
+        await pair.close();
+      }
+    });
+  },
+);
