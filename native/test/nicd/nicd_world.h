@@ -210,13 +210,22 @@ class NicdProcess {
     ::waitpid(pid_, &status, 0);
     pid_ = -1;
   }
-  // As an operator would; what does not end in time is ended.
-  void stop() {
+  // As an operator would. What does not end in time, or not by itself, is a failure, and ended.
+  void stop(int patienceMs = kGuardMs) {
     if (pid_ <= 0) return;
-    const UniqueFd process(static_cast<int>(::syscall(SYS_pidfd_open, pid_, 0)));
-    ::kill(pid_, SIGTERM);
+    const pid_t pid = pid_;
+    const UniqueFd process(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)));
+    ::kill(pid, SIGTERM);
     pollfd ended{process.get(), POLLIN, 0};
-    kill(::poll(&ended, 1, kGuardMs) > 0 ? SIGTERM : SIGKILL);
+    if (::poll(&ended, 1, patienceMs) > 0) {
+      ::waitpid(pid_, &status, 0);
+      pid_ = -1;
+      EXPECT_EQ(status, 0) << "outrigger-nicd (process " << pid << ") did not end in order after SIGTERM (wait status); its log so far:\n"
+                           << seen;
+      return;
+    }
+    ADD_FAILURE() << "outrigger-nicd (process " << pid << ") still runs " << patienceMs << " ms after SIGTERM; its log so far:\n" << seen;
+    kill(SIGKILL);
   }
   pid_t pid() const { return pid_; }
 
