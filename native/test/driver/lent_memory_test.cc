@@ -18,6 +18,8 @@ using State = io::Health::State;
 struct Reading {
   std::atomic<bool> on{false};
   std::atomic<int64_t> asked{0};
+  std::atomic<int64_t> askedOfAll{0};  // about any memory: by a sender that leaves it
+  std::atomic<int> opened{0};          // times that the backend after it was
   std::atomic<int64_t> lent{0};
   std::atomic<int64_t> notLent{0};
   std::atomic<int> open{0};
@@ -44,8 +46,9 @@ class ReadingIo final : public io::DatagramIo {
     for (const io::TxItem& item : items) ++(item.lent ? reading_->lent : reading_->notLent);
     return inner_->transmit(endpoint, items);
   }
-  bool stillReads(const uint8_t*, size_t) override {
+  bool stillReads(const uint8_t* data, size_t) override {
     ++reading_->asked;
+    if (data == nullptr) ++reading_->askedOfAll;
     return reading_->on;
   }
   io::TxStatus reserve(io::Endpoint& endpoint, const io::SockAddr& destination, uint32_t length, io::TxSlot& slot) override {
@@ -68,16 +71,19 @@ class ReadingIo final : public io::DatagramIo {
   std::unique_ptr<io::DatagramIo> inner_;
 };
 
-class LentMemory : public ::testing::TestWithParam<ThreadingMode> {
- protected:
+class LentStream {
+ public:
   static constexpr int64_t kTermLength = 64 * 1024;
 
-  LentMemory() {
-    DriverConfig config = DriverWorld::smallConfig(GetParam(), "");
+  explicit LentStream(ThreadingMode mode) {
+    DriverConfig config = DriverWorld::smallConfig(mode, "");
     config.backends = {"reading", "plain"};
     driver::MediaDriverParts parts;
     parts.openBackend = [fates = fates_, reading = reading_](const std::string& name) -> Result<io::IoPair> {
-      if (name == "plain") return io::openPair("mmsg", {});
+      if (name == "plain") {
+        ++reading->opened;
+        return io::openPair("mmsg", {});
+      }
       return openMortal(name, fates, [&]() -> Result<std::unique_ptr<io::DatagramIo>> {
         auto inner = io::makeBackend("mmsg", {});
         if (!inner) return inner.error();
@@ -105,7 +111,7 @@ class LentMemory : public ::testing::TestWithParam<ThreadingMode> {
     return world_->until(
         [&] {
           pump(position);
-          return HasFatalFailure() || condition();
+          return ::testing::Test::HasFatalFailure() || condition();
         },
         what);
   }
@@ -123,6 +129,11 @@ class LentMemory : public ::testing::TestWithParam<ThreadingMode> {
   MessageCheck check_;
   std::vector<uint8_t> message_;
   uint64_t sent_ = 0;
+};
+
+class LentMemory : public ::testing::TestWithParam<ThreadingMode>, protected LentStream {
+ protected:
+  LentMemory() : LentStream(GetParam()) {}
 };
 
 TEST_P(LentMemory, IsNotWrittenOverWhileItIsRead) {
@@ -165,6 +176,39 @@ TEST_P(LentMemory, KeepsTheBackendThatReadsItOpenWhenItsStreamsGoOnElsewhere) {
   }
   EXPECT_TRUE(publishTo(20 * kTermLength, "the stream to go on"));
   EXPECT_EQ(world_->counter(cnc::OutriggerCounter::kBackendChanges), 1);
+}
+
+// The first would be read for five seconds more; a driver that is told to end has one in all.
+TEST_P(LentMemory, HoldsUpNoDriverThatEndsWhileItsStreamsLeaveWhatReadsIt) {
+  ASSERT_TRUE(publishTo(kTermLength / 4, "the first messages"));
+  reading_->on = true;
+  fates_->set("reading", State::kGone);
+  ASSERT_TRUE(pumpUntil([&] { return reading_->askedOfAll > 0; }, "the sender to leave it"));
+  ASSERT_EQ(world_->counter(cnc::OutriggerCounter::kBackendChanges), 0);
+  world_->stopDriver();
+  EXPECT_EQ(world_->counter(cnc::OutriggerCounter::kBackendChanges), 1) << "the move was cut off, not brought to its end";
+  EXPECT_EQ(reading_->open, 0);
+}
+
+TEST(LentMemoryOfAnInvoker, HoldsUpNoDriverThatIsToldToEndAtAnyStepOfAMove) {
+  int before = 0;
+  int meanwhile = 0;
+  for (int steps = 0; steps < 8; ++steps) {
+    LentStream stream(ThreadingMode::kInvoker);
+    ASSERT_TRUE(stream.publishTo(LentStream::kTermLength / 4, "the first messages"));
+    stream.reading_->on = true;
+    stream.fates_->set("reading", State::kGone);
+    const int64_t looks = stream.fates_->looks("reading");
+    ASSERT_TRUE(stream.pumpUntil([&] { return stream.fates_->looks("reading") > looks; }, "the driver to look"));
+    for (int i = 0; i < steps; ++i) stream.world_->driver().doWork();
+    const int opened = stream.reading_->opened;
+    stream.world_->stopDriver();
+    ++(opened > 0 ? before : meanwhile);
+    // What was begun ends in order, whichever comes first: the order to change over or that to end.
+    EXPECT_EQ(stream.world_->counter(cnc::OutriggerCounter::kBackendChanges), stream.reading_->opened) << "after " << steps << " steps";
+  }
+  EXPECT_GT(before, 0);
+  EXPECT_GT(meanwhile, 0);
 }
 
 INSTANTIATE_TEST_SUITE_P(Modes, LentMemory,

@@ -27,6 +27,16 @@ class Fates {
     const std::lock_guard lock(mutex_);
     return states_[name];
   }
+  // For the driver that asks how `name` is.
+  State look(const std::string& name) {
+    const std::lock_guard lock(mutex_);
+    ++looks_[name];
+    return states_[name];
+  }
+  int64_t looks(const std::string& name) {
+    const std::lock_guard lock(mutex_);
+    return looks_[name];
+  }
   // What `name` says of itself while it is well: its MTU, and what it does without.
   void say(const std::string& name, const std::string& mtu, const std::string& standing) {
     const std::lock_guard lock(mutex_);
@@ -54,6 +64,7 @@ class Fates {
  private:
   std::mutex mutex_;
   std::map<std::string, State> states_;
+  std::map<std::string, int64_t> looks_;
   std::map<std::string, std::pair<std::string, std::string>> said_;
   std::set<std::string> withheld_;
 };
@@ -75,7 +86,7 @@ class MortalIo final : public io::DatagramIo {
   }
   // The instance that lost its device does not come back with it: a new one is opened.
   io::Health health() override {
-    const io::Health::State state = fates_->of(name_);
+    const io::Health::State state = fates_->look(name_);
     if (state == io::Health::State::kGone) gone_.store(true);
     if (gone_.load()) return {io::Health::State::kGone, name_ + " was taken away", false};
     if (state == io::Health::State::kDown) return {io::Health::State::kDown, name_ + " is down", false};
