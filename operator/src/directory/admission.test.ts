@@ -207,6 +207,44 @@ describe('a flood of streams', () => {
     await few.close();
   });
 
+  it('is believed its addresses without a question while the API server throttles those', async () => {
+    const asked: string[] = [];
+    const podAddresses = cluster.podAddresses.bind(cluster);
+    cluster.podAddresses = (identity) => {
+      asked.push(identity.pod);
+      return podAddresses(identity);
+    };
+    const answers: object[] = [];
+    const join = async (pod: string, address: string): Promise<void> => {
+      const to = {
+        send: (response: object) => answers.push(response) > 0,
+        end: (error: RpcError) => void answers.push(error),
+      };
+      const session = await directory.admit(token(pod), to, new AbortController().signal);
+      const endpoints = [{ network: 'pod', address, port: 40_200, mtu: 0 }];
+      session.onRequest({ request: 'hello', hello: { instanceId: 'i', endpoints, version: 't' } });
+    };
+    for (const each of ['a', 'b', 'c']) {
+      cluster.addresses.set(each, ['10.0.0.1']);
+      await admit(each); // its token is known from now on
+    }
+    cluster.away = true;
+    cluster.failure = busy(5000);
+    await join('a', '10.0.0.1');
+    await until('it is welcome', () => answers.length === 1);
+    await join('b', '10.0.0.1');
+    await until('it is welcome', () => answers.length === 2);
+    expect(asked).toEqual(['a']);
+    now += 5000;
+    cluster.away = false;
+    await join('c', '10.0.0.2');
+    await until('it is not', () => answers.length === 3);
+    expect(asked).toEqual(['a', 'c']);
+    expect(
+      answers.map((each) => (each instanceof RpcError ? each.details.reason : Object.keys(each)[0])),
+    ).toEqual(['welcome', 'welcome', 'FOREIGN_ENDPOINT']);
+  });
+
   it('is told that the replica ends, and holds no review of it', async () => {
     cluster.hangs = true;
     const streams = flood(distinct);

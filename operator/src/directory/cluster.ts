@@ -4,7 +4,6 @@ import { kGroup, kTopicEndpointSlice, type TopicEndpointSlice } from '../api';
 import type { Caches } from '../caches';
 import { isNotFound } from '../kit/api_error';
 import type { KitContext } from '../kit/informer';
-import { kPods } from '../kit/kinds';
 import type { Permission } from '../kit/permissions';
 import { resource, ResourceClient } from '../kit/resource';
 import type { Directory, DirectoryCluster } from './directory';
@@ -30,28 +29,34 @@ const kTokenReviews = {
   plural: 'tokenreviews',
 } as const;
 
+const kPods = { group: '', version: 'v1', plural: 'pods' } as const;
+
 interface AddressedPod {
   readonly metadata: { readonly uid?: string };
   readonly status?: { readonly podIP?: string; readonly podIPs?: readonly { readonly ip: string }[] };
 }
 
+/** While the API server wants to be left alone, the directory does without, or tells so: nobody waits here for another try. */
+const kAskedOnce = { busyTries: 1 } as const;
+
 export function directoryCluster({ api }: KitContext, caches: Caches): DirectoryCluster {
   const slices = new ResourceClient(api, resource<TopicEndpointSlice>(kTopicEndpointSlice));
-  const pods = new ResourceClient(api, kPods);
   return {
     reviewToken: async (token, audience, signal) => {
       const { kind, group, version, plural } = kTokenReviews;
       const body = { apiVersion: `${group}/${version}`, kind, spec: { token, audiences: [audience] } };
-      // Once: while the API server wants to be left alone, all who come are told so, rather than that each waits here.
       const { status } = await api.call<TokenReview>(
         (objects) => objects.createClusterCustomObject({ group, version, plural, body }),
-        { signal, busyTries: 1 },
+        { signal, ...kAskedOnce },
       );
       return status ?? {};
     },
     podAddresses: async ({ namespace, pod, podUid }: PodIdentity) => {
       try {
-        const found = (await pods.get({ namespace, name: pod })) as AddressedPod;
+        const found = await api.call<AddressedPod>(
+          (objects) => objects.getNamespacedCustomObject({ ...kPods, namespace, name: pod }),
+          kAskedOnce,
+        );
         if (found.metadata.uid !== podUid) {
           return undefined;
         }

@@ -8,6 +8,7 @@ import { RpcCode, RpcError } from '../../../sidecar/src/grpc/rpc_error';
 import { Registry } from './registry';
 import { definitionOf, foreignOf, kReplicaLabel, slicesOf } from './resources';
 import { DirectorySession, type JoinRequest, type SessionStream } from './session';
+import { Throttle } from './throttle';
 import { Tokens, type ReviewToken } from './tokens';
 import { topicKey, type Endpoint, type PodIdentity, type TopicKey } from './types';
 
@@ -76,6 +77,7 @@ function draining(): RpcError {
 export class Directory {
   private readonly registry: Registry;
   private readonly tokens: Tokens;
+  private readonly podThrottle: Throttle;
   private readonly sessions = new Set<DirectorySession>();
   private changes = new Set<TopicKey>();
   private gatherTimer: NodeJS.Timeout | undefined;
@@ -109,6 +111,7 @@ export class Directory {
       (key) => this.onChange(key),
     );
     this.tokens = new Tokens(cluster.reviewToken, options.audience, now);
+    this.podThrottle = new Throttle(now);
     this.lastRenewMs = now();
   }
 
@@ -236,16 +239,17 @@ export class Directory {
     this.sessions.delete(session);
   }
 
-  /** On the pod network a sidecar may only name its own pod's addresses. While the API server is away it is believed: its token was checked. */
+  /** On the pod network a sidecar may only name its own pod's addresses. While the API server is away or throttles, it is believed: its token was checked. */
   private async checkEndpoints(identity: PodIdentity, endpoints: readonly Endpoint[]): Promise<void> {
     const claimed = endpoints.filter((each) => each.network === 'pod');
-    if (claimed.length === 0) {
+    if (claimed.length === 0 || this.podThrottle.restMs > 0) {
       return;
     }
     let own: readonly string[] | undefined;
     try {
       own = await this.cluster.podAddresses(identity);
     } catch (error) {
+      this.podThrottle.take(error);
       this.log.warn(
         { pod: identity.pod, namespace: identity.namespace, err: error },
         'addresses of a pod can not be checked',

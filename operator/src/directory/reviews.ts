@@ -3,6 +3,7 @@
 // server wants to be left alone. Who a token makes is tokens.ts.
 import { isStatus, ApiError } from '../kit/api_error';
 import { RpcCode, RpcError } from '../../../sidecar/src/grpc/rpc_error';
+import { Throttle } from './throttle';
 import type { ReviewToken, TokenReviewStatus } from './tokens';
 
 /**
@@ -10,8 +11,6 @@ import type { ReviewToken, TokenReviewStatus } from './tokens';
  * client's bucket, and a first 429 finds few requests that came too late to be held back. An answer takes milliseconds.
  */
 const kAtOnce = 20;
-/** Of an answer 429 that does not say how long. */
-const kBusyMs = 1000;
 
 interface Waiter {
   resolve(status: TokenReviewStatus): void;
@@ -57,15 +56,15 @@ export class Reviews {
   private readonly waiting = new Set<Review>();
   private underWay = 0;
   private asked = 0;
-  /** The last 429. By when it came, not until when it holds: a clock that is set back makes it end, not last. */
-  private throttle:
-    { readonly error: ApiError; readonly sinceMs: number; readonly waitMs: number } | undefined;
+  private readonly throttle: Throttle;
 
   constructor(
     private readonly ask: ReviewToken,
     private readonly audience: string,
-    private readonly now: () => number,
-  ) {}
+    now: () => number,
+  ) {
+    this.throttle = new Throttle(now);
+  }
 
   /** Reviews that the API server was asked for. */
   get count(): number {
@@ -126,16 +125,8 @@ export class Reviews {
   }
 
   private refusal(): RpcError | undefined {
-    if (this.throttle === undefined) {
-      return undefined;
-    }
-    const { error, sinceMs, waitMs } = this.throttle;
-    const passedMs = this.now() - sinceMs;
-    if (passedMs < 0 || passedMs >= waitMs) {
-      this.throttle = undefined;
-      return undefined;
-    }
-    return unchecked(error, waitMs - passedMs);
+    const { error, restMs } = this.throttle;
+    return error === undefined ? undefined : unchecked(error, restMs);
   }
 
   private askNext(): void {
@@ -166,12 +157,7 @@ export class Reviews {
 
   /** What kept this one from being checked keeps those that wait from it, too. */
   private failed(review: Review, error: Error): void {
-    if (isStatus(error, 429)) {
-      const [sinceMs, waitMs] = [this.now(), error.retryAfterMs ?? kBusyMs];
-      if (waitMs > (this.refusal()?.details.retryAfterMs ?? 0)) {
-        this.throttle = { error, sinceMs, waitMs };
-      }
-    }
+    this.throttle.take(error);
     const throttles = isStatus(error, 429);
     const refusal = (throttles ? this.refusal() : undefined) ?? unchecked(error, 0);
     const all = throttles || isAway(error) ? [review, ...this.waiting] : [review];
