@@ -6,22 +6,13 @@ import { execFileSync } from 'node:child_process';
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { parseArgs } from 'node:util';
+import { checkBudget, inMiB } from './budget.mts';
 import { imageConfig } from './dockerfile.mts';
 import { writeImage, type Layer } from './oci.mts';
 import { kHome, kVariants, makeRoot, settle, type Variant } from './root.mts';
 import { sbom } from './sbom.mts';
 import { entriesOf, tar } from './tar.mts';
 
-/**
- * What an image may weigh, in MiB. Node is two thirds of it and can't be smaller; the rest is ours to keep. Raised on purpose only, with a reason
- * in the commit.
- */
-const kBudgetMiB: Readonly<Record<Variant, { compressed: number; unpacked: number }>> = {
-  default: { compressed: 64, unpacked: 180 },
-  dpdk: { compressed: 80, unpacked: 220 },
-};
-
-const kMiB = 1024 ** 2;
 const kSbomPath = 'usr/share/outrigger/sbom.cdx.json';
 
 function git(...args: string[]): string {
@@ -65,27 +56,6 @@ function variantOf(text: string): Variant {
   const variant = kVariants.find((each) => each === text);
   if (variant === undefined) throw new Error(`--variant ${text}: unknown; allowed: ${kVariants.join(', ')}`);
   return variant;
-}
-
-function checkBudget(variant: Variant, compressedBytes: number, unpackedBytes: number): void {
-  const budget = kBudgetMiB[variant];
-  const over = [
-    ...(compressedBytes > budget.compressed * kMiB
-      ? [`${inMiB(compressedBytes)} compressed of ${budget.compressed}`]
-      : []),
-    ...(unpackedBytes > budget.unpacked * kMiB
-      ? [`${inMiB(unpackedBytes)} unpacked of ${budget.unpacked}`]
-      : []),
-  ];
-  if (over.length > 0) {
-    throw new Error(
-      `the image is over its budget: ${over.join(', ')} MiB; see what grew, or raise it in scripts/image/main.mts with a reason`,
-    );
-  }
-}
-
-function inMiB(bytes: number): string {
-  return (bytes / kMiB).toFixed(1);
 }
 
 function main(): void {
