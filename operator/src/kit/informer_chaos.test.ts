@@ -130,7 +130,20 @@ describe('an informer', () => {
     await eventually(() => informer.store.size === 1);
   });
 
+  /** Goes on until each of the faults struck at least once: one that never did shows nothing. */
+  async function disturbUntilStruck(random: () => number, faults: Partial<Faults>): Promise<void> {
+    await eventually(async () => {
+      const missing = Object.keys(faults).some((each) => !cluster.chaos.struck.has(each as keyof Faults));
+      if (missing) await disturb(random, 3);
+      return !missing;
+    });
+  }
+
   it.each<[string, Partial<Faults>]>([
+    ['requests that are lost', { cutBefore: 0.5 }],
+    ['answers that are lost', { cutAfter: 0.5 }],
+    ['500', { serverError: 0.5 }],
+    ['429', { tooMany: 0.5 }],
     ['doubled events', { duplicateEvent: 0.8 }],
     ['half a line', { halfLine: 0.3 }],
     ['cut watches', { cutWatch: 0.5 }],
@@ -140,8 +153,10 @@ describe('an informer', () => {
   ])('ends up like the server after %s', async (_, faults) => {
     await begin(7);
     cluster.chaos.faults = { ...kCalm, ...faults };
+    cluster.chaos.retryAfterSeconds = 0;
     informer.start();
     await disturb(seeded(8), 60);
+    await disturbUntilStruck(seeded(9), faults);
     await eventually(isLikeServer);
     expect([...cluster.chaos.struck.keys()].sort()).toEqual(Object.keys(faults).sort());
   });
@@ -176,6 +191,7 @@ describe('an informer', () => {
         if (random() < 0.5) cluster.fake?.storage.compact();
         if (random() < 0.5) cluster.chaos.cutAll();
       }
+      await disturbUntilStruck(random, kStorm);
       await eventually(isLikeServer);
       expect(wrong).toEqual([]);
       for (const stream of ['0', '1', '2', '3']) {
