@@ -194,6 +194,12 @@ const kCases: readonly Case[] = [
     at: '7m',
   },
   {
+    alert: 'OutriggerAuthorityRefused',
+    fires: [series('outrigger_operator_ca_refusing_namespaces', '0 2x10')],
+    silent: [series('outrigger_operator_ca_refusing_namespaces', '0 2x4 0x10')],
+    at: '8m',
+  },
+  {
     alert: 'OutriggerCertificateExpires',
     fires: [
       series(

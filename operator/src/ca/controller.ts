@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-// The leader's work on certificates: steps of the rotation, and the bundle in every object that clients read it from: the registration of the
-// webhook for the API server, a ConfigMap in each namespace with opted-in pods for the sidecars. One key: all of it belongs together.
+// The leader's work on certificates: steps of the rotation, and the bundle where API servers read it, in the registration of the webhook, with the
+// policy beside it. One key: all of it belongs together. What sidecars read is config_maps.ts, whose bundle comes from here.
 import type { Caches } from '../caches';
+import type { KubeObject } from '../api';
+import type { EventRecorder } from '../kit/events';
 import { Informer, type KitContext } from '../kit/informer';
 import { source, type ControllerDefinition, type Source } from '../kit/controller';
 import type { Permission } from '../kit/permissions';
-import { keyOf, ResourceClient } from '../kit/resource';
+import { keyOf, ResourceClient, type Resource } from '../kit/resource';
 import {
   admissionPolicy,
   admissionPolicyBinding,
@@ -13,15 +15,14 @@ import {
   type Registration,
 } from '../webhook/registration';
 import type { Component } from '../process/component';
+import { caConfigMaps, kManager } from './config_maps';
 import { stepCertificates } from './manager';
 import { BundleObserver, observeReplicas, type ReplicaAddress } from './observer';
 import {
-  kConfigMaps,
   kEndpointSlices,
   kPolicies,
   kPolicyBindings,
   kWebhookConfigurations,
-  type ConfigMap,
   type EndpointSlice,
   type WebhookConfiguration,
 } from './resources';
@@ -31,6 +32,7 @@ import { secretStore, type CertificateWatch } from './secret_store';
 export interface CertificateControllerOptions {
   readonly kit: KitContext;
   readonly caches: Caches;
+  readonly events: EventRecorder;
   readonly certificates: CertificateWatch;
   /** Without the bundle, which comes from the state. */
   readonly registration: Omit<Registration, 'caBundle'>;
@@ -38,6 +40,8 @@ export interface CertificateControllerOptions {
   readonly secret: string;
   /** Name of the ConfigMap in each namespace with opted-in pods; absent: none are made. */
   readonly caConfigMap?: string;
+  /** Told how many namespaces refuse theirs. */
+  readonly refused: (namespaces: number) => void;
   /** Services beside the webhook's, in its namespace, whose replicas serve the certificate. */
   readonly otherServices?: readonly string[];
   readonly names: readonly string[];
@@ -46,14 +50,11 @@ export interface CertificateControllerOptions {
 }
 
 const kKey = 'certificates';
-const kManager = { fieldManager: 'outrigger-operator', force: true } as const;
-/** Label of our ConfigMaps: by it they are found. */
-const kCaLabel = 'outrigger.dev/ca';
 
-/** The informers of the leader alone, with the controller that goes by them. */
-export interface CertificateController {
+/** The informers of the leader alone, with the controllers that go by them. */
+export interface CertificateControllers {
   readonly informers: Component;
-  readonly definition: ControllerDefinition;
+  readonly definitions: readonly ControllerDefinition[];
 }
 
 export function certificatePermissions(name: string, caConfigMap: string | undefined): readonly Permission[] {
@@ -61,10 +62,10 @@ export function certificatePermissions(name: string, caConfigMap: string | undef
   const applied = (resource: string, object: string): Permission[] => [
     // An apply that makes the object needs create, which can't be bound to a name.
     { group, resource, verbs: ['create'] },
-    { group, resource, verbs: ['get', 'patch'], names: [object] },
+    // list and watch of one name: a field selector on metadata.name counts as the name.
+    { group, resource, verbs: ['get', 'patch', 'list', 'watch'], names: [object] },
   ];
   return [
-    { group, resource: 'mutatingwebhookconfigurations', verbs: ['list', 'watch'] },
     ...applied('mutatingwebhookconfigurations', `${name}-injector`),
     ...applied('validatingadmissionpolicies', `${name}-sidecar-present`),
     ...applied('validatingadmissionpolicybindings', `${name}-sidecar-present`),
@@ -81,7 +82,6 @@ export function certificatePermissions(name: string, caConfigMap: string | undef
 export function certificateNamespacePermissions(secret: string): readonly Permission[] {
   return [
     { group: '', resource: 'secrets', verbs: ['create'] },
-    // list and watch of one name: a field selector on metadata.name counts as the name.
     { group: '', resource: 'secrets', verbs: ['get', 'update', 'list', 'watch'], names: [secret] },
     { group: 'discovery.k8s.io', resource: 'endpointslices', verbs: ['get', 'list', 'watch'] },
   ];
@@ -101,18 +101,18 @@ function addressesOf(slices: readonly EndpointSlice[]): readonly ReplicaAddress[
   );
 }
 
-export function certificateController(options: CertificateControllerOptions): CertificateController {
-  const { kit, caches, certificates, registration, policy, names, now, caConfigMap } = options;
+export function certificateControllers(options: CertificateControllerOptions): CertificateControllers {
+  const { kit, caches, events, certificates, registration, policy, names, now, caConfigMap } = options;
   const { namespace } = registration;
-  const configurations = new Informer<WebhookConfiguration>(
-    kit,
-    kWebhookConfigurations,
-    {},
-    {
-      fieldSelector: `metadata.name=${registration.name}-injector`,
-    },
-  );
-  const configMaps = new Informer<ConfigMap>(kit, kConfigMaps, {}, { labelSelector: `${kCaLabel}=true` });
+  const one = <T extends KubeObject>(kind: Resource<T>, name: string): Informer<T> =>
+    new Informer(kit, kind, {}, { fieldSelector: `metadata.name=${registration.name}-${name}` });
+  const configurations = one(kWebhookConfigurations, 'injector');
+  // Without them a pod that the webhook was not asked about would be taken without a sidecar.
+  const policies = [one(kPolicies, 'sidecar-present'), one(kPolicyBindings, 'sidecar-present')];
+  const configMaps =
+    caConfigMap === undefined
+      ? undefined
+      : caConfigMaps({ kit, caches, events, name: caConfigMap, refused: options.refused });
   const slices = new Informer<EndpointSlice>(
     kit,
     kEndpointSlices,
@@ -122,7 +122,10 @@ export function certificateController(options: CertificateControllerOptions): Ce
       labelSelector: `kubernetes.io/service-name in (${[registration.service, ...(options.otherServices ?? [])].join(',')})`,
     },
   );
-  const mine = [configurations, slices, ...(caConfigMap === undefined ? [] : [configMaps])] as const;
+  const mine = [
+    ...[configurations, ...policies, slices],
+    ...(configMaps === undefined ? [] : [configMaps.informer]),
+  ] as const;
   const observer = new BundleObserver();
   const store = secretStore(kit, { namespace, name: options.secret });
 
@@ -131,12 +134,16 @@ export function certificateController(options: CertificateControllerOptions): Ce
     for (const { webhooks } of configurations.store.list()) {
       bundles.set('webhook', decoded(webhooks?.[0]?.clientConfig.caBundle));
     }
-    for (const configMap of configMaps.store.list()) {
+    for (const configMap of configMaps?.informer.store.list() ?? []) {
       bundles.set(keyOf(configMap), configMap.data?.['ca.crt'] ?? '');
     }
     // Without a registration nobody can be asked, and nothing is settled.
     observer.observe(configurations.store.size === 0 ? new Map<string, string>() : bundles, now());
-    return { bundles: observer.bundles, served: await observeReplicas(addressesOf(slices.store.list())) };
+    const refused = configMaps?.refusals() ?? new Set();
+    return {
+      bundles: observer.bundles(refused),
+      served: await observeReplicas(addressesOf(slices.store.list())),
+    };
   };
 
   const applyRegistration = async (caBundle: string, signal: AbortSignal): Promise<void> => {
@@ -152,33 +159,43 @@ export function certificateController(options: CertificateControllerOptions): Ce
     }
   };
 
-  /** In namespaces with opted-in pods, and wherever one is already. */
-  const applyConfigMaps = async (name: string, bundle: string, signal: AbortSignal): Promise<void> => {
-    const present = new Map(configMaps.store.list().map((each) => [each.metadata.namespace ?? '', each]));
-    const wanted = new Set([
-      ...caches.pods.store.list().map(({ metadata }) => metadata.namespace ?? ''),
-      ...present.keys(),
-    ]);
-    for (const each of wanted) {
-      if (present.get(each)?.data?.['ca.crt'] !== bundle) {
-        const metadata = { namespace: each, name, labels: { [kCaLabel]: 'true' } };
-        await configMaps.client.apply({ metadata, data: { 'ca.crt': bundle } }, kManager, signal);
-      }
-    }
-  };
-
   const sources: Source[] = [
     source(configurations, () => [kKey]),
+    ...policies.map((each) => source(each, () => [kKey])),
     source(slices, () => [kKey]),
     source(certificates.informer, () => [kKey]),
-    ...(caConfigMap === undefined
-      ? []
-      : [
-          source(configMaps, () => [kKey]),
-          // A namespace gets its ConfigMap with its first pod.
-          source(caches.pods, (change) => (change.kind === 'added' ? [kKey] : [])),
-        ]),
+    // Whether every client has the bundle is seen here.
+    ...(configMaps === undefined ? [] : [source(configMaps.informer, () => [kKey])]),
   ];
+  const definition: ControllerDefinition = {
+    name: 'certificates',
+    permissions: [
+      ...certificatePermissions(registration.name, caConfigMap),
+      ...certificateNamespacePermissions(options.secret),
+    ],
+    sources,
+    initialKeys: () => [kKey],
+    concurrency: 1,
+    reconcile: async (_, signal) => {
+      const { step, state, afterMs } = await stepCertificates({
+        store,
+        observe,
+        served: () => certificates.state,
+        names,
+        policy,
+        now,
+      });
+      if (step.kind !== 'none') {
+        kit.log.info({ step: step.kind, reason: step.reason }, 'certificates');
+      }
+      if (state !== undefined) {
+        const bundle = bundleOf(state);
+        configMaps?.publish(bundle);
+        await applyRegistration(bundle, signal);
+      }
+      return { afterMs };
+    },
+  };
   return {
     informers: {
       name: 'certificate-informers',
@@ -190,36 +207,6 @@ export function certificateController(options: CertificateControllerOptions): Ce
         await Promise.all(mine.map((each) => each.stop()));
       },
     },
-    definition: {
-      name: 'certificates',
-      permissions: [
-        ...certificatePermissions(registration.name, caConfigMap),
-        ...certificateNamespacePermissions(options.secret),
-      ],
-      sources,
-      initialKeys: () => [kKey],
-      concurrency: 1,
-      reconcile: async (_, signal) => {
-        const { step, state, afterMs } = await stepCertificates({
-          store,
-          observe,
-          served: () => certificates.state,
-          names,
-          policy,
-          now,
-        });
-        if (step.kind !== 'none') {
-          kit.log.info({ step: step.kind, reason: step.reason }, 'certificates');
-        }
-        if (state !== undefined) {
-          const bundle = bundleOf(state);
-          await applyRegistration(bundle, signal);
-          if (caConfigMap !== undefined) {
-            await applyConfigMaps(caConfigMap, bundle, signal);
-          }
-        }
-        return { afterMs };
-      },
-    },
+    definitions: [definition, ...(configMaps === undefined ? [] : [configMaps.definition])],
   };
 }

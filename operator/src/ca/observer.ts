@@ -22,8 +22,11 @@ export class BundleObserver {
     }
   }
 
-  get bundles(): Observed['bundles'] {
-    return this.complete ? [...this.seen.values()] : undefined;
+  /** @param refused names of the objects that can't be written now */
+  bundles(refused: ReadonlySet<string> = new Set()): Observed['bundles'] {
+    return this.complete
+      ? [...this.seen].map(([name, seen]) => ({ ...seen, refused: refused.has(name) }))
+      : undefined;
   }
 }
 

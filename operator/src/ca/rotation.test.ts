@@ -12,6 +12,7 @@ import {
   bundleOf,
   carryOut,
   decide,
+  kRefusalGraceMs,
   kRotationTimes,
   rotationPolicy,
   type CertificateState,
@@ -121,7 +122,7 @@ async function simulate(seed: number, policy: RotationPolicy, hours: number): Pr
   const observe = async (): Promise<Observed> => {
     observer.observe(new Map([['outrigger-injector', applied]]), nowMs);
     const addresses = replicas.map(({ server }) => ({ host: '127.0.0.1', port: server.port }));
-    return { bundles: observer.bundles, served: await observeReplicas(addresses) };
+    return { bundles: observer.bundles(), served: await observeReplicas(addresses) };
   };
   /** As replicas know it, also when it is stored no more. */
   let known: CertificateState | undefined;
@@ -342,6 +343,42 @@ describe('a decision', () => {
     state = await carryOut(state, retire as never, kNames, kRotationPolicy, nowMs);
     expect(splitBundle(bundleOf(state))).toHaveLength(1);
     expect(at(state, kNothing, nowMs)).toMatchObject({ kind: 'none' });
+  });
+
+  test('waits a day for a client that can not be given the new CA, then goes on without it, and never without the others', async () => {
+    const announcedMs = kNow + kRotationPolicy.authorityRenewMs;
+    const state = await carryOut(
+      await carryOut(
+        fresh,
+        { kind: 'issue', authority: 0, reason: '' },
+        kNames,
+        kRotationPolicy,
+        announcedMs,
+      ),
+      { kind: 'announce', reason: '' },
+      kNames,
+      kRotationPolicy,
+      announcedMs,
+    );
+    const has = { pem: bundleOf(state), sinceMs: announcedMs };
+    const lacks = { pem: bundleOf(fresh), sinceMs: 0 };
+    const clients = (...bundles: NonNullable<Observed['bundles']>): Observed => ({ bundles, served: [] });
+    const waits = { kind: 'none', reason: 'clients do not have the new CA yet' };
+
+    const refusing = clients(has, { ...lacks, refused: true });
+    expect(at(state, refusing, announcedMs + kRefusalGraceMs - kHourMs)).toMatchObject(waits);
+    expect(at(state, refusing, announcedMs + kRefusalGraceMs)).toMatchObject({
+      kind: 'issue',
+      authority: 1,
+      reason: 'all but 1 that refuse the new CA have it',
+    });
+    // One that is only late is waited for, and so is everybody's time to read what they have.
+    const later = announcedMs + 2 * kRefusalGraceMs;
+    expect(at(state, clients(has, lacks, { ...lacks, refused: true }), later)).toMatchObject(waits);
+    const late = clients({ ...has, sinceMs: later }, { ...lacks, refused: true });
+    expect(at(state, late, later + kRotationPolicy.settleMs - 1)).toMatchObject({ kind: 'none', afterMs: 1 });
+    // All refusing is nobody who has it.
+    expect(at(state, clients({ ...lacks, refused: true }), later)).toMatchObject(waits);
   });
 
   test('a certificate never outlives its CA', async () => {

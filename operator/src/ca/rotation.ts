@@ -60,10 +60,18 @@ export interface CertificateState {
   readonly serving: KeyPair;
 }
 
+export interface SeenBundle {
+  readonly pem: string;
+  /** Since when it was seen there unchanged. */
+  readonly sinceMs: number;
+  /** The object can't be written: its namespace does not let us. */
+  readonly refused?: boolean;
+}
+
 /** What the world does, as far as anyone looked. */
 export interface Observed {
-  /** For each object that carries our bundle: the bundle, and since when it was seen there unchanged. Undefined: not seen. */
-  readonly bundles: readonly { readonly pem: string; readonly sinceMs: number }[] | undefined;
+  /** For each object that carries our bundle. Undefined: not seen. */
+  readonly bundles: readonly SeenBundle[] | undefined;
   /** Fingerprint of the certificate that each replica shows; undefined for one that could not be asked. */
   readonly served: readonly (string | undefined)[];
 }
@@ -84,6 +92,12 @@ export type Step =
 export function bundleOf({ authorities }: CertificateState): string {
   return authorities.map(({ certificate }) => certificate).join('');
 }
+
+/**
+ * How long a new CA waits for objects that can't be written. Who looks after such a namespace has an alert and a day to mend it; beyond that it would
+ * decide over the certificates of all others: in the end the old CA runs out, and nobody is served.
+ */
+export const kRefusalGraceMs = kDayMs;
 
 /** Looked at again this often while a change waits for others. */
 const kPollMs = 10_000;
@@ -122,10 +136,15 @@ function staleness(
     : undefined;
 }
 
-/** Until every client has had the certificate for long enough, as far as is seen now: 0 when they have, Infinity when one has it not. */
+/** Those that a new CA waits for. */
+function awaited({ bundles = [] }: Observed, announcedMs: number, nowMs: number): readonly SeenBundle[] {
+  return bundles.filter(({ refused = false }) => !refused || nowMs - announcedMs < kRefusalGraceMs);
+}
+
+/** Until all of these have had the certificate for long enough, as far as is seen now: 0 when they have, Infinity when one has it not. */
 function settlesInMs(
   certificate: string,
-  { bundles = [] }: Observed,
+  bundles: readonly SeenBundle[],
   policy: RotationPolicy,
   nowMs: number,
 ): number {
@@ -170,7 +189,7 @@ export function decide(
   const last = authorities.length - 1;
 
   if (last > 0) {
-    return decideWithin(state, { issuer, stale, serving, last }, observed, policy, nowMs);
+    return decideWithin(state, { issuer, stale, serving, last, newest }, observed, policy, nowMs);
   }
   if (stale !== undefined) {
     return { kind: 'issue', authority: last, reason: stale };
@@ -194,20 +213,26 @@ interface Change {
   readonly stale: string | undefined;
   readonly serving: Certificate | undefined;
   readonly last: number;
+  readonly newest: Certificate;
 }
 
 /** While there are two authorities. */
 function decideWithin(
   state: CertificateState,
-  { issuer, stale, serving, last }: Change,
+  { issuer, stale, serving, last, newest }: Change,
   observed: Observed,
   policy: RotationPolicy,
   nowMs: number,
 ): Step {
   if (issuer !== last) {
-    const waitMs = settlesInMs((state.authorities[last] as KeyPair).certificate, observed, policy, nowMs);
+    const { certificate } = state.authorities[last] as KeyPair;
+    const clients = awaited(observed, newest.notBeforeMs, nowMs);
+    const waitMs = settlesInMs(certificate, clients, policy, nowMs);
     if (waitMs === 0) {
-      return { kind: 'issue', authority: last, reason: 'every client has the new CA' };
+      const without = (observed.bundles ?? []).filter(({ pem }) => !holds(pem, certificate)).length;
+      const reason =
+        without === 0 ? 'every client has the new CA' : `all but ${without} that refuse the new CA have it`;
+      return { kind: 'issue', authority: last, reason };
     }
     // Renewed under the old CA meanwhile, if it must be: clients have that one.
     return stale !== undefined

@@ -84,6 +84,11 @@ export const kOperatorCatalogue = {
     'When a certificate of the operator ends, seconds since 1970: of its CA (authority) and of its servers (serving).',
     ['certificate'],
   ),
+  refusedAuthority: metric(
+    'ca_refusing_namespaces',
+    'gauge',
+    'Namespaces with opted-in pods in which the API server refuses the ConfigMap with the CA of the directory. Of the leader.',
+  ),
   expiredMembers: metric(
     'members_expired_total',
     'counter',

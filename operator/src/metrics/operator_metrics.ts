@@ -14,6 +14,7 @@ export class OperatorMetrics implements KitMetrics {
   readonly throttle: KitMetrics['throttle'];
   readonly request: KitMetrics['request'];
   readonly expiredMembers: (members: number) => void;
+  readonly refusedAuthority: (namespaces: number) => void;
   private readonly reflectors: { resource: string; state: () => ReflectorState; objects: () => number }[] =
     [];
   private readonly watch: Record<'lists' | 'events' | 'duplicates' | 'restarts', Counter>;
@@ -62,6 +63,9 @@ export class OperatorMetrics implements KitMetrics {
     this.events = { recorded: (type) => recorded.inc({ type }), dropped: () => dropped.inc() };
     const expired = counter(all.expiredMembers);
     this.expiredMembers = (members) => expired.inc(members);
+    const refusing = gauge(all.refusedAuthority);
+    refusing.set(0);
+    this.refusedAuthority = (namespaces) => refusing.set(namespaces);
     const leader = gauge(all.leader);
     const changes = counter(all.leaderChanges);
     this.leader = {

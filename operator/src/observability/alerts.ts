@@ -301,7 +301,7 @@ export const kOperatorAlerts: AlertGroup = {
       steps: [
         'The log of the replica names a request, the Retry-After, and the UIDs of its FlowSchema and PriorityLevelConfiguration.',
         '`kubectl get flowschemas,prioritylevelconfigurations -o custom-columns=KIND:.kind,NAME:.metadata.name,UID:.metadata.uid` gives their names; `apiserver_flowcontrol_rejected_requests_total` says who else is refused.',
-        'Who floods that priority level? If it is this operator, its metrics by method and `--requests-per-second` tell and limit; if not, give its service accounts a FlowSchema of their own.',
+        'Who floods that priority level? If it is this operator, its metrics by method tell, and the values `operator.requestsPerSecond` and `directory.requestsPerSecond` of the chart limit it; if not, give its service accounts a FlowSchema of their own.',
       ],
     },
     {
@@ -340,6 +340,22 @@ export const kOperatorAlerts: AlertGroup = {
         kLogs,
         'May the leader write its Secret? `kubectl auth can-i update secrets -n NAMESPACE --as system:serviceaccount:NAMESPACE:NAME`',
         'OutriggerNoLeader: only a leader renews.',
+      ],
+    },
+    {
+      name: 'OutriggerAuthorityRefused',
+      expr: `${o.refusedAuthority.name} > 0`,
+      for: '5m',
+      severity: 'warning',
+      summary: '{{ $value }} namespaces refuse the ConfigMap with the CA of the directory',
+      meaning:
+        'For five minutes the operator could not write the ConfigMap `outrigger-ca` in a namespace with opted-in pods: a ResourceQuota, an admission policy or a webhook forbids it. It goes on trying; all other namespaces have theirs.',
+      impact:
+        'New pods of that namespace wait for the volume. A new CA waits for the namespace for a day; after that its sidecars go on with the members last known, and learn of no new ones.',
+      steps: [
+        '`kubectl get events -A --field-selector reason=AuthorityNotWritten` names the namespace and what the API server says.',
+        '`kubectl describe resourcequota -n NAMESPACE`: `count/configmaps` or `configmaps` needs room for one more.',
+        'An admission policy or webhook has to let `system:serviceaccount:NAMESPACE_OF_OPERATOR:outrigger-operator` write ConfigMaps there.',
       ],
     },
     {

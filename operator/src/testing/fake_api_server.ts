@@ -42,6 +42,8 @@ export class FakeApiServer {
   readonly storage = new ObjectStorage();
   /** Requests as "METHOD path", in order. */
   readonly requests: string[] = [];
+  /** What an admission plugin says to a request, as "METHOD path"; undefined: nothing against it. */
+  refuse: (request: string) => Refusal | undefined = () => undefined;
   private readonly server: Server;
   private readonly pages = new Map<string, { version: number; rest: Stored[] }>();
   private nextPage = 0;
@@ -89,6 +91,10 @@ export class FakeApiServer {
     try {
       const target = targetOf(url.pathname);
       const text = await textOf(request);
+      const refusal = this.refuse(`${method} ${url.pathname}`);
+      if (refusal !== undefined) {
+        throw refusal;
+      }
       if (method === 'GET' && target.name === undefined && url.searchParams.get('watch') === 'true') {
         this.watch(target, url.searchParams, response);
         return;

@@ -14,10 +14,13 @@ import { splitBundle } from '../ca/certificates';
 import { kClusterRoles, kNamespaceRoles, operatorComponents } from '../components';
 import { loadOperatorConfig } from '../config/load';
 import { isNotFound } from '../kit/api_error';
-import { kPods } from '../kit/kinds';
+import { kEvents, type KubeEvent } from '../kit/events';
+import { kNamespaces, kPods } from '../kit/kinds';
 import { resource, ResourceClient, type Resource } from '../kit/resource';
 import type { KubeObject } from '../api';
 import { runOperator } from '../process/operator';
+import type { FakeApiServer } from '../testing/fake_api_server';
+import { Refusal } from '../testing/object_storage';
 import { allows } from '../testing/roles';
 import { seeded } from '../testing/seeded';
 import { kSilent, plainAuth, TestCluster } from '../testing/test_cluster';
@@ -209,6 +212,15 @@ describeFake('injection in the operator', () => {
     await client(kWebhookConfigurations).delete({ name: 'outrigger-injector' });
     expect(await eventually(bundle)).toBe(before);
 
+    // Nothing else happens meanwhile, no pod and no renewal: that they are gone has to be seen.
+    for (const kind of [kPolicyBindings, kPolicies]) {
+      const name = 'outrigger-sidecar-present';
+      const { metadata } = await eventually(() => found(client(kind).get({ name })));
+      await client(kind).delete({ name });
+      const again = await eventually(() => found(client(kind).get({ name })));
+      expect(again.metadata.uid).not.toBe(metadata.uid);
+    }
+
     await client(kConfigMaps).mergePatch(
       { namespace: 'shop', name: 'outrigger-ca' },
       { data: { 'ca.crt': 'x' } },
@@ -242,6 +254,61 @@ describeFake('injection in the operator', () => {
     expect(
       await found(client(kConfigMaps).get({ namespace: kNamespace, name: 'outrigger-ca' })),
     ).toBeUndefined();
+  }, 90_000);
+
+  it('a namespace that refuses the CA keeps no other from it, is named, and has it once it may', async () => {
+    const fake = cluster.fake as FakeApiServer;
+    // Before and behind it, in the order in which pods are listed and namespaces are.
+    const others = ['alpha', 'zulu'];
+    for (const namespace of ['refusing', 'ending', ...others]) {
+      await cluster.prepareNamespace(namespace);
+      await client(kPods).create({
+        metadata: { namespace, name: 'p', labels: { 'outrigger.dev/inject': 'true' } },
+      });
+    }
+    await client(kNamespaces).mergePatch(
+      { name: 'ending' },
+      { metadata: { finalizers: ['example.com/slow'] } },
+    );
+    await client(kNamespaces).delete({ name: 'ending' });
+    const quota = 'exceeded quota: none, requested: configmaps=1, used: configmaps=0, limited: configmaps=0';
+    let tried = 0;
+    fake.refuse = (request) => {
+      const [, namespace = ''] = /^PATCH .*\/namespaces\/([^/]+)\/configmaps\//.exec(request) ?? [];
+      tried += namespace === 'refusing' ? 1 : 0;
+      return ['refusing', 'ending'].includes(namespace) ? new Refusal(403, 'Forbidden', quota) : undefined;
+    };
+
+    const a = await start('a');
+    await eventually(isReady(a));
+    const ca = await eventually(bundle);
+    const authorityOf = async (namespace: string): Promise<string | undefined> =>
+      (await found(client(kConfigMaps).get({ namespace, name: 'outrigger-ca' })))?.data?.['ca.crt'];
+    for (const namespace of ['shop', ...others]) {
+      expect(await eventually(() => authorityOf(namespace))).toBe(ca);
+    }
+    const refusing = async (): Promise<string | undefined> =>
+      /^outrigger_operator_ca_refusing_namespaces (\d+)$/m.exec(
+        await (await fetch(`http://${a.address}/metrics`)).text(),
+      )?.[1];
+    await eventually(async () => (await refusing()) === '1');
+    await eventually(() => Promise.resolve(tried > 1));
+    const events = async (): Promise<readonly KubeEvent[]> => (await client(kEvents).list({})).items;
+    await eventually(async () => (await events()).length > 0);
+    expect(await events()).toMatchObject([
+      {
+        metadata: { namespace: 'refusing' },
+        type: 'Warning',
+        reason: 'AuthorityNotWritten',
+        regarding: { kind: 'ConfigMap', namespace: 'refusing', name: 'outrigger-ca' },
+        note: expect.stringContaining(quota) as string,
+      },
+    ]);
+
+    fake.refuse = () => undefined;
+    expect(await eventually(() => authorityOf('refusing'))).toBe(ca);
+    await eventually(async () => (await refusing()) === '0');
+    expect(await authorityOf('ending')).toBeUndefined();
   }, 90_000);
 
   it('asks for nothing that its roles do not allow', async () => {

@@ -3,7 +3,7 @@
 import { isIPv6 } from 'node:net';
 import { CertificateWatch } from '../ca/secret_store';
 import {
-  certificateController,
+  certificateControllers,
   certificateNamespacePermissions,
   certificatePermissions,
 } from '../ca/controller';
@@ -63,7 +63,7 @@ function injectionSettings(config: OperatorConfig): InjectionSettings {
 
 /** Undefined where the webhook is off. */
 export function injectionParts(context: OperatorContext): InjectionParts | undefined {
-  const { config, kit, caches, metrics, namespace } = context;
+  const { config, kit, caches, events, metrics, namespace } = context;
   if (config.webhookListen === '') {
     return undefined;
   }
@@ -79,9 +79,11 @@ export function injectionParts(context: OperatorContext): InjectionParts | undef
   });
   const directory = config.directoryAddress === '' ? [] : [splitAddress(config.directoryAddress).host];
   const [directoryService, directoryNamespace] = directory.join('').split('.');
-  const { informers, definition } = certificateController({
+  const { informers, definitions } = certificateControllers({
     kit,
     caches,
+    events,
+    refused: (namespaces) => metrics.refusedAuthority(namespaces),
     certificates,
     registration: { name: kInstallation, namespace, service: config.webhookService },
     secret: kCertificateSecret,
@@ -97,5 +99,9 @@ export function injectionParts(context: OperatorContext): InjectionParts | undef
     }),
     now: Date.now,
   });
-  return { certificates, webhook, leading: [informers, new Controller(kit, definition)] };
+  return {
+    certificates,
+    webhook,
+    leading: [informers, ...definitions.map((each) => new Controller(kit, each))],
+  };
 }
