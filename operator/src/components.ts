@@ -2,6 +2,7 @@
 // Which parts the operator has, and what they may do: the one place where they meet.
 import { kSystemClock } from './base/clock';
 import { kCachePermissions } from './caches';
+import { openPortsOf } from './config/open_ports';
 import { kProfilePermissions, profileController } from './controllers/profile_controller';
 import { kSlicePermissions, sliceController } from './controllers/slice_controller';
 import { kTopicPermissions, topicController } from './controllers/topic_controller';
@@ -24,7 +25,7 @@ export function operatorComponents(context: OperatorContext): Components {
   const { caches, config, events, kit, metrics, namespace } = context;
   const controllers = [
     topicController(caches, events, kSystemClock),
-    profileController(caches, events, kSystemClock),
+    profileController(caches, events, kSystemClock, openPortsOf(config)),
     sliceController(caches, kSystemClock, (members) => metrics.expiredMembers(members)),
   ];
   const injection = injectionParts(context);

@@ -2,21 +2,10 @@
 // Every pod of the chart, as the real helm renders it: what a cluster needs to run the operator (credentials of its registry, tolerations, nodes,
 // priority, resources) each of them has, those of Helm's hooks too. A hook of `helm uninstall` that can't run leaves the injector registered, with
 // nobody behind it. No release is made.
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import type { V1PodSpec, V1PodTemplateSpec } from '@kubernetes/client-node';
-import { parseAllDocuments } from 'yaml';
-import { helm } from './kubectl';
-import { kChart } from './support/product';
+import { rendered } from './support/rendered';
 
 jest.setTimeout(120_000);
-
-interface Rendered {
-  readonly kind: string;
-  readonly metadata: { readonly name: string };
-  readonly spec?: unknown;
-}
 
 /** What a part of the values gives its pods. */
 const kPlace = {
@@ -56,23 +45,12 @@ const kOfNodes = ['DaemonSet outrigger-nicd', 'DaemonSet outrigger-seccomp'];
 
 /** The pods of all objects that make some, by kind and name. */
 async function renderedPods(values: object): Promise<ReadonlyMap<string, V1PodTemplateSpec>> {
-  const folder = mkdtempSync(join(tmpdir(), 'outrigger-pods-'));
-  try {
-    const file = join(folder, 'values.json');
-    writeFileSync(file, JSON.stringify(values));
-    const text = await helm('template', 'outrigger', kChart, '--namespace', 'system', '--values', file);
-    const objects = parseAllDocuments(text)
-      .map((each) => each.toJS() as Rendered | null)
-      .filter((each) => each !== null);
-    return new Map(
-      objects.flatMap((object) => {
-        const pod = podOf(object);
-        return pod === undefined ? [] : [[`${object.kind} ${object.metadata.name}`, pod]];
-      }),
-    );
-  } finally {
-    rmSync(folder, { recursive: true, force: true });
-  }
+  return new Map(
+    (await rendered(values)).flatMap((object) => {
+      const pod = podOf(object);
+      return pod === undefined ? [] : [[`${object.kind} ${object.metadata.name}`, pod]];
+    }),
+  );
 }
 
 /** Wherever containers are, there is a pod: of a kind, too, that the chart makes one day. */

@@ -166,6 +166,20 @@ describe('helm', () => {
     expect(await template({ certificates: equal })).toMatchObject({ ok: true });
   });
 
+  it('refuses times of the lease with which two replicas could lead, in whatever unit they are', async () => {
+    const times = { leaseDuration: '2m', renewDeadline: '90s', retryPeriod: '1500ms' };
+    const leaderElection = (change: object): object => ({
+      operator: { leaderElection: { ...times, ...change } },
+    });
+    expect(await template(leaderElection({}))).toMatchObject({ ok: true });
+    for (const change of [{ renewDeadline: '2m' }, { retryPeriod: '60s', renewDeadline: '60000ms' }]) {
+      expect(await template(leaderElection(change))).toMatchObject({
+        ok: false,
+        stderr: expect.stringContaining('each must be longer than the next') as string,
+      });
+    }
+  });
+
   it('refuses every bad value of every field, and names the field', async () => {
     const taken: string[] = [];
     for (const round of rounds(kBad)) {

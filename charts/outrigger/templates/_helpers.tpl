@@ -22,6 +22,17 @@ app.kubernetes.io/component: {{ .component }}
 {{ .Values.image.repository }}:{{ .Values.image.tag | default .Chart.AppVersion }}
 {{- end }}
 
+{{- /* Milliseconds of a duration in ms, s or m. */ -}}
+{{- define "outrigger.ms" -}}
+{{- if hasSuffix "ms" . -}}
+{{ trimSuffix "ms" . }}
+{{- else if hasSuffix "s" . -}}
+{{ mul (trimSuffix "s" . | int) 1000 }}
+{{- else -}}
+{{ mul (trimSuffix "m" . | int) 60000 }}
+{{- end }}
+{{- end }}
+
 {{- /* A role's rules from files/roles.yaml, which is generated from what the parts of the operator declare. */ -}}
 {{- define "outrigger.rules" -}}
 {{- $roles := .root.Files.Get "files/roles.yaml" | fromYaml }}
@@ -86,7 +97,8 @@ spec:
         runAsUser: 65532
         runAsGroup: 65532
         seccompProfile: { type: RuntimeDefault }
-      terminationGracePeriodSeconds: 30
+      {{- /* Beyond the stop: the pause of preStop, and something for the kubelet. */}}
+      terminationGracePeriodSeconds: {{ div (add (include "outrigger.ms" .values.stopTimeout | int) 15999) 1000 }}
       containers:
         - name: {{ .component }}
           image: {{ include "outrigger.image" .root }}
@@ -94,6 +106,8 @@ spec:
           command: [/usr/bin/node, /usr/lib/outrigger/build/ts/operator/src/main.js]
           env:
             - { name: OUTRIGGER_OPERATOR_LOG_LEVEL, value: {{ .values.logLevel | quote }} }
+            - { name: OUTRIGGER_OPERATOR_REQUESTS_PER_SECOND, value: {{ .values.requestsPerSecond | int | quote }} }
+            - { name: OUTRIGGER_OPERATOR_STOP_TIMEOUT, value: {{ .values.stopTimeout | quote }} }
             {{- toYaml .env | nindent 12 }}
           ports:
             {{- toYaml .ports | nindent 12 }}

@@ -3,6 +3,7 @@
 export * from './label_selector';
 export * from './names';
 export type * from './object_meta';
+export * from './open_ports';
 export * from './quantity';
 export * from './select_profile';
 export * from './sidecar_profile';

@@ -9,6 +9,7 @@ const quantities = z.record(z.string(), z.union([z.string(), z.number()]));
 const resources = z.strictObject({ requests: quantities.optional(), limits: quantities.optional() });
 const port = z.int().min(1).max(65_535);
 const duration = z.string().regex(/^\d+(ms|s|m|h)$/);
+const kMinuteMs = 60_000;
 const kHourMs = 3_600_000;
 const kDayMs = 24 * kHourMs;
 
@@ -19,11 +20,15 @@ function durationOf(units: readonly DurationUnit[], minMs: number, maxMs: number
 
 const dnsLabel = z.string().regex(/^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$/);
 
-function part(meaning: string) {
+function part<More extends z.ZodRawShape>(meaning: string, more: More) {
   return z
     .strictObject({
       replicas: z.int().min(1).max(20),
       logLevel,
+      // These as in operator/src/config/schema.ts.
+      requestsPerSecond: z.int().min(1).max(10_000),
+      stopTimeout: durationOf(['ms', 's', 'm'], 0, 10 * kMinuteMs),
+      ...more,
       resources,
       nodeSelector: labels,
       tolerations: z.array(z.record(z.string(), z.unknown())),
@@ -45,8 +50,16 @@ export const valuesSchema = z.strictObject({
     })
     .describe('Image of operator, directory and sidecars.'),
   crds: z.strictObject({ install: z.boolean() }),
-  operator: part('Controllers, certificates and the injector.'),
-  directory: part('The directory of topics and members.'),
+  operator: part('Controllers, certificates and the injector.', {
+    leaderElection: z
+      .strictObject({
+        leaseDuration: durationOf(['ms', 's', 'm'], 2000, 10 * kMinuteMs),
+        renewDeadline: durationOf(['ms', 's', 'm'], 1000, 10 * kMinuteMs),
+        retryPeriod: durationOf(['ms', 's', 'm'], 100, kMinuteMs),
+      })
+      .describe('The lease of the leader.'),
+  }),
+  directory: part('The directory of topics and members.', {}),
   certificates: z
     .strictObject({
       // As in operator/src/config/schema.ts.
@@ -55,7 +68,7 @@ export const valuesSchema = z.strictObject({
       settle: durationOf(['s', 'm', 'h'], 1000, kDayMs),
     })
     .describe('Lives of the CA and the certificates of webhook and directory.'),
-  injection: z.strictObject({ sidecarImage: z.string() }),
+  injection: z.strictObject({ sidecarImage: z.string(), ipFamily: z.enum(['auto', 'IPv4', 'IPv6']) }),
   udpPorts: z.strictObject({ first: port, last: port }),
   metricsPort: port,
   seccompProfile: z.strictObject({

@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // Every setting of the operator, once: meaning, unit, range and default. Types, validation, --help and errors come from here.
 import { z } from 'zod';
-import { bool, choice, count, duration, text } from '../../../sidecar/src/config/fields';
+import { bool, choice, count, duration, list, text } from '../../../sidecar/src/config/fields';
 import { kHostPort } from '../../../sidecar/src/config/schema';
+import { defaultProfileSpec } from '../api';
 import { kRotationTimes } from '../ca/rotation';
 
+const kOpenPorts = defaultProfileSpec();
 const kDayMs = 86_400_000;
 const kHostPortOrNone = new RegExp(`^$|${kHostPort.source}`);
 const kDnsName = /^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$/;
@@ -116,6 +118,25 @@ export const operatorConfigSchema = z.strictObject({
     'Addresses of pods. auto: that of the API server as this pod reaches it.',
     ['auto', 'IPv4', 'IPv6'],
     'auto',
+  ),
+  networkPolicyNamespaces: list(
+    'Namespaces in which the chart made the NetworkPolicy outrigger-sidecars. Profiles and pods there that use other ports than it opens are told so.',
+    'namespaces',
+    'names of namespaces',
+    /^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$/,
+  ),
+  networkPolicyUdpPorts: text(
+    'UDP ports that these policies open.',
+    'range of ports',
+    'the first and the last port, as in 40200-40231',
+    `${kOpenPorts.udpPorts.first}-${kOpenPorts.udpPorts.last}`,
+    /^\d{1,5}-\d{1,5}$/,
+  ),
+  networkPolicyMetricsPort: count(
+    'TCP port that they open.',
+    'port',
+    { min: 1, max: 65_535 },
+    kOpenPorts.metricsPort,
   ),
   logLevel: choice(
     'Least severe level that is logged.',

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Says in each SidecarProfile's status how many pods take it, and which older profile takes pods away from it. A key is a namespace.
-import { kGroup, nameOf, type KubeObject } from '../api';
+// Says in each SidecarProfile's status how many pods take it, which older profile takes pods away from it, and whether a policy of the chart
+// opens its ports. A key is a namespace.
+import { kGroup, nameOf, type KubeObject, type OpenPortsOf } from '../api';
 import type { Caches } from '../caches';
 import type { Clock } from '../base/clock';
 import { source, type ControllerDefinition } from '../kit/controller';
@@ -18,6 +19,7 @@ export function profileController(
   { profiles, pods }: Caches,
   events: EventRecorder,
   clock: Clock,
+  openPorts: OpenPortsOf = () => undefined,
 ): ControllerDefinition {
   const namespaceOf = (change: Change<KubeObject>): string[] => [objectOf(change).metadata.namespace ?? ''];
   return {
@@ -33,7 +35,12 @@ export function profileController(
     initialKeys: () => [...new Set(profiles.store.list().map(({ metadata }) => metadata.namespace ?? ''))],
     reconcile: async (namespace, signal) => {
       const mine = profiles.store.by('namespace', namespace);
-      const statuses = profileStatuses(mine, pods.store.by('namespace', namespace), clock.wallMs());
+      const statuses = profileStatuses(
+        mine,
+        pods.store.by('namespace', namespace),
+        clock.wallMs(),
+        openPorts(namespace),
+      );
       const writes = mine.map(async (profile) => {
         const status = statuses.get(nameOf(profile));
         if (status !== undefined) {

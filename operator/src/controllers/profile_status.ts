@@ -1,6 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 // What the status of a namespace's SidecarProfiles should be. A pure function of its profiles and its pods with a sidecar.
-import { byAge, nameOf, selectProfile, type SidecarProfile, type SidecarProfileStatus } from '../api';
+import {
+  byAge,
+  closedOfProfile,
+  kSidecarPolicy,
+  nameOf,
+  selectProfile,
+  type OpenPorts,
+  type SidecarProfile,
+  type SidecarProfileStatus,
+} from '../api';
 import { judged, type Verdict } from '../kit/conditions';
 import type { Pod } from '../kit/kinds';
 
@@ -51,11 +60,35 @@ function verdicts(lost: Lost | undefined): Verdict[] {
   ];
 }
 
-/** Status by profile name. */
+/** Only where there is a policy: without one there is nothing to judge. */
+function portVerdicts({ spec }: SidecarProfile, open: OpenPorts | undefined): Verdict[] {
+  if (open === undefined) {
+    return [];
+  }
+  const closed = closedOfProfile(spec, open);
+  return [
+    closed.length === 0
+      ? {
+          type: 'PortsOpen',
+          status: 'True',
+          reason: 'WithinNetworkPolicy',
+          message: `the NetworkPolicy ${kSidecarPolicy} opens its ports`,
+        }
+      : {
+          type: 'PortsOpen',
+          status: 'False',
+          reason: 'OutsideNetworkPolicy',
+          message: closed.join('. '),
+        },
+  ];
+}
+
+/** Status by profile name. @param open what the chart's NetworkPolicy of this namespace lets in, if it has one */
 export function profileStatuses(
   profiles: readonly SidecarProfile[],
   pods: readonly Pod[],
   wallMs: number,
+  open?: OpenPorts,
 ): ReadonlyMap<string, SidecarProfileStatus> {
   const taken = new Map<string, number>();
   const lost = new Map<string, Lost>();
@@ -89,7 +122,12 @@ export function profileStatuses(
         ...(generation === undefined ? {} : { observedGeneration: generation }),
         pods: taken.get(nameOf(profile)) ?? 0,
         ...(conflict === undefined ? {} : { conflictsWith: [...conflict.to.keys()].sort().slice(0, 100) }),
-        conditions: judged(profile.status?.conditions ?? [], verdicts(conflict), generation, wallMs),
+        conditions: judged(
+          profile.status?.conditions ?? [],
+          [...verdicts(conflict), ...portVerdicts(profile, open)],
+          generation,
+          wallMs,
+        ),
       };
       return [nameOf(profile), status];
     }),

@@ -168,6 +168,26 @@ describe('the status of SidecarProfiles', () => {
     expect(statuses.get('younger')).toMatchObject({ pods: 1 });
     expect(condition(statuses.get('younger')?.conditions, 'Ready')[0]).toBe('True');
   });
+
+  it('says which ports the NetworkPolicy of the chart keeps closed, and nothing where there is none', () => {
+    const open = { udpPorts: { first: 40_200, last: 40_231 }, metricsPort: 9464 };
+    const portsOpen = (spec: object, policy?: typeof open): [string, string, string] =>
+      condition(profileStatuses([profile('p', 1, spec)], [], 0, policy).get('p')?.conditions, 'PortsOpen');
+    const udpPorts = { first: 40_230, last: 40_240 };
+
+    expect(portsOpen({ udpPorts })).toEqual(['-', '-', '-']);
+    expect(portsOpen({}, open).slice(0, 2)).toEqual(['True', 'WithinNetworkPolicy']);
+    expect(portsOpen({ udpPorts: { first: 40_210, last: 40_210 } }, open)[0]).toBe('True');
+    expect(portsOpen({ udpPorts, metricsPort: 9465 }, open)).toEqual([
+      'False',
+      'OutsideNetworkPolicy',
+      'udpPorts is 40230 to 40240, but the NetworkPolicy outrigger-sidecars opens UDP 40200 to 40231 (value udpPorts of the chart): what is sent to the other ports is dropped; choose a range in it, or change the value. metricsPort is 9465, but the NetworkPolicy outrigger-sidecars opens TCP 9464 (value metricsPort of the chart): nobody scrapes it; use that port, or change the value',
+    ]);
+    expect(portsOpen({ udpPorts: { first: 40_000, last: 40_231 } }, open)[0]).toBe('False');
+    // It is used all the same.
+    const { conditions } = profileStatuses([profile('p', 1, { udpPorts })], [], 0, open).get('p') ?? {};
+    expect(condition(conditions, 'Ready')[0]).toBe('True');
+  });
 });
 
 describe('the leases of a slice', () => {

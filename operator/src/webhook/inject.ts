@@ -5,6 +5,7 @@ import { createHash } from 'node:crypto';
 import type { V1Container, V1Pod, V1PodSpec, V1Volume, V1VolumeMount } from '@kubernetes/client-node';
 import { nearest } from '../../../sidecar/src/base/nearest';
 import { formatBytes, parseDurationMs } from '../api/quantity';
+import { closedOfPod, type OpenPorts } from '../api/open_ports';
 import { nameOf, selectProfile } from '../api/select_profile';
 import { defaultProfileSpec, type SidecarProfile, type SidecarProfileSpec } from '../api/sidecar_profile';
 import { parseAnnotations, withOverrides, type Parsed, type PodTuning } from './annotations';
@@ -36,6 +37,8 @@ export interface InjectionSettings {
   readonly ipv6: boolean;
   /** Where sidecars find each other; absent: topics come from files alone. */
   readonly directory?: DirectorySettings;
+  /** What the chart's NetworkPolicy in the pod's namespace lets in; absent where it has none. */
+  readonly openPorts?: OpenPorts;
 }
 
 export interface DirectorySettings {
@@ -136,8 +139,15 @@ function portBySeed({ udpPorts }: SidecarProfileSpec, seed: string): number {
   return udpPorts.first + (hash % (udpPorts.last - udpPorts.first + 1));
 }
 
-/** Policies are made for the range of the profile, and open no other port. */
-function portWarning({ udpPorts: { first, last } }: SidecarProfileSpec, { udpPort }: PodTuning): string[] {
+/** What a NetworkPolicy keeps from the pod: the chart's one, if there is one, else one that is made for the range of the profile. */
+function portWarnings(
+  { udpPorts: { first, last }, metricsPort }: SidecarProfileSpec,
+  { udpPort }: PodTuning,
+  open: OpenPorts | undefined,
+): string[] {
+  if (open !== undefined) {
+    return closedOfPod(udpPort ?? first, metricsPort, open);
+  }
   return udpPort === undefined || (udpPort >= first && udpPort <= last)
     ? []
     : [
@@ -145,7 +155,7 @@ function portWarning({ udpPorts: { first, last } }: SidecarProfileSpec, { udpPor
       ];
 }
 
-function makePlan({ pod, profiles, seed }: InjectionInput): Parsed<Plan> {
+function makePlan({ pod, profiles, seed, settings }: InjectionInput): Parsed<Plan> {
   const annotations = parseAnnotations(pod.metadata?.annotations ?? {});
   if ('problems' in annotations) {
     return annotations;
@@ -177,7 +187,7 @@ function makePlan({ pod, profiles, seed }: InjectionInput): Parsed<Plan> {
       sharedMemory: tuning.sharedMemory ?? spec.sharedMemory === 'Always',
       udpPort: tuning.udpPort ?? (hostNetwork ? portBySeed(spec, seed) : spec.udpPorts.first),
       // On the node's network its policies hold, not the pod's.
-      warnings: [...warnings, ...(hostNetwork ? [] : portWarning(spec, tuning))],
+      warnings: [...warnings, ...(hostNetwork ? [] : portWarnings(spec, tuning, settings.openPorts))],
     },
   };
 }

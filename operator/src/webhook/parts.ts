@@ -9,6 +9,8 @@ import {
 } from '../ca/controller';
 import { serviceNames } from '../ca/certificates';
 import { rotationPolicy } from '../ca/rotation';
+import { given } from '../base/given';
+import { openPortsOf } from '../config/open_ports';
 import type { OperatorConfig } from '../config/schema';
 import { kDirectoryDefaults } from '../directory/directory';
 import { Controller } from '../kit/controller';
@@ -69,12 +71,13 @@ export function injectionParts(context: OperatorContext): InjectionParts | undef
   }
   const certificates = new CertificateWatch(kit, { namespace, name: kCertificateSecret });
   const settings = injectionSettings(config);
+  const openPorts = openPortsOf(config);
   const webhook = new WebhookComponent({
     certificates,
     listen: splitAddress(config.webhookListen),
     log: kit.log,
     count: injectionMetrics(metrics.registry, () => certificates.state),
-    settings: () => settings,
+    settings: (of) => ({ ...settings, ...given({ openPorts: openPorts(of) }) }),
     profiles: (of) => (caches.profiles.hasSynced ? caches.profiles.store.by('namespace', of) : undefined),
   });
   const directory = config.directoryAddress === '' ? [] : [splitAddress(config.directoryAddress).host];

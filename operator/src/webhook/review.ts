@@ -11,7 +11,8 @@ import { diff, type Json } from './json_patch';
 export type ProfileSource = (namespace: string) => readonly SidecarProfile[] | undefined;
 
 export interface ReviewContext {
-  readonly settings: () => InjectionSettings;
+  /** Of a namespace. */
+  readonly settings: (namespace: string) => InjectionSettings;
   readonly profiles: ProfileSource;
 }
 
@@ -137,7 +138,12 @@ function reviewPod(request: ReviewRequest, pod: V1Pod, name: string, context: Re
       message,
     };
   }
-  const injection = inject({ pod, profiles, settings: context.settings(), seed: request.uid });
+  const injection = inject({
+    pod,
+    profiles,
+    settings: context.settings(request.namespace),
+    seed: request.uid,
+  });
   if ('problems' in injection) {
     const message = injection.problems.join('; ');
     return { outcome: 'refused', answer: refusal(request, 400, 'BadRequest', message), pod: name, message };
