@@ -5,7 +5,7 @@ import { execFile } from 'node:child_process';
 import { readdirSync, readFileSync } from 'node:fs';
 import { promisify } from 'node:util';
 import { readBackendNote } from '../../sidecar/src/driver/backend';
-import type { OurDriver } from './support/drivers';
+import { kDpdk, type OurDriver } from './support/drivers';
 import {
   closeAll,
   endpoint,
@@ -47,12 +47,6 @@ async function pullProgram(pair: Pair): Promise<void> {
   const { child } = pair.ours.driver as OurDriver;
   await run('bpftool', ['link', 'detach', 'id', xdpLinkOf(child.pid as number)]);
 }
-
-/** DPDK's port over the kernel's packet sockets; 4 KiB pages: hugepages are the whole machine's, and other tests count them. */
-const kDpdk = {
-  OUTRIGGER_HUGEPAGES: 'false',
-  OUTRIGGER_DPDK_ARGS: '--vdev=net_af_packet0,iface=eth0,qdisc_bypass=1,framecnt=4096,blocksz=65536',
-};
 
 const kMoves = [
   {

@@ -8,6 +8,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { readBackendNote } from '../../sidecar/src/driver/backend';
+import { kDpdk } from './support/drivers';
 import {
   closeAll,
   endpoint,
@@ -79,7 +80,7 @@ async function read(file: string, filter: string, ...fields: string[]): Promise<
 
 const kGood = '1';
 
-describe.each(['packet', 'xdp'])('a capture of %s', (backend) => {
+describe.each(['packet', 'xdp', 'dpdk'])('a capture of %s', (backend) => {
   test.each([
     { direction: kDirections[0], family: 'IPv4' },
     { direction: kDirections[1], family: 'IPv4' },
@@ -87,8 +88,11 @@ describe.each(['packet', 'xdp'])('a capture of %s', (backend) => {
   ] as const)(
     'has each datagram of a stream from $direction over $family, whole',
     async ({ direction, family }) => {
-      const pair = await makePair(machines, { ours: { env: { OUTRIGGER_BACKENDS: backend } } });
+      const pair = await makePair(machines, {
+        ours: { env: { OUTRIGGER_BACKENDS: backend, ...(backend === 'dpdk' ? kDpdk : {}) } },
+      });
       try {
+        expect(readBackendNote(pair.ours.driver.dir)).toMatchObject({ backend });
         const { from, to } = ends(pair, direction as (typeof kDirections)[number]);
         const port = nextPort();
         const channel = `aeron:udp?endpoint=${endpoint(to, family, port)}`;

@@ -3,7 +3,7 @@
 // loss. And what the driver says when DPDK can't have what it needs.
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
-import { startOurs } from './support/drivers';
+import { kDpdk, startOurs } from './support/drivers';
 import { localHost } from './support/hosts';
 import { exchangeDynamic, exchangeManual } from './support/multi_destination';
 import {
@@ -21,12 +21,7 @@ import {
 jest.setTimeout(120_000);
 
 const kModule = join(__dirname, '../../build/native/outrigger-dpdk.so');
-// 4 KiB pages: hugepages are the whole machine's, and other tests count them.
-const kEnv = {
-  OUTRIGGER_BACKENDS: 'dpdk',
-  OUTRIGGER_HUGEPAGES: 'false',
-  OUTRIGGER_DPDK_ARGS: '--vdev=net_af_packet0,iface=eth0,qdisc_bypass=1,framecnt=4096,blocksz=65536',
-} as const;
+const kEnv = { OUTRIGGER_BACKENDS: 'dpdk', ...kDpdk } as const;
 
 test('the module of the backend was built: libdpdk-dev is a package of the tests', () => {
   expect(existsSync(kModule)).toBe(true);

@@ -2,9 +2,11 @@
 // A port that is taken: the error that a client gets names who has it, whichever backend holds it and wherever its driver is.
 import type { ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
-import { startOurs, type OurDriver } from './support/drivers';
+import { readBackendNote } from '../../sidecar/src/driver/backend';
+import { kDpdk, startOurs, type OurDriver } from './support/drivers';
 import { kPodUser, makePod, Nicd } from './support/nicd';
-import { endpoint, Made, makeMachines, type Machines } from './support/pair';
+import { endpoint, Made, makeMachines, nextPort, type Machines } from './support/pair';
+import { until } from './support/until';
 
 jest.setTimeout(120_000);
 
@@ -32,7 +34,9 @@ async function refusalOf(channel: string, second: OurDriver): Promise<string> {
 }
 
 function driver(backends: string): OurDriver {
-  return startOurs(machines.hosts.b, { env: { OUTRIGGER_BACKENDS: backends } });
+  return startOurs(machines.hosts.b, {
+    env: { OUTRIGGER_BACKENDS: backends, ...(backends === 'dpdk' ? kDpdk : {}) },
+  });
 }
 
 function nameOf({ child, dir }: OurDriver): string {
@@ -56,6 +60,44 @@ test.each([
     await made.close();
   }
 });
+
+/** What `ss` of host B says of the UDP sockets at a port: protocol, address and process. */
+async function socketsAt(port: number): Promise<string[]> {
+  const child = machines.hosts.b.spawn('ss', ['-Hulnp', `sport = :${port}`], {
+    stdio: ['ignore', 'pipe', 'inherit'],
+  });
+  let text = '';
+  child.stdout?.on('data', (data: Buffer) => (text += data.toString()));
+  await once(child, 'close');
+  expect(child.exitCode).toBe(0);
+  return text.split('\n').filter((line) => line !== '');
+}
+
+test.each(['packet', 'xdp', 'dpdk'])(
+  'ss shows the port of a subscription on %s, and whose it is, while it is open',
+  async (backend) => {
+    const made = new Made();
+    try {
+      const ours = await made.add(driver(backend));
+      const client = await made.add(machines.b.client(ours.dir));
+      expect(readBackendNote(ours.dir)).toMatchObject({ backend });
+      for (const family of ['IPv4', 'IPv6'] as const) {
+        const port = nextPort();
+        const where = endpoint({ host: machines.hosts.b }, family, port);
+        expect(await socketsAt(port)).toEqual([]);
+        const subscription = await client.subscription(`aeron:udp?endpoint=${where}`, kStream);
+        const shown = await socketsAt(port);
+        expect(shown).toHaveLength(1);
+        expect(shown[0]).toContain(` ${where} `);
+        expect(shown[0]).toContain(`pid=${ours.child.pid},`);
+        await subscription.close();
+        await until('the port to be free', async () => (await socketsAt(port)).length === 0);
+      }
+    } finally {
+      await made.close();
+    }
+  },
+);
 
 test('any other program is named by its process', async () => {
   const port = 20_999;

@@ -12,6 +12,15 @@ export type DriverKind = 'ours' | 'java';
 /** With OUTRIGGER_INTEROP_REFERENCE=1 Aeron's driver takes the place of ours: whether a test is right can be told from whether it passes so. */
 export const kReference = process.env['OUTRIGGER_INTEROP_REFERENCE'] === '1';
 
+/**
+ * What our driver needs for `dpdk` on a host of a test: DPDK's port over the kernel's packet sockets; 4 KiB pages, since hugepages are the whole
+ * machine's, and other tests count them.
+ */
+export const kDpdk = {
+  OUTRIGGER_HUGEPAGES: 'false',
+  OUTRIGGER_DPDK_ARGS: '--vdev=net_af_packet0,iface=eth0,qdisc_bypass=1,framecnt=4096,blocksz=65536',
+} as const;
+
 export interface DriverOptions {
   /** Stock properties, "aeron.image.liveness.timeout": "1s"; ours reads them from the environment under aeronmd's names. */
   readonly properties?: Readonly<Record<string, string>>;
