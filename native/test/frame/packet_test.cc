@@ -2,6 +2,8 @@
 // What is AF_PACKET's alone: permission, the choice of the interface, fanout, frames that the kernel refuses, and a link that changes
 // what it can do under the open instance.
 #include <linux/capability.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 
 #include "frame_traffic.h"
@@ -136,6 +138,89 @@ TEST_F(Packet, runsWithTheRingAndTheSocketsOfItsConfigurationAndSaysSo) {
     EXPECT_TRUE(has(pair->receiver->facts(), "mode", std::string(ring) + " x 3 + V2 ring"));
     EXPECT_TRUE(has(pair->receiver->facts(), "queues", "3"));
     EXPECT_TRUE(has(pair->sender->facts(), "mode", "V2 ring + V2 ring")) << "a status message must not wait for a block to be over";
+  }
+}
+
+// As a pod has it: the right to packet sockets, none to lock more memory than the limit. In a child process, for good.
+void allowLockingOf(rlim_t bytes) {
+  const rlimit limit{bytes, bytes};
+  ASSERT_EQ(::setrlimit(RLIMIT_MEMLOCK, &limit), 0) << std::strerror(errno);
+  __user_cap_header_struct header{_LINUX_CAPABILITY_VERSION_3, 0};
+  __user_cap_data_struct sets[2]{};
+  ASSERT_EQ(::syscall(SYS_capget, &header, sets), 0) << std::strerror(errno);
+  for (__u32* set : {&sets[0].effective, &sets[0].permitted, &sets[0].inheritable}) *set &= ~(1U << CAP_IPC_LOCK);
+  ASSERT_EQ(::syscall(SYS_capset, &header, sets), 0) << std::strerror(errno);
+}
+
+TEST_F(Packet, saysWhyItsRingsAreNotLockedInMemoryAndRunsWithoutThat) {
+  for (const rlim_t limit : {rlim_t{0}, rlim_t{64 << 10}}) {
+    inChild([this, limit] {
+      allowLockingOf(limit);
+      open();
+      ASSERT_NE(io_, nullptr);
+      const std::string& memory = io_->caps().memory;
+      for (const char* word : {"not locked", "RLIMIT_MEMLOCK", "CAP_IPC_LOCK"}) {
+        EXPECT_NE(memory.find(word), std::string::npos) << memory;
+      }
+      EXPECT_NE(memory.find("(" + std::to_string(limit) + ")"), std::string::npos) << memory;
+      ASSERT_TRUE(sendFrame(*io_, outbound(), pattern(300, 1)));
+      EXPECT_TRUE(io_->flush());
+      expectSeen(pattern(300, 1));
+      ASSERT_TRUE(far_->send(frameOf(inbound(), pattern(400, 2))));
+      const auto payloads = collectPayloads(*io_, 1);
+      ASSERT_EQ(payloads.size(), 1U);
+      EXPECT_EQ(payloads[0], pattern(400, 2));
+      // What explains, before and after it is chosen.
+      const Inside inside(*near_);
+      const BackendReport report = probePacket(BackendOptions{});
+      EXPECT_EQ(report.availability, Availability::kAvailable) << "nothing is worse for it";
+      const auto pair = openPacket(BackendOptions{});
+      ASSERT_TRUE(pair.ok()) << pair.error().message;
+      for (const auto& facts : {report.facts, pair->sender->facts(), pair->receiver->facts()}) {
+        const auto found = std::find_if(facts.begin(), facts.end(), [](const auto& fact) { return fact.first == "memory"; });
+        ASSERT_NE(found, facts.end());
+        EXPECT_NE(found->second.find("RLIMIT_MEMLOCK"), std::string::npos) << found->second;
+      }
+    });
+  }
+}
+
+TEST_F(Packet, locksItsRingsInMemoryWhereThatIsAllowed) {
+  constexpr size_t kMuch = 64 << 20;
+  void* much = ::mmap(nullptr, kMuch, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_LOCKED, -1, 0);
+  if (much == MAP_FAILED) GTEST_SKIP() << "RLIMIT_MEMLOCK is too low here, and there is no CAP_IPC_LOCK";
+  ::munmap(much, kMuch);
+  open();
+  EXPECT_EQ(io_->caps().memory, "locked");
+}
+
+// A queueing discipline that drops all: what goes through it never arrives.
+TEST_F(Packet, sendsPastTheQueueingDisciplineOfTheInterface) {
+  for (const bool segmentation : {true, false}) {
+    PacketOptions options;
+    options.segmentation = segmentation;
+    open(options);
+    FarEnd ordinary(*near_, "near0");
+    ASSERT_TRUE(ordinary.send(frameOf(outbound(), pattern(100, 1))));
+    expectSeen(pattern(100, 1));
+    ASSERT_TRUE(near("tc qdisc replace dev near0 root blackhole"));
+    // Sent before ours, and would be seen before.
+    ASSERT_TRUE(ordinary.send(frameOf(outbound(), pattern(200, 2))));
+    for (uint32_t i = 0; i < 100; ++i) {
+      while (!sendFrame(*io_, outbound(), pattern(300, i))) io_->flush();
+      io_->flush();
+      expectSeen(pattern(300, i));
+    }
+    if (segmentation) {
+      ASSERT_TRUE(io_->caps().transmitSegmentation) << io_->caps().reason;
+      ASSERT_TRUE(sendFrame(*io_, outbound(), pattern(10 * 1000, 7), 1000));
+      EXPECT_TRUE(io_->flush());
+      const auto train = far_->receive();
+      ASSERT_TRUE(train.has_value());
+      EXPECT_EQ(train->datagram.payload, pattern(10 * 1000, 7));
+    }
+    EXPECT_EQ(io_->stats.transmitErrors.load(), 0);
+    ASSERT_TRUE(near("tc qdisc del dev near0 root"));
   }
 }
 

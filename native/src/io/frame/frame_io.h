@@ -50,6 +50,7 @@ struct FrameCaps {
   bool emptyFillRingLoses = false;    // FrameStats::fillRingEmpty counts lost frames (xdp with copies), not tries that the device repeats
   bool singleOwner = false;           // sender and receiver have to share this instance, so one thread (one queue)
   std::vector<std::string> offloads;  // device features in use, for `explain`
+  std::string memory;                 // whether rings are locked in memory, and why not (packet); empty: nothing to tell
 };
 
 // The device as it is now. `generation` grows with each change.

@@ -80,7 +80,8 @@ BackendReport probePacket(const BackendOptions& options) {
                   {"interface", caps.interface},
                   {"sockets", std::to_string(options.packetSockets)},
                   {"mtu", std::to_string(link.mtu)},
-                  {"offloads", joined(caps.offloads)}};
+                  {"offloads", joined(caps.offloads)},
+                  {"memory", caps.memory}};
   return report;
 }
 

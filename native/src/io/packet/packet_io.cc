@@ -37,6 +37,7 @@ Result<std::unique_ptr<PacketIo>> PacketIo::open(const PacketOptions& options) {
   io->transmit_ = ring.take();
   io->caps_.transmitBufferLength = io->transmit_->capacity();
   if (auto r = io->openReceivers(options); !r) return r.error();
+  io->describeMemory();
   return io;
 }
 
@@ -57,6 +58,7 @@ Result<std::unique_ptr<PacketIo>> PacketIo::over(HandedPacket handed, const Pack
   auto receiver = mapReceiveRing(std::move(handed.receive), receiveOptions(options, handed.mtu));
   if (!receiver) return receiver.error();
   io->receive_.push_back(receiver.take());
+  io->describeMemory();
   return io;
 }
 
@@ -109,6 +111,14 @@ void PacketIo::describe(const PacketOptions& options, bool deviceCutsTrains) {
   } else {
     caps_.offloads.emplace_back("transmit segmentation");
   }
+}
+
+void PacketIo::describeMemory() {
+  std::string unlocked = transmit_->unlocked();
+  for (const auto& ring : receive_) {
+    if (unlocked.empty()) unlocked = ring->unlocked();
+  }
+  caps_.memory = unlocked.empty() ? "locked" : "not locked: " + unlocked;
 }
 
 Result<void> PacketIo::openReceivers(const PacketOptions& options) {

@@ -72,6 +72,7 @@ class PacketIo final : public FrameIo {
   Result<void> openReceivers(const PacketOptions& options);
   Result<void> joinFanout();
   void describe(const PacketOptions& options, bool deviceCutsTrains);
+  void describeMemory();
   Result<void> replaceFilter(const std::vector<SteerRule>& rules);
 
   Netdev netdev_;

@@ -4,10 +4,12 @@
 
 #include <arpa/inet.h>
 #include <linux/if_ether.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 
 #include <algorithm>
 #include <bit>
+#include <cstring>
 
 namespace outrigger::io {
 namespace {
@@ -16,12 +18,26 @@ Error failed(const Netdev& netdev, const std::string& what, int err) {
   return makeError(ErrorCode::kGeneric, "backend packet on " + netdev.name + ": " + what, err);
 }
 
+// EAGAIN and EPERM (a limit of 0) are those of mmap(2) for the limit; another error would be the kernel's own.
+std::string unlockedBecause(size_t lengthBytes, int err) {
+  rlimit limit{};
+  ::getrlimit(RLIMIT_MEMLOCK, &limit);
+  const std::string bytes = std::to_string(lengthBytes) + " bytes";
+  if (err != EAGAIN && err != EPERM) return bytes + ": " + std::strerror(err);
+  return bytes + " are more than RLIMIT_MEMLOCK (" + std::to_string(limit.rlim_cur) +
+         ") leaves this process, which lacks CAP_IPC_LOCK; the kernel keeps rings in memory all the same";
+}
+
 }  // namespace
 
 Result<PacketRing> PacketRing::map(int fd, size_t lengthBytes, const std::string& what) {
   constexpr int kProtection = PROT_READ | PROT_WRITE;
   void* memory = ::mmap(nullptr, lengthBytes, kProtection, MAP_SHARED | MAP_LOCKED | MAP_POPULATE, fd, 0);
-  if (memory == MAP_FAILED) memory = ::mmap(nullptr, lengthBytes, kProtection, MAP_SHARED, fd, 0);
+  std::string unlocked;
+  if (memory == MAP_FAILED) {
+    unlocked = unlockedBecause(lengthBytes, errno);
+    memory = ::mmap(nullptr, lengthBytes, kProtection, MAP_SHARED | MAP_POPULATE, fd, 0);
+  }
   if (memory == MAP_FAILED) {
     return makeError(ErrorCode::kGeneric, "backend packet: cannot map the " + what + " ring of " + std::to_string(lengthBytes) + " bytes",
                      errno);
@@ -29,6 +45,7 @@ Result<PacketRing> PacketRing::map(int fd, size_t lengthBytes, const std::string
   PacketRing ring;
   ring.memory_ = static_cast<uint8_t*>(memory);
   ring.length_ = lengthBytes;
+  ring.unlocked_ = std::move(unlocked);
   return ring;
 }
 

@@ -22,22 +22,26 @@ namespace outrigger::io {
 class PacketRing {
  public:
   PacketRing() = default;
-  PacketRing(PacketRing&& other) noexcept : memory_(std::exchange(other.memory_, nullptr)), length_(std::exchange(other.length_, 0)) {}
+  PacketRing(PacketRing&& other) noexcept
+      : memory_(std::exchange(other.memory_, nullptr)), length_(std::exchange(other.length_, 0)), unlocked_(std::move(other.unlocked_)) {}
   PacketRing& operator=(PacketRing&& other) noexcept {
     if (this != &other) {
       reset();
       memory_ = std::exchange(other.memory_, nullptr);
       length_ = std::exchange(other.length_, 0);
+      unlocked_ = std::move(other.unlocked_);
     }
     return *this;
   }
   ~PacketRing() { reset(); }
 
   // Locked where the memory limit allows it. The kernel never pages rings out, so without the lock nothing is lost but a page fault
-  // on first use.
+  // on first use; `unlocked` says why.
   static Result<PacketRing> map(int fd, size_t lengthBytes, const std::string& what);
 
   uint8_t* data() const { return memory_; }
+  // Empty when it is locked.
+  const std::string& unlocked() const { return unlocked_; }
 
  private:
   void reset() {
@@ -47,6 +51,7 @@ class PacketRing {
 
   uint8_t* memory_ = nullptr;
   size_t length_ = 0;
+  std::string unlocked_;
 };
 
 // A ring of slots of one length in blocks that the kernel allocates each in one piece.

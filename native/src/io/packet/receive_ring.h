@@ -42,6 +42,9 @@ class ReceiveRing {
   // Frames that the stack has.
   uint32_t held() const { return held_; }
 
+  // Why the ring is not locked in memory; empty when it is.
+  const std::string& unlocked() const { return ring_.unlocked(); }
+
   void setTag(uint32_t tag) { tag_ = static_cast<uint64_t>(tag) << 32; }
   // What the kernel granted for frames longer than a slot; 0 where there are no slots.
   uint32_t trainBufferBytes() const { return trainBufferBytes_; }

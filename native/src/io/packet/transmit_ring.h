@@ -46,6 +46,8 @@ class TransmitRing {
   bool hasUnsent() const { return sent_ != handed_; }
   // Slots that are neither free nor given back by the kernel yet; all of them come back.
   uint32_t inUse();
+  // Why the ring is not locked in memory; empty when it is.
+  const std::string& unlocked() const { return ring_.unlocked(); }
   // Trains go through the kernel's own segmentation since the device stopped taking them. Any thread.
   bool lostBypass() const { return lostBypass_.load(std::memory_order_relaxed); }
 

@@ -329,6 +329,7 @@ std::vector<std::pair<std::string, std::string>> NetStack::facts() const {
       {"checksums", caps.transmitChecksum ? "made by the device" : "made in the copy"},
       {"trains", caps.transmitSegmentation ? "cut by the device" : "cut into frames"},
       {"ARP, NDP and ICMP", caps.kernelOwnsDevice ? "the kernel's" : "our own"}};
+  if (!caps.memory.empty()) facts.emplace_back("memory", caps.memory);
   if (!caps.openedBy.empty()) facts.insert(facts.begin() + 1, {"by", caps.openedBy});
   return facts;
 }
