@@ -99,6 +99,8 @@ bool wantsTransmitChecksum(const Plan& plan, const Rung& rung, Offload wish) {
   return wish == Offload::kAuto ? deviceFillsChecksum(plan, rung) : wish == Offload::kOn;
 }
 
+bool wantsBusyPolling(const Plan& plan, Offload wish) { return wish == Offload::kAuto ? plan.facts.hardware : wish == Offload::kOn; }
+
 // The program of one mode, kept from rung to rung: attaching restarts the link of some devices.
 struct Attachment {
   std::optional<XdpProgram> program;
@@ -123,7 +125,7 @@ Result<void> attach(const Plan& plan, AttachMode mode, Attachment& attachment) {
 }
 
 Result<XdpParts> climb(const Plan& plan, const Rung& rung, UmemMemory& memory, Attachment& attachment, Offload checksum,
-                       XdpAttempt& attempt) {
+                       Offload busyPolling, XdpAttempt& attempt) {
   Plan actual = plan;
   if (auto r = shapeFor(rung.bind, actual); !r) return r.error();
   if (auto r = attach(plan, rung.attach, attachment); !r) return r.error();
@@ -144,7 +146,7 @@ Result<XdpParts> climb(const Plan& plan, const Rung& rung, UmemMemory& memory, A
   if (!reader) return reader.error();
 
   XdpParts parts;
-  parts.busyPoll = plan.busyPollUs > 0 && plan.facts.hardware && preferBusyPollOfAll(plan, *sockets, attempt.refused);
+  parts.busyPoll = plan.busyPollUs > 0 && wantsBusyPolling(plan, busyPolling) && preferBusyPollOfAll(plan, *sockets, attempt.refused);
   if (rung.attach == AttachMode::kGeneric) {
     attempt.refused.push_back(
         {"segmentation trains",
@@ -175,7 +177,7 @@ Result<XdpParts> climb(const Plan& plan, const Rung& rung, UmemMemory& memory, A
 
 }  // namespace
 
-Result<XdpParts> openXdp(const BackendOptions& options, XdpAttempt& attempt, Offload transmitChecksum) {
+Result<XdpParts> openXdp(const BackendOptions& options, XdpAttempt& attempt, Offload transmitChecksum, Offload busyPolling) {
   if (!programsAreBuilt()) {
     return makeError(ErrorCode::kNotSupported, "xdp: not in this build: install clang and libbpf-dev, then build again");
   }
@@ -193,7 +195,7 @@ Result<XdpParts> openXdp(const BackendOptions& options, XdpAttempt& attempt, Off
   Error last;
   Attachment attachment;
   for (const Rung& rung : *rungs) {
-    auto parts = climb(*plan, rung, *memory, attachment, transmitChecksum, attempt);
+    auto parts = climb(*plan, rung, *memory, attachment, transmitChecksum, busyPolling, attempt);
     if (parts) {
       for (const BackendCause& cause : attempt.refused) {
         parts->caps.reason += (parts->caps.reason.empty() ? "" : "; ") + cause.what + ": " + cause.cause;

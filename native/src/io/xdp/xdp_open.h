@@ -24,7 +24,9 @@ struct XdpAttempt {
 
 // The parts of an XdpFrameIo, with caps.mode and caps.reason set. Needs CAP_NET_RAW, CAP_NET_ADMIN and CAP_BPF. Takes until the device is ready: some
 // drivers restart the link when a program is attached. The error is that of the lowest rung, with those above in its message.
-Result<XdpParts> openXdp(const BackendOptions& options, XdpAttempt& attempt, Offload transmitChecksum = Offload::kAuto);
+// `busyPolling` is about options.busyPollUs above 0: kAuto on hardware only.
+Result<XdpParts> openXdp(const BackendOptions& options, XdpAttempt& attempt, Offload transmitChecksum = Offload::kAuto,
+                         Offload busyPolling = Offload::kAuto);
 
 // What openXdp would meet, found out without touching the interface: no program is attached and no queue bound, since both interrupt traffic on
 // some devices. So "available" means that nothing known speaks against it.
