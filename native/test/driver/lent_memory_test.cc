@@ -26,49 +26,31 @@ struct Reading {
   std::atomic<int64_t> errors{0};  // that each instance has counted
 };
 
-class ReadingIo final : public io::DatagramIo {
+class ReadingIo final : public outrigger::testing::ForwardingIo {
  public:
   ReadingIo(std::shared_ptr<Reading> reading, std::unique_ptr<io::DatagramIo> inner)
-      : reading_(std::move(reading)), inner_(std::move(inner)) {
+      : ForwardingIo(std::move(inner)), reading_(std::move(reading)) {
     ++reading_->open;
   }
   ~ReadingIo() override { --reading_->open; }
 
-  const io::Caps& caps() const override { return inner_->caps(); }
-  Result<std::unique_ptr<io::Endpoint>> openEndpoint(const io::EndpointConfig& config) override { return inner_->openEndpoint(config); }
-  Result<std::unique_ptr<io::NextHop>> resolve(io::Endpoint& endpoint, const io::SockAddr& to) override {
-    return inner_->resolve(endpoint, to);
-  }
-  void attach(io::Endpoint& endpoint) override { inner_->attach(endpoint); }
-  void detach(io::Endpoint& endpoint) override { inner_->detach(endpoint); }
-  uint32_t poll(io::RxBurst& burst, int64_t nowNs) override { return inner_->poll(burst, nowNs); }
   uint32_t transmit(io::Endpoint& endpoint, std::span<io::TxItem> items) override {
     for (const io::TxItem& item : items) ++(item.lent ? reading_->lent : reading_->notLent);
-    return inner_->transmit(endpoint, items);
+    return inner().transmit(endpoint, items);
   }
   bool stillReads(const uint8_t* data, size_t) override {
     ++reading_->asked;
     if (data == nullptr) ++reading_->askedOfAll;
     return reading_->on;
   }
-  io::TxStatus reserve(io::Endpoint& endpoint, const io::SockAddr& destination, uint32_t length, io::TxSlot& slot) override {
-    return inner_->reserve(endpoint, destination, length, slot);
-  }
-  io::TxStatus commit(io::Endpoint& endpoint, const io::SockAddr& destination, io::TxSlot& slot, uint32_t length) override {
-    return inner_->commit(endpoint, destination, slot, length);
-  }
-  void abort(io::Endpoint& endpoint, io::TxSlot& slot) override { inner_->abort(endpoint, slot); }
   io::IoTotals totals() const override {
-    io::IoTotals totals = inner_->totals();
+    io::IoTotals totals = inner().totals();
     totals.sendErrors += reading_->errors;
     return totals;
   }
-  int waitHandle() const override { return inner_->waitHandle(); }
-  bool arm() override { return inner_->arm(); }
 
  private:
   std::shared_ptr<Reading> reading_;
-  std::unique_ptr<io::DatagramIo> inner_;
 };
 
 class LentStream {

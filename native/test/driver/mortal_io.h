@@ -10,6 +10,7 @@
 #include <string>
 #include <utility>
 
+#include "forwarding_io.h"
 #include "io/datagram_io.h"
 
 namespace outrigger::test {
@@ -69,20 +70,16 @@ class Fates {
   std::set<std::string> withheld_;
 };
 
-class MortalIo final : public io::DatagramIo {
+class MortalIo final : public outrigger::testing::ForwardingIo {
  public:
   MortalIo(std::string name, std::shared_ptr<Fates> fates, std::unique_ptr<io::DatagramIo> inner)
-      : name_(std::move(name)), fates_(std::move(fates)), inner_(std::move(inner)) {}
+      : ForwardingIo(std::move(inner)), name_(std::move(name)), fates_(std::move(fates)) {}
 
-  const io::Caps& caps() const override { return inner_->caps(); }
   Result<std::unique_ptr<io::Endpoint>> openEndpoint(const io::EndpointConfig& config) override {
     if (fates_->isWithheld(name_, config.bindAddress)) {
       return makeError(ErrorCode::kChannelEndpointError, name_ + " does not have " + config.bindAddress.toString(), EADDRNOTAVAIL);
     }
-    return inner_->openEndpoint(config);
-  }
-  Result<std::unique_ptr<io::NextHop>> resolve(io::Endpoint& endpoint, const io::SockAddr& destination) override {
-    return inner_->resolve(endpoint, destination);
+    return inner().openEndpoint(config);
   }
   // The instance that lost its device does not come back with it: a new one is opened.
   io::Health health() override {
@@ -97,42 +94,31 @@ class MortalIo final : public io::DatagramIo {
     if (const std::string mtu = fates_->said(name_).first; !mtu.empty()) facts.emplace_back("mtu", mtu);
     return facts;
   }
-  void attach(io::Endpoint& endpoint) override { inner_->attach(endpoint); }
-  void detach(io::Endpoint& endpoint) override { inner_->detach(endpoint); }
   uint32_t poll(io::RxBurst& burst, int64_t nowNs) override {
-    const uint32_t count = inner_->poll(burst, nowNs);
+    const uint32_t count = inner().poll(burst, nowNs);
     if (works()) return count;
     burst.count = 0;  // what arrives at a dead device is gone
     return 0;
   }
   uint32_t transmit(io::Endpoint& endpoint, std::span<io::TxItem> items) override {
-    if (works()) return inner_->transmit(endpoint, items);
+    if (works()) return inner().transmit(endpoint, items);
     for (io::TxItem& item : items) {
       item.status = io::TxStatus::kSent;  // into a ring that nobody empties
       item.sentBytes = item.length;
     }
     return static_cast<uint32_t>(items.size());
   }
-  bool stillReads(const uint8_t* data, size_t length) override { return inner_->stillReads(data, length); }
-  io::TxStatus reserve(io::Endpoint& endpoint, const io::SockAddr& destination, uint32_t length, io::TxSlot& slot) override {
-    return inner_->reserve(endpoint, destination, length, slot);
-  }
   io::TxStatus commit(io::Endpoint& endpoint, const io::SockAddr& destination, io::TxSlot& slot, uint32_t length) override {
-    if (works()) return inner_->commit(endpoint, destination, slot, length);
-    inner_->abort(endpoint, slot);
+    if (works()) return inner().commit(endpoint, destination, slot, length);
+    inner().abort(endpoint, slot);
     return io::TxStatus::kSent;
   }
-  void abort(io::Endpoint& endpoint, io::TxSlot& slot) override { inner_->abort(endpoint, slot); }
-  io::IoTotals totals() const override { return inner_->totals(); }
-  int waitHandle() const override { return inner_->waitHandle(); }
-  bool arm() override { return inner_->arm(); }
 
  private:
   bool works() { return !gone_.load() && fates_->of(name_) == io::Health::State::kOk; }
 
   std::string name_;
   std::shared_ptr<Fates> fates_;
-  std::unique_ptr<io::DatagramIo> inner_;
   std::atomic<bool> gone_{false};
 };
 

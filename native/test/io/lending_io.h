@@ -9,6 +9,7 @@
 #include <thread>
 
 #include "conformance_world.h"
+#include "forwarding_io.h"
 
 namespace outrigger::io::testing {
 
@@ -22,20 +23,14 @@ inline bool awaitUnread(DatagramIo& io, const uint8_t* data, size_t length) {
   return true;
 }
 
-class LendingIo final : public DatagramIo {
+class LendingIo final : public outrigger::testing::ForwardingIo {
  public:
-  explicit LendingIo(std::unique_ptr<DatagramIo> inner) : inner_(std::move(inner)) {}
-  ~LendingIo() override { EXPECT_TRUE(awaitUnread(*inner_, nullptr, SIZE_MAX)); }
+  explicit LendingIo(std::unique_ptr<DatagramIo> inner) : ForwardingIo(std::move(inner)) {}
+  ~LendingIo() override {
+    EXPECT_TRUE(awaitUnread(inner(), nullptr, SIZE_MAX));
+    closeInner();  // what it tells of the loans ends with it
+  }
 
-  const Caps& caps() const override { return inner_->caps(); }
-  Result<std::unique_ptr<Endpoint>> openEndpoint(const EndpointConfig& config) override { return inner_->openEndpoint(config); }
-  Result<std::unique_ptr<NextHop>> resolve(Endpoint& endpoint, const SockAddr& to) override { return inner_->resolve(endpoint, to); }
-  Health health() override { return inner_->health(); }
-  std::vector<std::pair<std::string, std::string>> facts() const override { return inner_->facts(); }
-  void attach(Endpoint& endpoint) override { inner_->attach(endpoint); }
-  void detach(Endpoint& endpoint) override { inner_->detach(endpoint); }
-  uint32_t poll(RxBurst& burst, int64_t nowNs) override { return inner_->poll(burst, nowNs); }
-  void release(RxBurst& burst) override { inner_->release(burst); }
   uint32_t transmit(Endpoint& endpoint, std::span<TxItem> items) override {
     overwrite();
     std::vector<TxItem> lent(items.begin(), items.end());
@@ -44,7 +39,7 @@ class LendingIo final : public DatagramIo {
       item.data = loans_.back().data();
       item.lent = true;
     }
-    const uint32_t finished = inner_->transmit(endpoint, lent);
+    const uint32_t finished = inner().transmit(endpoint, lent);
     for (size_t i = 0; i < items.size(); ++i) {
       items[i].status = lent[i].status;
       items[i].sentBytes = lent[i].sentBytes;
@@ -52,29 +47,17 @@ class LendingIo final : public DatagramIo {
     overwrite();
     return finished;
   }
-  TxStatus reserve(Endpoint& endpoint, const SockAddr& destination, uint32_t length, TxSlot& slot) override {
-    return inner_->reserve(endpoint, destination, length, slot);
-  }
-  TxStatus commit(Endpoint& endpoint, const SockAddr& destination, TxSlot& slot, uint32_t length) override {
-    return inner_->commit(endpoint, destination, slot, length);
-  }
-  void abort(Endpoint& endpoint, TxSlot& slot) override { inner_->abort(endpoint, slot); }
-  IoTotals totals() const override { return inner_->totals(); }
-  bool stillReads(const uint8_t* data, size_t length) override { return inner_->stillReads(data, length); }
-  int waitHandle() const override { return inner_->waitHandle(); }
-  bool arm() override { return inner_->arm(); }
 
  private:
   void overwrite() {
     std::erase_if(loans_, [this](Bytes& memory) {
-      if (inner_->stillReads(memory.data(), memory.size())) return false;
+      if (inner().stillReads(memory.data(), memory.size())) return false;
       std::fill(memory.begin(), memory.end(), uint8_t{0xEE});
       return true;
     });
   }
 
   std::list<Bytes> loans_;
-  std::unique_ptr<DatagramIo> inner_;  // goes first: what it tells of the loans ends with it
 };
 
 class LendingWorld final : public World {

@@ -12,6 +12,7 @@
 
 #include "base/clock.h"
 #include "conformance_world.h"
+#include "forwarding_io.h"
 #include "io/verbs/verbs_io.h"
 #include "rdma_fabric.h"
 
@@ -19,24 +20,23 @@ namespace outrigger::io::testing {
 
 // How peers are found is not the suite's subject: a next hop is known when resolve returns. For that all instances are polled; what else arrives
 // meanwhile is kept.
-class AcquaintedIo final : public DatagramIo {
+class AcquaintedIo final : public outrigger::testing::ForwardingIo {
  public:
   using Instances = std::vector<AcquaintedIo*>;
   using Enter = std::function<std::shared_ptr<void>()>;
 
   AcquaintedIo(std::unique_ptr<DatagramIo> io, std::shared_ptr<Instances> all, Enter enter)
-      : io_(std::move(io)), all_(std::move(all)), enter_(std::move(enter)) {
+      : ForwardingIo(std::move(io)), all_(std::move(all)), enter_(std::move(enter)) {
     all_->push_back(this);
   }
   ~AcquaintedIo() override { std::erase(*all_, this); }
 
-  const Caps& caps() const override { return io_->caps(); }
   Result<std::unique_ptr<Endpoint>> openEndpoint(const EndpointConfig& config) override {
     const auto inside = enter_();
-    return io_->openEndpoint(config);
+    return inner().openEndpoint(config);
   }
   Result<std::unique_ptr<NextHop>> resolve(Endpoint& endpoint, const SockAddr& destination) override {
-    auto resolved = io_->resolve(endpoint, destination);
+    auto resolved = inner().resolve(endpoint, destination);
     if (!resolved) return resolved;
     auto& next = static_cast<verbs::VerbsNextHop&>(**resolved);
     for (int waited = 0; waited < kPatienceMs && next.now().state == verbs::PeerState::kAsking; ++waited) {
@@ -45,15 +45,12 @@ class AcquaintedIo final : public DatagramIo {
     }
     return resolved;
   }
-  Health health() override { return io_->health(); }
-  std::vector<std::pair<std::string, std::string>> facts() const override { return io_->facts(); }
-  void attach(Endpoint& endpoint) override { io_->attach(endpoint); }
   void detach(Endpoint& endpoint) override {
     std::erase_if(kept_, [&](const Arrival& each) { return each.endpoint == &endpoint; });
-    io_->detach(endpoint);
+    inner().detach(endpoint);
   }
   uint32_t poll(RxBurst& burst, int64_t nowNs) override {
-    if (kept_.empty()) return io_->poll(burst, nowNs);
+    if (kept_.empty()) return inner().poll(burst, nowNs);
     shown_ = std::move(kept_.front());
     kept_.pop_front();
     const auto length = static_cast<uint32_t>(shown_.bytes.size());
@@ -61,28 +58,16 @@ class AcquaintedIo final : public DatagramIo {
     burst.count = 1;
     return 1;
   }
-  void release(RxBurst& burst) override { io_->release(burst); }
-  uint32_t transmit(Endpoint& endpoint, std::span<TxItem> items) override { return io_->transmit(endpoint, items); }
-  TxStatus reserve(Endpoint& endpoint, const SockAddr& destination, uint32_t length, TxSlot& slot) override {
-    return io_->reserve(endpoint, destination, length, slot);
-  }
-  TxStatus commit(Endpoint& endpoint, const SockAddr& destination, TxSlot& slot, uint32_t length) override {
-    return io_->commit(endpoint, destination, slot, length);
-  }
-  void abort(Endpoint& endpoint, TxSlot& slot) override { io_->abort(endpoint, slot); }
-  IoTotals totals() const override { return io_->totals(); }
-  int waitHandle() const override { return io_->waitHandle(); }
-  bool arm() override { return kept_.empty() && io_->arm(); }
+  bool arm() override { return kept_.empty() && inner().arm(); }
 
  private:
   void keep() {
-    for (Arrival& each : pollOnce(*io_, SystemClock().nanoTime())) kept_.push_back(std::move(each));
+    for (Arrival& each : pollOnce(inner(), SystemClock().nanoTime())) kept_.push_back(std::move(each));
     // Nothing of the device's stays out.
     RxBurst none;
-    io_->release(none);
+    inner().release(none);
   }
 
-  std::unique_ptr<DatagramIo> io_;
   std::shared_ptr<Instances> all_;
   Enter enter_;
   std::deque<Arrival> kept_;

@@ -7,6 +7,7 @@
 #include <atomic>
 
 #include "conformance_world.h"
+#include "forwarding_io.h"
 #include "frame/net_world.h"
 #include "io/dpdk_loader/dpdk_loader.h"
 #include "io/xdp/xdp_program.h"
@@ -14,40 +15,20 @@
 namespace outrigger::io::testing {
 
 // Everything in the namespace of its host: what is opened there stays there.
-class HostIo final : public DatagramIo {
+class HostIo final : public outrigger::testing::ForwardingIo {
  public:
-  HostIo(std::unique_ptr<DatagramIo> io, const Namespace& host) : io_(std::move(io)), host_(host) {}
+  HostIo(std::unique_ptr<DatagramIo> io, const Namespace& host) : ForwardingIo(std::move(io)), host_(host) {}
 
-  const Caps& caps() const override { return io_->caps(); }
   Result<std::unique_ptr<Endpoint>> openEndpoint(const EndpointConfig& config) override {
     const Inside inside(host_);
-    return io_->openEndpoint(config);
+    return inner().openEndpoint(config);
   }
   Result<std::unique_ptr<NextHop>> resolve(Endpoint& endpoint, const SockAddr& destination) override {
     const Inside inside(host_);
-    return io_->resolve(endpoint, destination);
+    return inner().resolve(endpoint, destination);
   }
-  Health health() override { return io_->health(); }
-  std::vector<std::pair<std::string, std::string>> facts() const override { return io_->facts(); }
-  void attach(Endpoint& endpoint) override { io_->attach(endpoint); }
-  void detach(Endpoint& endpoint) override { io_->detach(endpoint); }
-  uint32_t poll(RxBurst& burst, int64_t nowNs) override { return io_->poll(burst, nowNs); }
-  void release(RxBurst& burst) override { io_->release(burst); }
-  uint32_t transmit(Endpoint& endpoint, std::span<TxItem> items) override { return io_->transmit(endpoint, items); }
-  bool stillReads(const uint8_t* data, size_t length) override { return io_->stillReads(data, length); }
-  TxStatus reserve(Endpoint& endpoint, const SockAddr& destination, uint32_t length, TxSlot& slot) override {
-    return io_->reserve(endpoint, destination, length, slot);
-  }
-  TxStatus commit(Endpoint& endpoint, const SockAddr& destination, TxSlot& slot, uint32_t length) override {
-    return io_->commit(endpoint, destination, slot, length);
-  }
-  void abort(Endpoint& endpoint, TxSlot& slot) override { io_->abort(endpoint, slot); }
-  IoTotals totals() const override { return io_->totals(); }
-  int waitHandle() const override { return io_->waitHandle(); }
-  bool arm() override { return io_->arm(); }
 
  private:
-  std::unique_ptr<DatagramIo> io_;
   const Namespace& host_;
 };
 

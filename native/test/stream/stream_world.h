@@ -15,47 +15,32 @@
 #include "driver/publication_image.h"
 #include "driver/receiver.h"
 #include "driver/sender.h"
+#include "forwarding_io.h"
 #include "io/sim/sim_network.h"
 #include "sender/sender_world.h"
 
 namespace outrigger::driver::testing {
 
 // Shows a test every datagram that an agent sends.
-class TapIo final : public io::DatagramIo {
+class TapIo final : public outrigger::testing::ForwardingIo {
  public:
   using OnSend = std::function<void(const uint8_t* datagram, uint32_t length)>;
-  TapIo(std::unique_ptr<io::DatagramIo> inner, OnSend onSend) : inner_(std::move(inner)), onSend_(std::move(onSend)) {}
+  TapIo(std::unique_ptr<io::DatagramIo> inner, OnSend onSend) : ForwardingIo(std::move(inner)), onSend_(std::move(onSend)) {}
 
-  const io::Caps& caps() const override { return inner_->caps(); }
-  Result<std::unique_ptr<io::Endpoint>> openEndpoint(const io::EndpointConfig& config) override { return inner_->openEndpoint(config); }
-  Result<std::unique_ptr<io::NextHop>> resolve(io::Endpoint& endpoint, const io::SockAddr& to) override {
-    return inner_->resolve(endpoint, to);
-  }
-  void attach(io::Endpoint& endpoint) override { inner_->attach(endpoint); }
-  void detach(io::Endpoint& endpoint) override { inner_->detach(endpoint); }
-  uint32_t poll(io::RxBurst& burst, int64_t nowNs) override { return inner_->poll(burst, nowNs); }
-  void release(io::RxBurst& burst) override { inner_->release(burst); }
   uint32_t transmit(io::Endpoint& endpoint, std::span<io::TxItem> items) override {
-    const uint32_t finished = inner_->transmit(endpoint, items);
+    const uint32_t finished = inner().transmit(endpoint, items);
     for (const io::TxItem& item : items) {
       const uint32_t step = item.segmentLength == 0 ? item.length : item.segmentLength;
       for (uint32_t at = 0; at < item.sentBytes; at += step) onSend_(item.data + at, std::min(step, item.length - at));
     }
     return finished;
   }
-  io::TxStatus reserve(io::Endpoint& endpoint, const io::SockAddr& to, uint32_t length, io::TxSlot& slot) override {
-    return inner_->reserve(endpoint, to, length, slot);
-  }
   io::TxStatus commit(io::Endpoint& endpoint, const io::SockAddr& to, io::TxSlot& slot, uint32_t length) override {
     onSend_(slot.data, length);
-    return inner_->commit(endpoint, to, slot, length);
+    return inner().commit(endpoint, to, slot, length);
   }
-  void abort(io::Endpoint& endpoint, io::TxSlot& slot) override { inner_->abort(endpoint, slot); }
-  int waitHandle() const override { return inner_->waitHandle(); }
-  bool arm() override { return inner_->arm(); }
 
  private:
-  std::unique_ptr<io::DatagramIo> inner_;
   OnSend onSend_;
 };
 
