@@ -3,10 +3,13 @@
 import { apply, command, get, helm, kubectl, refusalOf, until } from './kubectl';
 import { metricOf, podsOf } from './support/parts';
 import { makeNamespace, Pods } from './support/pods';
-import { installProduct, kOutrigger, kSystem, uninstallProduct } from './support/product';
+import { installProduct, kChart, kOutrigger, kSystem, uninstallProduct } from './support/product';
 
 const kNamespace = 'shop';
 const kMessages = 2000;
+const kDefinitions = ['topics', 'sidecarprofiles', 'topicendpointslices'].map(
+  (each) => `${each}.outrigger.dev`,
+);
 
 interface Names {
   readonly items: readonly { readonly metadata: { readonly name: string } }[];
@@ -32,13 +35,24 @@ const pods = new Pods(kNamespace);
 
 describe('an installation by helm', () => {
   beforeAll(async () => {
-    await installProduct();
+    // As on a cluster of one's own: with the definitions of other tests, helm would have to be told to take them over.
+    await kubectl(['delete', 'crd', ...kDefinitions, '--ignore-not-found', '--timeout', '60s']);
+    await installProduct({}, kChart, []);
     await makeNamespace(kNamespace);
   });
 
   afterAll(async () => {
     await command('kubectl', ['delete', 'namespace', kNamespace, '--wait=false']);
     await uninstallProduct(); // a test that failed left it
+  });
+
+  it('is upgraded by the same command, with nothing to take over or to force', async () => {
+    await installProduct({ 'operator.podAnnotations.upgraded': 'yes' }, kChart, []);
+    const { items } = await get<{
+      items: { metadata: { annotations?: Record<string, string>; deletionTimestamp?: string } }[];
+    }>('pods', '-n', kSystem, '-l', 'app.kubernetes.io/component=operator');
+    const serving = items.filter(({ metadata }) => metadata.deletionTimestamp === undefined);
+    expect(serving.map(({ metadata }) => metadata.annotations?.['upgraded'])).toEqual(['yes', 'yes']);
   });
 
   it('works, as outrigger check says it', async () => {

@@ -12,10 +12,18 @@ export const kSystem = 'outrigger-system';
 export const kNodes = ['node1', 'node2'] as const;
 export type NodeName = (typeof kNodes)[number];
 
-/** Installs or upgrades, and waits until all of it is ready and pods get their sidecar. @param values `--set` of the chart beyond the image. */
+/** Other tests of the cluster apply the definitions themselves, and are co-owners of their fields since. */
+const kTakeOver = ['--take-ownership', '--force-conflicts'] as const;
+
+/**
+ * Installs or upgrades, and waits until all of it is ready and pods get their sidecar.
+ * @param values `--set` of the chart beyond the image
+ * @param more arguments of helm beyond those of the guide
+ */
 export async function installProduct(
   values: Readonly<Record<string, string>> = {},
   chart = kChart,
+  more: readonly string[] = kTakeOver,
 ): Promise<void> {
   const all = {
     'image.repository': 'localhost/outrigger',
@@ -26,9 +34,7 @@ export async function installProduct(
   await helm(
     ...['upgrade', '--install', 'outrigger', chart, '--namespace', kSystem, '--create-namespace'],
     ...Object.entries(all).flatMap(([key, value]) => ['--set', `${key}=${value}`]),
-    ...['--wait', '--timeout', '150s', '--take-ownership'],
-    // Other tests of the cluster apply the definitions themselves, and are co-owners of their fields since.
-    '--force-conflicts',
+    ...['--wait', '--timeout', '150s', ...more],
   );
   await until('the injector answers', async () => (await injected()) !== undefined, 90_000);
 }
