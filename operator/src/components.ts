@@ -36,6 +36,7 @@ export function operatorComponents(context: OperatorContext): Components {
     always: [
       ...(injection === undefined && directory === undefined ? [] : [certificates]),
       ...(injection === undefined ? [] : [injection.webhook]),
+      ...(injection === undefined || !config.controllers ? [] : [injection.informers]),
       ...(directory === undefined ? [] : [directory]),
     ],
     leading: config.controllers

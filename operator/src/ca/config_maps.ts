@@ -31,6 +31,8 @@ export interface CaConfigMaps {
   readonly definition: ControllerDefinition;
   /** What they are to carry from now on; before the first call nothing is written. */
   readonly publish: (bundle: string) => void;
+  /** For who leads no more, or again: what is current, and what is refused, another knows. Nothing is written before the next call of `publish`. */
+  readonly forget: () => void;
   /** The ConfigMaps, namespace/name, that the API server refused to write when that was tried last. */
   readonly refusals: () => ReadonlySet<string>;
 }
@@ -114,6 +116,11 @@ export function caConfigMaps({ kit, caches, events, name, refused }: CaConfigMap
         current = bundle;
         wanted().forEach((each) => enqueue(each));
       }
+    },
+    forget: () => {
+      current = undefined;
+      refusals.clear();
+      refused(0);
     },
     refusals: () => new Set([...refusals.keys()].map((each) => keyOf(objectIn(each)))),
     definition: {

@@ -51,9 +51,11 @@ export interface CertificateControllerOptions {
 
 const kKey = 'certificates';
 
-/** The informers of the leader alone, with the controllers that go by them. */
 export interface CertificateControllers {
+  /** What the controllers go by. Every replica reads it: who leads anew, or again, must not go by what is old. */
   readonly informers: Component;
+  /** What they remember of the time in which this replica leads; to be started before them. */
+  readonly memory: Component;
   readonly definitions: readonly ControllerDefinition[];
 }
 
@@ -126,7 +128,7 @@ export function certificateControllers(options: CertificateControllerOptions): C
     ...[configurations, ...policies, slices],
     ...(configMaps === undefined ? [] : [configMaps.informer]),
   ] as const;
-  const observer = new BundleObserver();
+  let observer = new BundleObserver();
   const store = secretStore(kit, { namespace, name: options.secret });
 
   const observe = async (): Promise<Observed> => {
@@ -184,6 +186,7 @@ export function certificateControllers(options: CertificateControllerOptions): C
         names,
         policy,
         now,
+        signal,
       });
       if (step.kind !== 'none') {
         kit.log.info({ step: step.kind, reason: step.reason }, 'certificates');
@@ -196,7 +199,14 @@ export function certificateControllers(options: CertificateControllerOptions): C
       return { afterMs };
     },
   };
+  const forget = (): Promise<void> => {
+    // What changes while another leads is not observed here.
+    observer = new BundleObserver();
+    configMaps?.forget();
+    return Promise.resolve();
+  };
   return {
+    memory: { name: 'certificate-memory', start: forget, stop: forget },
     informers: {
       name: 'certificate-informers',
       start: () => {

@@ -19,9 +19,9 @@ export interface StoredState {
 }
 
 export interface CertificateStore {
-  load(): Promise<StoredState>;
+  load(signal?: AbortSignal): Promise<StoredState>;
   /** False when someone else wrote since `version`. */
-  save(state: CertificateState, version: string | undefined): Promise<boolean>;
+  save(state: CertificateState, version: string | undefined, signal?: AbortSignal): Promise<boolean>;
 }
 
 export interface ManagerOptions {
@@ -33,6 +33,8 @@ export interface ManagerOptions {
   readonly names: readonly string[];
   readonly policy: RotationPolicy;
   readonly now: () => number;
+  /** Aborted: nothing more is stored. */
+  readonly signal?: AbortSignal;
 }
 
 export interface StepResult {
@@ -47,15 +49,16 @@ const kAgainMs = 1000;
 
 /** One step of the leader. Rejects when store or world do not answer: nothing has happened then, and the next step begins anew. */
 export async function stepCertificates(options: ManagerOptions): Promise<StepResult> {
-  const { store, names, policy, now } = options;
-  const { state, version } = await store.load();
+  const { store, names, policy, now, signal } = options;
+  const { state, version } = await store.load(signal);
   const observed = await options.observe();
   const step = decide(state, names, observed, policy, now(), options.served?.());
   if (step.kind === 'none') {
     return { step, state, afterMs: step.afterMs };
   }
   const next = await carryOut(state, step, names, policy, now());
-  const saved = await store.save(next, version);
+  signal?.throwIfAborted();
+  const saved = await store.save(next, version, signal);
   // Who lost the race did nothing: the state of the winner decides anew.
   return { step, state: saved ? next : state, afterMs: kAgainMs };
 }

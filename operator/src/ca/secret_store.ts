@@ -13,9 +13,9 @@ import { kSecretType, secretData, stateOf } from './secret';
 export function secretStore({ api }: KitContext, name: ObjectName): CertificateStore {
   const client = new ResourceClient<Secret>(api, kSecrets);
   return {
-    load: async () => {
+    load: async (signal) => {
       try {
-        const { metadata, data } = await client.get(name);
+        const { metadata, data } = await client.get(name, signal);
         return { state: stateOf(data), version: metadata.resourceVersion };
       } catch (error) {
         if (isNotFound(error)) {
@@ -24,13 +24,13 @@ export function secretStore({ api }: KitContext, name: ObjectName): CertificateS
         throw error;
       }
     },
-    save: async (state, version) => {
+    save: async (state, version, signal) => {
       const metadata = { namespace: name.namespace ?? '', name: name.name };
       const secret: Secret = { metadata, type: kSecretType, data: secretData(state) };
       try {
         await (version === undefined
-          ? client.create(secret)
-          : client.update({ ...secret, metadata: { ...metadata, resourceVersion: version } }));
+          ? client.create(secret, signal)
+          : client.update({ ...secret, metadata: { ...metadata, resourceVersion: version } }, signal));
         return true;
       } catch (error) {
         // Already there, or another version by now.

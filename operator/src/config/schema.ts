@@ -35,7 +35,7 @@ export const operatorConfigSchema = z.strictObject({
     15_000,
   ),
   renewDeadline: duration(
-    'A leader that could not renew for this long exits. Shorter than leaseDuration.',
+    'A leader that could not renew for this long leads no more. Shorter than leaseDuration.',
     { min: 1000, max: 600_000 },
     10_000,
   ),

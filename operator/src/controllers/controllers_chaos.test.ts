@@ -237,13 +237,13 @@ describe('the controllers', () => {
     await settled();
     const writes = (): number =>
       cluster.fake?.requests.filter((each) => each.startsWith('PATCH')).length ?? 0;
-    await Promise.all(controllers.map(({ queue }) => queue.settled()));
+    await Promise.all(controllers.map((each) => each.settled()));
     const before = writes();
     await topics().mergePatch({ namespace, name: 'quotes' }, { metadata: { labels: { a: 'b' } } });
     await eventually(() =>
       Promise.resolve(caches.topics.store.get(`${namespace}/quotes`)?.metadata.labels?.['a'] === 'b'),
     );
-    await Promise.all(controllers.map(({ queue }) => queue.settled()));
+    await Promise.all(controllers.map((each) => each.settled()));
     expect(writes() - before).toBe(cluster.fake === undefined ? 0 : 1); // the label itself
   });
 

@@ -5,7 +5,7 @@ import type { KubeObject } from '../api';
 import type { Informer, KitContext } from './informer';
 import type { Permission } from './permissions';
 import type { Change } from './store';
-import { WorkQueue, type Again } from './work_queue';
+import { WorkQueue, type Again, type WorkQueueOptions } from './work_queue';
 
 /** Which keys a change of an object concerns. */
 export interface Source {
@@ -27,7 +27,7 @@ export interface ControllerDefinition {
   readonly name: string;
   readonly permissions: readonly Permission[];
   readonly sources: readonly Source[];
-  /** Keys to look at when the controller starts, when all sources are synced. */
+  /** Keys to look at when the controller starts, each time that it does, when all sources are synced. */
   readonly initialKeys: () => readonly string[];
   readonly reconcile: (key: string, signal: AbortSignal) => Promise<Again | undefined>;
   /** Keys worked on at a time. */
@@ -37,16 +37,18 @@ export interface ControllerDefinition {
 /** How long work that has begun may take when the controller stops. */
 const kStopGraceMs = 5000;
 
+/** Can be started again when it has stopped: a leader may lose its lease and get it back. */
 export class Controller {
-  readonly queue: WorkQueue;
-  private active = false;
+  private readonly queueOptions: WorkQueueOptions;
+  /** Of the time from a start to a stop. */
+  private queue: WorkQueue | undefined;
 
   constructor(
     context: KitContext,
     private readonly definition: ControllerDefinition,
   ) {
     const { name } = definition;
-    this.queue = new WorkQueue({
+    this.queueOptions = {
       process: definition.reconcile,
       concurrency: definition.concurrency ?? 4,
       metrics: context.metrics.queue(name),
@@ -58,13 +60,10 @@ export class Controller {
           { controller: name, key, failures, error: error.message },
           'reconcile failed, will be tried again',
         ),
-    });
+    };
     for (const each of definition.sources) {
-      each.connect((key) => {
-        if (this.active) {
-          this.queue.add(key);
-        }
-      });
+      // Before all sources are synced too: those keys wait.
+      each.connect((key) => this.queue?.add(key));
     }
   }
 
@@ -74,14 +73,24 @@ export class Controller {
 
   /** Begins when all sources are synced. */
   async start(): Promise<void> {
+    const queue = new WorkQueue(this.queueOptions);
+    this.queue = queue;
     await Promise.all(this.definition.sources.map(({ synced }) => synced));
-    this.active = true;
-    this.definition.initialKeys().forEach((key) => this.queue.add(key));
-    this.queue.start();
+    // It may have been stopped while it waited, and begun again.
+    if (this.queue === queue) {
+      this.definition.initialKeys().forEach((key) => queue.add(key));
+      queue.start();
+    }
   }
 
-  async stop(): Promise<void> {
-    this.active = false;
-    await this.queue.stop(kStopGraceMs);
+  /** Resolves when there is nothing to do for now. For tests. */
+  async settled(): Promise<void> {
+    await this.queue?.settled();
+  }
+
+  async stop(graceMs = kStopGraceMs): Promise<void> {
+    const { queue } = this;
+    this.queue = undefined;
+    await queue?.stop(graceMs);
   }
 }

@@ -77,8 +77,9 @@ export class LeaderElection {
     return this.leads && this.options.clock.monotonicMs() - this.renewedMs < this.times.renewDeadlineMs;
   }
 
-  /** Resolves when leadership is gained (true) or the signal is aborted (false). */
+  /** Resolves when leadership is gained (true) or the signal is aborted (false). May be called again when it was lost. */
   async acquire(signal: AbortSignal): Promise<boolean> {
+    await sleep(this.askedMs, signal);
     while (!signal.aborted) {
       if (await this.attempt(signal)) {
         this.become(true, 'acquired');

@@ -100,6 +100,7 @@ export class WorkQueue {
     this.waiting.clear();
     this.dirty.clear();
     this.failures.clear();
+    this.options.metrics.depth(0);
     const timer = setTimeout(() => this.abort.abort(), graceMs);
     await this.settled();
     clearTimeout(timer);

@@ -297,7 +297,7 @@ export const kOperatorAlerts: AlertGroup = {
       meaning:
         'More than one request in ten seconds is answered 429 (Too Many Requests), for five minutes. The replica waits as long as it is asked to (Retry-After).',
       impact:
-        'Conditions, stream ids, certificates and members of other replicas come late; a leader that can not renew its lease starts anew. Streams and the injection of sidecars go on.',
+        'Conditions, stream ids, certificates and members of other replicas come late; a leader that can not renew its lease leads no more until it can. Streams and the injection of sidecars go on.',
       steps: [
         'The log of the replica names a request, the Retry-After, and the UIDs of its FlowSchema and PriorityLevelConfiguration.',
         '`kubectl get flowschemas,prioritylevelconfigurations -o custom-columns=KIND:.kind,NAME:.metadata.name,UID:.metadata.uid` gives their names; `apiserver_flowcontrol_rejected_requests_total` says who else is refused.',

@@ -3,10 +3,10 @@
 
 export interface Component {
   readonly name: string;
-  /** Resolves when it works. */
+  /** Resolves when it works. Of parts that only a leader runs, it may come again after a stop. */
   readonly start: () => Promise<void>;
-  /** Resolves when it has ended, in bounded time. */
-  readonly stop: () => Promise<void>;
+  /** Resolves when it has ended, in bounded time. @param graceMs how long what has begun may take; else what the part finds right */
+  readonly stop: (graceMs?: number) => Promise<void>;
   /** Why it can't serve; empty when it can. Of parts that only a leader runs it is not asked. */
   readonly notReady?: () => readonly string[];
 }
@@ -14,6 +14,6 @@ export interface Component {
 export interface Components {
   /** In every replica. */
   readonly always: readonly Component[];
-  /** In the leader alone. */
+  /** In the leader alone, each time that this replica begins to lead. */
   readonly leading: readonly Component[];
 }

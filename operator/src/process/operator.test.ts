@@ -12,7 +12,8 @@ import { grantRoles } from '../testing/granted_roles';
 import { allows } from '../testing/roles';
 import { seeded } from '../testing/seeded';
 import { kSilent, plainAuth, TestCluster } from '../testing/test_cluster';
-import { kLostLeadership, runOperator } from './operator';
+import type { Components } from './component';
+import { kLostLeadership, runOperator, type OperatorContext } from './operator';
 
 interface Replica {
   readonly stop: () => void;
@@ -39,13 +40,17 @@ describe('the operator', () => {
     await cluster.stop();
   });
 
-  async function start(instance: string, auth: ClusterAuth = plainAuth(cluster.chaos.url)): Promise<Replica> {
+  async function start(
+    instance: string,
+    auth: ClusterAuth = plainAuth(cluster.chaos.url),
+    components: (context: OperatorContext) => Components = operatorComponents,
+  ): Promise<Replica> {
     const stop = new AbortController();
     const argv = [
       '--http-listen',
       '127.0.0.1:0',
       '--lease-duration',
-      '2s',
+      '4s', // three seconds more than the deadline: parts must stop meanwhile, on a machine that may stall
       '--renew-deadline',
       '1s',
       '--retry-period',
@@ -60,7 +65,7 @@ describe('the operator', () => {
       version: '0.0.0',
       instance,
       identity: instance,
-      components: operatorComponents,
+      components,
       signal: stop.signal,
       onListening: listening,
     });
@@ -134,11 +139,65 @@ describe('the operator', () => {
     await eventually(isReady('quotes'));
   });
 
-  it('ends when it can not renew its lease, so that it never writes beside another', async () => {
+  it.each([
+    ['is too busy', { tooMany: 1 }],
+    ['can not be reached', { cutBefore: 1 }],
+  ])('leads no more while the API server %s, stays ready, and leads again after', async (_, faults) => {
     const replica = await start('a');
+    const leads = (value: number) => async (): Promise<boolean> =>
+      (await replica.get('/metrics')).text.includes(`outrigger_operator_leader ${value}\n`);
+    for (const name of ['first', 'second']) {
+      await topics().create({ metadata: { namespace, name }, spec: {} as never });
+      await eventually(isReady(name));
+      await eventually(leads(1));
+      await eventually(async () => (await replica.get('/readyz')).status === 200);
+      cluster.chaos.faults = { ...kCalm, ...faults };
+      await eventually(leads(0));
+      expect((await replica.get('/readyz')).status).toBe(200);
+      cluster.chaos.faults = kCalm;
+    }
+    await eventually(leads(1));
+    await topics().create({ metadata: { namespace, name: 'third' }, spec: {} as never });
+    await eventually(isReady('third'));
+    replica.stop();
+    expect(await replica.ended).toBe(0);
+  });
+
+  it('leaves the work to another while it can not renew its lease, and takes it back when that one stops', async () => {
+    const first = await start('a');
+    await eventually(async () => (await holder()) === 'a');
+    cluster.chaos.faults = { ...kCalm, tooMany: 1 };
+    // Past the proxy: throttled is the first alone.
+    const second = await start('b', cluster.calm);
+    await eventually(async () => (await holder()) === 'b');
+    await topics().create({ metadata: { namespace, name: 'quotes' }, spec: {} as never });
+    await eventually(isReady('quotes'));
+    expect((await first.get('/metrics')).text).toContain('outrigger_operator_leader 0\n');
+    cluster.chaos.faults = kCalm;
+    second.stop();
+    expect(await second.ended).toBe(0);
+    await eventually(async () => (await holder()) === 'a');
+    await topics().create({ metadata: { namespace, name: 'trades' }, spec: {} as never });
+    await eventually(isReady('trades'));
+  });
+
+  it('ends when it has lost its lease and a part of the leader does not stop, so that it never writes beside another', async () => {
+    const graces: (number | undefined)[] = [];
+    let release: () => void = () => undefined;
+    const stuck = {
+      name: 'stuck',
+      start: () => Promise.resolve(),
+      stop: (graceMs?: number) => {
+        graces.push(graceMs);
+        return new Promise<void>((resolve) => (release = resolve));
+      },
+    };
+    const replica = await start('a', undefined, () => ({ always: [], leading: [stuck] }));
     await eventually(async () => (await holder()) === 'a');
     cluster.chaos.faults = { ...kCalm, cutBefore: 1 };
     expect(await replica.ended).toBe(kLostLeadership);
+    expect(graces).toEqual([0]);
+    release();
   });
 
   it('stops while it waits for an API server that is away', async () => {

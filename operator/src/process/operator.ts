@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // The life of an operator process: caches, then what every replica does, then leadership and what a leader does; and all of it backwards at the end.
+// Who loses the lease stops what a leader does and goes on as any replica: its caches are filled, and an API server that is too busy for a renewal would
+// not fill those of a new process, so that pods would be refused.
 // What the parts are is not known here.
 import { HttpServer } from '../../../sidecar/src/metrics/http_server';
-import { kSystemClock } from '../base/clock';
+import { kSystemClock, sleep } from '../base/clock';
 import { cacheList, makeCaches, type Caches } from '../caches';
 import type { OperatorConfig } from '../config/schema';
 import { ApiClient } from '../kit/api_client';
@@ -42,10 +44,10 @@ export interface OperatorOptions {
   readonly onListening?: (address: string) => void;
 }
 
-/** Exit status of a leader that lost its lease: not an error of configuration, and who restarts it should do so at once. */
+/** Exit status when parts of a leader that lost its lease did not stop: no error of configuration, and who restarts it should do so at once. */
 export const kLostLeadership = 75; // EX_TEMPFAIL
 
-/** Runs until the signal is aborted (0) or leadership is lost (kLostLeadership). */
+/** Runs until the signal is aborted (0), or leadership is lost and what a leader does can't be stopped (kLostLeadership). */
 export async function runOperator(options: OperatorOptions): Promise<number> {
   const { config, auth, log, instance, signal } = options;
   const metrics = new OperatorMetrics(options.version);
@@ -130,24 +132,59 @@ async function lead(
     metrics: metrics.leader,
     log,
   });
-  if (!(await election.acquire(signal))) {
-    return 0;
+  // What is left of the lease when its holder must have stopped: another may lead after.
+  const stopMs = config.leaseDuration - config.renewDeadline;
+  while (await election.acquire(signal)) {
+    const ours: Component[] = [];
+    // The lease is given back only when the parts of the leader have stopped: another must not begin before.
+    const release = new AbortController();
+    const held = election.hold(release.signal);
+    const lost = new AbortController();
+    const begun = startAll(leading, ours, log, AbortSignal.any([signal, lost.signal]));
+    const ending = await Promise.race([held, aborted(signal).then(() => 'stop' as const)]);
+    if (ending !== 'lost') {
+      await begun;
+      await stopAll(ours, log);
+      release.abort();
+      await held;
+      return 0;
+    }
+    lost.abort();
+    if (
+      !(await within(
+        stopMs,
+        begun.then(() => abortAll(ours)),
+      ))
+    ) {
+      const parts = ours.map(({ name }) => name);
+      log.error(
+        { identity, parts, stopMs },
+        'leadership is lost, and not all parts of the leader have stopped: this process ends, so that nothing is written twice',
+      );
+      return kLostLeadership;
+    }
+    log.warn(
+      { identity },
+      'leadership is lost: the parts of the leader have stopped, and this replica waits for the lease like any other',
+    );
   }
-  const ours: Component[] = [];
-  // The lease is given back only when the parts of the leader have stopped: another must not begin before.
-  const release = new AbortController();
-  const held = election.hold(release.signal);
-  const begun = startAll(leading, ours, log, signal);
-  const ending = await Promise.race([held, aborted(signal).then(() => 'stop' as const)]);
-  if (ending === 'lost') {
-    log.error({ identity }, 'leadership is lost: this process ends, so that nothing is written twice');
-    return kLostLeadership;
-  }
-  await begun;
-  await stopAll(ours, log);
-  release.abort();
-  await held;
   return 0;
+}
+
+/** All at once, with what is under way: whoever leads next may do it already. */
+async function abortAll(components: readonly Component[]): Promise<void> {
+  await Promise.all(components.map((each) => each.stop(0)));
+}
+
+/** Whether it is done in this time. */
+async function within(milliseconds: number, work: Promise<void>): Promise<boolean> {
+  const over = new AbortController();
+  const done = await Promise.race([
+    work.then(() => true),
+    sleep(milliseconds, over.signal).then(() => false),
+  ]);
+  over.abort();
+  return done;
 }
 
 function unsynced(caches: Caches): string[] {

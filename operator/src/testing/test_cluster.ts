@@ -163,6 +163,11 @@ export class TestCluster {
     }
   }
 
+  /** The calm way in, for a client of its own. */
+  get calm(): ClusterAuth {
+    return this.upstream;
+  }
+
   /** The real server, as another user. */
   impersonating(user: string): ClusterAuth {
     return {

@@ -36,6 +36,8 @@ export const kInjectionNamespacePermissions: readonly Permission[] =
 export interface InjectionParts {
   readonly certificates: CertificateWatch;
   readonly webhook: WebhookComponent;
+  /** What the parts of the leader read. */
+  readonly informers: Component;
   readonly leading: readonly Component[];
 }
 
@@ -82,7 +84,7 @@ export function injectionParts(context: OperatorContext): InjectionParts | undef
   });
   const directory = config.directoryAddress === '' ? [] : [splitAddress(config.directoryAddress).host];
   const [directoryService, directoryNamespace] = directory.join('').split('.');
-  const { informers, definitions } = certificateControllers({
+  const { informers, memory, definitions } = certificateControllers({
     kit,
     caches,
     events,
@@ -105,6 +107,7 @@ export function injectionParts(context: OperatorContext): InjectionParts | undef
   return {
     certificates,
     webhook,
-    leading: [informers, ...definitions.map((each) => new Controller(kit, each))],
+    informers,
+    leading: [memory, ...definitions.map((each) => new Controller(kit, each))],
   };
 }
