@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-// Bad input to an installation that works: tokens that are not for the directory, a flood, a topic that no one may open, two profiles that match.
-// Each is told clearly to whom it concerns, and a stream of counted messages that runs meanwhile loses nothing.
-// What else is bad input is in injection.test.ts (pods), crd_fields.test.ts (resources) and values.test.ts (the chart); an API server that throttles
-// is in the unit tests of operator/src/kit and operator/src/controllers.
+// Bad input to an installation that works: tokens that are not for the directory, a flood, a topic that no one may open, two profiles that match,
+// an API server that throttles. Each is told clearly to whom it concerns, and a stream of counted messages that runs meanwhile loses nothing.
+// What else is bad input is in injection.test.ts (pods), crd_fields.test.ts (resources) and values.test.ts (the chart).
 import { status } from '@grpc/grpc-js';
 import { kDirectoryDefaults } from '../../operator/src/directory/directory';
 import { apply, command, get, kubectl, until } from './kubectl';
-import { kMetricsPort, metricOf, replicasOf, type Part } from './support/parts';
+import { containerOf, logOnNode, type ContainerHandle } from './support/nodes';
+import { kMetricsPort, leader, metricOf, replicasOf, type Part } from './support/parts';
 import { makeNamespace, Pods, type PodObject } from './support/pods';
-import { installProduct, kSystem, uninstallProduct } from './support/product';
+import { injected, installProduct, kSystem, uninstallProduct, type NodeName } from './support/product';
 import { Stranger } from './support/stranger';
 import {
   expectUnbroken,
@@ -17,6 +17,7 @@ import {
   type PublisherAccount,
   type SubscriberAccount,
 } from './support/streams';
+import { answerTo, throttle, throttleNoMore } from './support/throttle';
 import { boundTo, foreignKey, goodUntil, issued, reviewOf, signedAgain, type Claims } from './support/tokens';
 
 jest.setTimeout(240_000);
@@ -115,6 +116,7 @@ afterEach(() => {
 });
 
 afterAll(async () => {
+  await throttleNoMore(); // a test that failed left it so
   await command('kubectl', ['delete', 'namespace', kNamespace, '--wait=false']);
   await uninstallProduct();
 });
@@ -250,6 +252,186 @@ describe('two profiles that match', () => {
     await until('there is an event', async () =>
       (await kubectl(['get', 'events.events.k8s.io', '-n', kNamespace])).includes('sidecarprofile/second'),
     );
+  });
+});
+
+describe('an API server that throttles operator and directory', () => {
+  interface Replica {
+    readonly part: Part;
+    readonly node: NodeName;
+    readonly handle: ContainerHandle;
+    readonly address: string;
+    readonly metrics: string;
+  }
+
+  let known: string;
+  let replicas: readonly Replica[];
+  let directories: readonly Replica[];
+  let leads: Replica;
+  let restarts: Readonly<Record<string, number>>;
+
+  /** How often each replica was started anew, once all are ready: a node that is busy may miss a probe. */
+  async function restartsOfReady(): Promise<Readonly<Record<string, number>>> {
+    interface List {
+      readonly items: {
+        metadata: { name: string };
+        status: { containerStatuses: { ready: boolean; restartCount: number }[] };
+      }[];
+    }
+    const counts: Record<string, number> = {};
+    await until('all are ready', async () => {
+      const { items } = await get<List>('pods', '-n', kSystem);
+      for (const { metadata, status: of } of items) {
+        counts[metadata.name] = of.containerStatuses.reduce((sum, { restartCount }) => sum + restartCount, 0);
+      }
+      return items.every(({ status: of }) => of.containerStatuses.every(({ ready }) => ready));
+    });
+    return counts;
+  }
+
+  async function hello(address: string, token: string): Promise<Stranger> {
+    const made = stranger(token, address);
+    made.hello(await pods.addressOf('bare'));
+    return made;
+  }
+
+  async function join(address: string, token: string): Promise<void> {
+    await (await hello(address, token)).welcomed();
+  }
+
+  /** How many replicas say that they lead. */
+  async function leaders(): Promise<number> {
+    return (await counted('operator', 'outrigger_operator_leader'))[''] ?? 0;
+  }
+
+  /** Lines of its log that say this. */
+  function said({ node, handle }: Replica, what: string): readonly Readonly<Record<string, unknown>>[] {
+    return logOnNode(node, handle)
+      .split('\n')
+      .filter((line) => line.includes(what))
+      .map((line) => JSON.parse(line) as Readonly<Record<string, unknown>>);
+  }
+
+  async function valueOf({ metrics }: Replica, name: string): Promise<number> {
+    return Object.values(await metricOf(metrics, name)).reduce((sum, each) => sum + each, 0);
+  }
+
+  beforeAll(async () => {
+    known = await tokenOf('bare');
+    const found: Replica[] = [];
+    for (const part of ['operator', 'directory'] as const) {
+      for (const { metadata, spec, status: of } of await replicasOf(part)) {
+        found.push({
+          part,
+          node: spec.nodeName as NodeName,
+          handle: await containerOf(kSystem, metadata.name, part),
+          address: of.podIP ?? '',
+          metrics: `${of.podIP}:${kMetricsPort}`,
+        });
+      }
+    }
+    replicas = found;
+    directories = found.filter(({ part }) => part === 'directory');
+    for (const { address } of directories) {
+      await join(address, known);
+    }
+    let leading: Replica | undefined;
+    await until('one leads', async () => {
+      const { pod } = await leader();
+      leading = found.find(({ handle }) => handle.pod === pod);
+      return leading !== undefined;
+    });
+    leads = leading as unknown as Replica;
+    restarts = await restartsOfReady();
+    expect(Object.keys(restarts)).toHaveLength(found.length);
+  });
+
+  it('is told by log and metric, with the time to wait and where to look, and only they are hit', async () => {
+    await throttle(kSystem, ['outrigger-operator', 'outrigger-directory']);
+    expect(await answerTo(kSystem, 'outrigger-operator')).toEqual({
+      status: 429,
+      retryAfter: expect.stringMatching(/^\d+$/) as string,
+    });
+    expect(await answerTo(kNamespace, 'default')).toMatchObject({ status: 200 });
+    await apply({
+      apiVersion: kApi,
+      kind: 'Topic',
+      metadata: { name: 'meanwhile', namespace: kNamespace },
+      spec: {},
+    });
+    // One of the directory may have had nothing to ask.
+    for (const { address } of directories) {
+      await hello(address, await tokenOf('bare'));
+    }
+    const talks = [leads, ...directories];
+    for (const each of talks) {
+      await until(
+        `${each.handle.pod} counts it`,
+        async () =>
+          (await valueOf(each, 'outrigger_operator_api_throttled')) === 1 &&
+          (await valueOf(each, 'outrigger_operator_api_retry_after_seconds_total')) > 0,
+      );
+      expect(said(each, 'the API server throttles this process (429)')).toContainEqual(
+        expect.objectContaining({
+          request: expect.stringMatching(/ \/apis?\//) as string,
+          retryAfterSeconds: expect.any(Number) as number,
+          flowSchema: expect.stringMatching(/^[0-9a-f-]{36}$/) as string,
+          priorityLevel: expect.stringMatching(/^[0-9a-f-]{36}$/) as string,
+        }),
+      );
+    }
+  });
+
+  it('keeps nobody out of the directory but those whom it does not know, and tells them', async () => {
+    const unknown = await hello(directoryAddress, await tokenOf('bare'));
+    expect(await unknown.ended()).toEqual({
+      code: status.UNAVAILABLE,
+      reason: 'API_SERVER_THROTTLES',
+      details: expect.stringMatching(/429.*retry in \d+ s/) as string,
+    });
+    for (const { address } of directories) {
+      await join(address, known);
+    }
+  });
+
+  it('takes the lease from the leader, who goes on as a replica: nobody starts anew, all stay ready and pods get their sidecar', async () => {
+    await until('nobody leads', async () => (await leaders()) === 0);
+    await until(
+      'who led says that it does no more',
+      () => said(leads, 'leadership is lost: the parts of the leader have stopped').length > 0,
+    );
+    expect(await injected()).toBe('outrigger');
+    // Who had started anew would not be ready: it could not read.
+    expect(await restartsOfReady()).toEqual(restarts);
+    expect(await condition('topic', 'meanwhile', 'Ready')).toBeUndefined();
+    expect(streams.liveIn('listener').size).toBe(1);
+  });
+
+  it('is forgotten when it is over: one leads again, all is done that waited, and nobody has started anew', async () => {
+    await throttleNoMore();
+    await until(
+      'the topic is judged',
+      async () => (await condition('topic', 'meanwhile', 'Ready'))?.status === 'True',
+      120_000,
+    );
+    await until('one leads', async () => (await leaders()) === 1);
+    for (const each of directories) {
+      // What is answered before the server wanted to be asked again says nothing yet.
+      await until('a newcomer is welcome, and it is told to be over', async () => {
+        const welcome = join(each.address, await tokenOf('bare')).then(
+          () => true,
+          () => false,
+        );
+        return (await welcome) && said(each, 'throttles this process no more').length > 0;
+      });
+    }
+    for (const each of replicas) {
+      await until(
+        `${each.handle.pod} counts it no more`,
+        async () => (await valueOf(each, 'outrigger_operator_api_throttled')) === 0,
+      );
+    }
+    expect(await restartsOfReady()).toEqual(restarts);
   });
 });
 

@@ -39,8 +39,11 @@ export async function installProduct(
   await until('the injector answers', async () => (await injected()) !== undefined, 90_000);
 }
 
-/** Whoever leads registers the webhook, a moment after all is ready: a pod that is made before has no sidecar. */
-async function injected(): Promise<string | undefined> {
+/**
+ * Name of the sidecar that a pod would get now; undefined when it would get none, or would be refused. Whoever leads registers the webhook, a
+ * moment after all is ready: a pod that is made before has no sidecar.
+ */
+export async function injected(): Promise<string | undefined> {
   const pod = {
     apiVersion: 'v1',
     kind: 'Pod',
