@@ -51,7 +51,7 @@ export const operatorConfigSchema = z.strictObject({
     50,
   ),
   stopTimeout: duration(
-    'How long a stop (SIGTERM) may take before the process exits.',
+    'How long a stop may take before the process exits.',
     { min: 0, max: 600_000 },
     15_000,
   ),

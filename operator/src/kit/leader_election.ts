@@ -77,6 +77,14 @@ export class LeaderElection {
     return this.leads && this.options.clock.monotonicMs() - this.renewedMs < this.times.renewDeadlineMs;
   }
 
+  /** Until another may lead: what is left of the lease since it was renewed last; nothing where another has it. */
+  get restMs(): number {
+    if (this.takenByOther()) {
+      return 0;
+    }
+    return Math.max(0, this.renewedMs + this.times.leaseMs - this.options.clock.monotonicMs());
+  }
+
   /** Resolves when leadership is gained (true) or the signal is aborted (false). May be called again when it was lost. */
   async acquire(signal: AbortSignal): Promise<boolean> {
     await sleep(this.askedMs, signal);
@@ -201,7 +209,7 @@ export class LeaderElection {
     const now = microTimeText(this.options.clock.wallMs());
     return {
       holderIdentity: this.options.identity,
-      leaseDurationSeconds: Math.max(1, Math.round(this.times.leaseMs / 1000)),
+      leaseDurationSeconds: Math.ceil(this.times.leaseMs / 1000), // others must not wait less than the holder counts on
       acquireTime: acquireTime ?? now,
       renewTime: now,
       leaseTransitions,

@@ -5,6 +5,7 @@ import { kClusterRoles, kNamespaceRoles, operatorComponents } from '../component
 import { loadOperatorConfig } from '../config/load';
 import { isNotFound } from '../kit/api_error';
 import type { ClusterAuth } from '../kit/auth';
+import { Controller } from '../kit/controller';
 import { kLeases } from '../kit/leader_election';
 import { resource, ResourceClient } from '../kit/resource';
 import { kCalm } from '../testing/chaos_proxy';
@@ -12,7 +13,7 @@ import { grantRoles } from '../testing/granted_roles';
 import { allows } from '../testing/roles';
 import { seeded } from '../testing/seeded';
 import { kSilent, plainAuth, TestCluster } from '../testing/test_cluster';
-import type { Components } from './component';
+import type { Component, Components } from './component';
 import { kLostLeadership, runOperator, type OperatorContext } from './operator';
 
 interface Replica {
@@ -44,6 +45,7 @@ describe('the operator', () => {
     instance: string,
     auth: ClusterAuth = plainAuth(cluster.chaos.url),
     components: (context: OperatorContext) => Components = operatorComponents,
+    more: readonly string[] = [],
   ): Promise<Replica> {
     const stop = new AbortController();
     const argv = [
@@ -55,6 +57,7 @@ describe('the operator', () => {
       '1s',
       '--retry-period',
       '100ms',
+      ...more,
     ];
     let listening: (address: string) => void = () => undefined;
     const address = new Promise<string>((resolve) => (listening = resolve));
@@ -198,6 +201,138 @@ describe('the operator', () => {
     expect(await replica.ended).toBe(kLostLeadership);
     expect(graces).toEqual([0]);
     release();
+  });
+
+  /** A lease that nobody renews, nor is over before the test is. */
+  async function takeLease(): Promise<void> {
+    const leases = new ResourceClient(cluster.direct, kLeases);
+    const spec = { holderIdentity: 'somebody else', leaseDurationSeconds: 3600 };
+    await leases.mergePatch({ namespace, name: 'outrigger-operator' }, { spec });
+  }
+
+  /** A part of the leader that asks the API server again and again, each time at a path of its own, until it is told to stop. */
+  class Asking {
+    asked = 0;
+    readonly answers: string[] = [];
+
+    constructor(private readonly api: OperatorContext['kit']['api']) {}
+
+    async ask(signal: AbortSignal): Promise<void> {
+      while (!signal.aborted) {
+        const path = `/test/${++this.asked}`;
+        await this.api.request({ method: 'GET', path, signal }).catch((error: unknown) => {
+          this.answers.push((error as Error).message); // a 404, while it comes there
+        });
+        await new Promise((resolve) => setTimeout(resolve, 5));
+      }
+    }
+
+    /** What came to the API server of all that was asked after so many. */
+    comeAfter(asked: number): string[] {
+      const numbers = (cluster.fake?.requests ?? []).map((each) => /^GET \/test\/(\d+)$/.exec(each)?.[1]);
+      return numbers.filter((each) => each !== undefined).filter((each) => Number(each) > asked);
+    }
+  }
+
+  it('asks nothing more for its parts once it has lost the lease and they have stopped', async () => {
+    let asking: Asking | undefined;
+    let stopped: (asked: number) => void = () => undefined;
+    const atStop = new Promise<number>((resolve) => (stopped = resolve));
+    const replica = await start('a', undefined, ({ kit }) => {
+      const mine = (asking = new Asking(kit.api));
+      const controller = new Controller(kit, {
+        name: 'asking',
+        permissions: [],
+        sources: [],
+        initialKeys: () => ['only'],
+        reconcile: async (_, signal) => {
+          await mine.ask(signal);
+          return undefined;
+        },
+      });
+      const stop = async (graceMs?: number): Promise<void> => {
+        await controller.stop(graceMs);
+        stopped(mine.asked);
+      };
+      return { always: [], leading: [{ name: 'asking', start: () => controller.start(), stop }] };
+    });
+    await eventually(() => Promise.resolve((asking?.answers.length ?? 0) > 3));
+    await takeLease();
+    const asked = await atStop;
+    const answered = async (): Promise<number> =>
+      Number(
+        /api_requests_total{method="GET",status="200"} (\d+)/.exec((await replica.get('/metrics')).text)?.[1],
+      );
+    const before = await answered();
+    // It goes on, and looks at the lease.
+    await eventually(async () => (await answered()) > before + 2);
+    expect(asking?.asked).toBe(asked);
+    expect(asking?.comeAfter(asked)).toEqual([]);
+    expect(await holder()).toBe('somebody else');
+  });
+
+  it('lets nothing through to the API server that a part asks which does not stop, once it has ended', async () => {
+    let asking: Asking | undefined;
+    const unheard = new AbortController();
+    const replica = await start('a', undefined, ({ kit }) => {
+      const mine = (asking = new Asking(kit.api));
+      const begin = (): Promise<void> => {
+        void mine.ask(unheard.signal);
+        return Promise.resolve();
+      };
+      return {
+        always: [],
+        leading: [{ name: 'deaf', start: begin, stop: () => new Promise(() => undefined) }],
+      };
+    });
+    await eventually(() => Promise.resolve((asking?.answers.length ?? 0) > 3));
+    await takeLease();
+    expect(await replica.ended).toBe(kLostLeadership);
+    const { asked = 0, answers = [] } = asking ?? {};
+    await eventually(() => Promise.resolve((asking?.asked ?? 0) > asked + 5));
+    unheard.abort();
+    expect(asking?.comeAfter(asked)).toEqual([]);
+    expect(answers.slice(-3)).toEqual(Array(3).fill(expect.stringContaining('the client is closed')));
+  });
+
+  it('ends soon when it has lost its lease, also where another part does not stop', async () => {
+    const deaf = {
+      name: 'deaf',
+      start: () => Promise.resolve(),
+      stop: () => new Promise<void>(() => undefined),
+    };
+    const replica = await start('a', undefined, () => ({ always: [deaf], leading: [deaf] }), [
+      '--stop-timeout',
+      '100ms',
+    ]);
+    await eventually(async () => (await holder()) === 'a');
+    await takeLease();
+    expect(await replica.ended).toBe(kLostLeadership);
+  });
+
+  it('ends with the words of a part of the leader that can not start, and gives the lease back', async () => {
+    const stops: string[] = [];
+    const part = (name: string, begin: () => Promise<void>): Component => ({
+      name,
+      start: begin,
+      stop: () => {
+        stops.push(name);
+        return Promise.resolve();
+      },
+    });
+    const replica = await start('a', undefined, () => ({
+      always: [part('always', () => Promise.resolve())],
+      leading: [
+        part('fine', () => Promise.resolve()),
+        part('broken', () => Promise.reject(new Error('broken: the disk is full; make room'))),
+      ],
+    }));
+    replicas.pop(); // it has no exit status
+    await expect(replica.ended).rejects.toThrow('broken: the disk is full; make room');
+    expect(stops.sort()).toEqual(['always', 'broken', 'fine']);
+    expect(
+      await new ResourceClient(cluster.direct, kLeases).get({ namespace, name: 'outrigger-operator' }),
+    ).toMatchObject({ spec: { holderIdentity: '' } });
   });
 
   it('stops while it waits for an API server that is away', async () => {

@@ -47,7 +47,10 @@ export interface OperatorOptions {
 /** Exit status when parts of a leader that lost its lease did not stop: no error of configuration, and who restarts it should do so at once. */
 export const kLostLeadership = 75; // EX_TEMPFAIL
 
-/** Runs until the signal is aborted (0), or leadership is lost and what a leader does can't be stopped (kLostLeadership). */
+/**
+ * Runs until the signal is aborted (0), or leadership is lost and what a leader does can't be stopped (kLostLeadership). Throws when a part can't
+ * start. Once it has ended without the signal, parts may still be there, but the API server hears nothing of them.
+ */
 export async function runOperator(options: OperatorOptions): Promise<number> {
   const { config, auth, log, instance, signal } = options;
   const metrics = new OperatorMetrics(options.version);
@@ -93,9 +96,17 @@ export async function runOperator(options: OperatorOptions): Promise<number> {
   try {
     cacheList(caches).forEach(({ informer }) => informer.start());
     await startAll(always, started, log, signal);
-    return await lead(context, options, leading, started);
+    const status = await lead(context, options, leading, started);
+    if (status === kLostLeadership) {
+      // What does not stop writes nothing more, however long the rest takes to end.
+      api.close();
+    }
+    return status;
   } finally {
-    await stopAll(started, log);
+    // Who was told to stop is watched by who told it.
+    if (!(await within(signal.aborted ? Infinity : config.stopTimeout, stopAll(started, log)))) {
+      log.error({ stopTimeoutMs: config.stopTimeout }, 'the stop took too long: exiting as it is');
+    }
     await events.stop(1000);
     await Promise.all(cacheList(caches).map(({ informer }) => informer.stop()));
     if (config.httpListen !== '') {
@@ -132,43 +143,80 @@ async function lead(
     metrics: metrics.leader,
     log,
   });
-  // What is left of the lease when its holder must have stopped: another may lead after.
-  const stopMs = config.leaseDuration - config.renewDeadline;
   while (await election.acquire(signal)) {
-    const ours: Component[] = [];
-    // The lease is given back only when the parts of the leader have stopped: another must not begin before.
-    const release = new AbortController();
-    const held = election.hold(release.signal);
-    const lost = new AbortController();
-    const begun = startAll(leading, ours, log, AbortSignal.any([signal, lost.signal]));
-    const ending = await Promise.race([held, aborted(signal).then(() => 'stop' as const)]);
+    const ending = await leadOnce(election, identity, leading, log, signal);
+    if (ending !== 'lost') {
+      return ending === 'stopped' ? 0 : kLostLeadership;
+    }
+  }
+  return 0;
+}
+
+/**
+ * From the gain of the lease to its end. 'lost': the parts of the leader have stopped; 'stuck': not all of them. Throws when a part can't start: then
+ * the lease is given back too, as the process ends.
+ */
+async function leadOnce(
+  election: LeaderElection,
+  identity: string,
+  leading: readonly Component[],
+  log: Log,
+  signal: AbortSignal,
+): Promise<'stopped' | 'lost' | 'stuck'> {
+  const ours: Component[] = [];
+  // The lease is given back only when the parts of the leader have stopped: another must not begin before.
+  const release = new AbortController();
+  const held = election.hold(release.signal);
+  const over = new AbortController();
+  const ends = AbortSignal.any([signal, over.signal]);
+  const begun = startAll(leading, ours, log, ends);
+  const giveBack = async (): Promise<void> => {
+    release.abort();
+    await held;
+  };
+  try {
+    const ending = await Promise.race([
+      held,
+      aborted(ends).then(() => 'stop' as const),
+      begun.then(() => held),
+    ]);
     if (ending !== 'lost') {
       await begun;
       await stopAll(ours, log);
-      release.abort();
-      await held;
-      return 0;
+      await giveBack();
+      return 'stopped';
     }
-    lost.abort();
-    if (
-      !(await within(
-        stopMs,
-        begun.then(() => abortAll(ours)),
-      ))
-    ) {
-      const parts = ours.map(({ name }) => name);
-      log.error(
-        { identity, parts, stopMs },
-        'leadership is lost, and not all parts of the leader have stopped: this process ends, so that nothing is written twice',
+    over.abort();
+    const stopMs = stopTimeMs(election);
+    const stopped = begun.then(() => abortAll(ours));
+    if (await within(stopMs, stopped)) {
+      log.warn(
+        { identity },
+        'leadership is lost: the parts of the leader have stopped, and this replica waits for the lease like any other',
       );
-      return kLostLeadership;
+      return 'lost';
     }
-    log.warn(
-      { identity },
-      'leadership is lost: the parts of the leader have stopped, and this replica waits for the lease like any other',
+    const parts = ours.map(({ name }) => name);
+    log.error(
+      { identity, parts, stopMs },
+      'leadership is lost, and not all parts of the leader have stopped: this process ends, so that nothing is written twice',
     );
+    return 'stuck';
+  } catch (error) {
+    over.abort();
+    if (await within(stopTimeMs(election), abortAll(ours))) {
+      await giveBack();
+    }
+    throw error;
   }
-  return 0;
+}
+
+/** Where another leads already, or may, since this machine stood still: long enough to abort what is under way. */
+const kShortestStopMs = 500;
+
+/** How long the parts of the leader may take to stop: what is left of the lease. */
+function stopTimeMs({ restMs }: LeaderElection): number {
+  return Math.max(restMs, kShortestStopMs);
 }
 
 /** All at once, with what is under way: whoever leads next may do it already. */
@@ -179,12 +227,11 @@ async function abortAll(components: readonly Component[]): Promise<void> {
 /** Whether it is done in this time. */
 async function within(milliseconds: number, work: Promise<void>): Promise<boolean> {
   const over = new AbortController();
-  const done = await Promise.race([
-    work.then(() => true),
-    sleep(milliseconds, over.signal).then(() => false),
-  ]);
-  over.abort();
-  return done;
+  try {
+    return await Promise.race([work.then(() => true), sleep(milliseconds, over.signal).then(() => false)]);
+  } finally {
+    over.abort();
+  }
 }
 
 function unsynced(caches: Caches): string[] {
