@@ -81,9 +81,9 @@ class WireFaults : public StackBesideKernel {
     question.destination = net::IpAddress::of(at(kFar));
     return tables_->lookup(question).mac == mac;
   }
-  static bool arrives(FarSocket& peer, const Bytes& bytes) {
+  bool arrives(FarSocket& peer, const Bytes& bytes) {
     for (;;) {
-      const Bytes received = peer.receive();
+      const Bytes received = receiveAt(peer);
       if (received == bytes) return true;
       if (received.empty()) return false;
     }
@@ -187,6 +187,7 @@ TEST_P(WireFaults, aLinkThatBecomesNarrowerUnderALiveStreamLosesNothingThatIsSen
     // What is under way while the news comes may be lost, as on any link; from the first fragmented one on all arrive.
     const int64_t before = count(StackCounter::kFragmentedSends);
     ASSERT_TRUE(await([&] {
+      io_->health();  // as the conductor asks all the time
       send(*endpoint, *next, pattern(1400, 4));
       return count(StackCounter::kFragmentedSends) > before;
     }));
@@ -208,8 +209,10 @@ TEST_P(WireFaults, aLinkThatBecomesNarrowerUnderALiveStreamLosesNothingThatIsSen
 }
 
 const auto kName = [](const auto& device) { return std::string(device.param); };
+// Not over DPDK's ports on the kernel: net_af_packet never asks what its ring lost, net_af_xdp's figure leaves out what found the ring full, so there
+// a flood takes from all (docs/netstack.md). A NIC tells (imissed); what the stack does about it is the same for all devices.
 INSTANTIATE_TEST_SUITE_P(Devices, FloodBesideKernel, ::testing::Values("packet", "native", "generic"), kName);
-INSTANTIATE_TEST_SUITE_P(Devices, WireFaults, ::testing::Values("packet", "native", "generic"), kName);
+INSTANTIATE_TEST_SUITE_P(Devices, WireFaults, ::testing::Values("packet", "native", "generic", "dpdk", "dpdkExceptions"), kName);
 
 }  // namespace
 }  // namespace outrigger::io::testing

@@ -39,6 +39,7 @@ TEST_P(StackBesideKernel, exchangesDatagramsWithKernelSocketsOnceEach) {
 
 // An epoll descriptor that watches the device's socket is called for each frame, on the sender's account.
 TEST_P(StackBesideKernel, isWokenForNothingOnceItsThreadHasNotSleptForLong) {
+  if (isDpdk()) GTEST_SKIP() << "these ports have no interrupts: their thread polls and is woken by nobody";
   auto endpoint = open(kNear);
   FarSocket peer(*far_, at(kFar));
   EXPECT_TRUE(await([&] { return io_->arm(); }));
@@ -53,7 +54,7 @@ TEST_P(StackBesideKernel, isWokenForNothingOnceItsThreadHasNotSleptForLong) {
 }
 
 TEST_P(StackBesideKernel, deliversOnceWhatItsSocketFilterCannotTell) {
-  if (!isPacket()) GTEST_SKIP() << "the kernel gets no copy";
+  if (!sharesFrames()) GTEST_SKIP() << "the kernel gets no copy";
   auto endpoint = open(kNear);
   FarSocket peer(*far_, at(kFar));
   peer.set(IPPROTO_IP, IP_MTU_DISCOVER, IP_PMTUDISC_DONT);  // no DF bit: might have been in fragments
@@ -66,6 +67,11 @@ TEST_P(StackBesideKernel, deliversOnceWhatItsSocketFilterCannotTell) {
 // Over lo, for which the kernel names the interface that has the address.
 TEST_P(StackBesideKernel, takesWhatItsOwnHostSendsToTheAddressOfItsInterface) {
   for (const char* host : {kNear, kNearV6}) {
+    // The kernel has a new IPv6 address among its own a moment after it was told of it.
+    net::RouteQuestion toUs;
+    toUs.number = 1;
+    toUs.destination = net::IpAddress::of(at(host));
+    ASSERT_TRUE(await([&] { return tables_->lookup(toUs).route == net::RouteState::kLocal; }));
     auto endpoint = open(host);
     FarSocket neighbour(*near_, at(host));
     neighbour.send(endpoint->localAddress(), pattern(1400, 1));
@@ -154,7 +160,7 @@ TEST_P(StackBesideKernel, hasTheKernelAskForANeighbourAndSendsByItsAnswer) {
   FarSocket peer(*far_, at(kFar));
   // The first control frame goes the kernel's way, which asks; nothing is lost by it.
   EXPECT_EQ(sendControl(*endpoint, peer.address, pattern(40, 1)), TxStatus::kSent);
-  EXPECT_EQ(peer.receive(), pattern(40, 1));
+  EXPECT_EQ(receiveAt(peer), pattern(40, 1));
   EXPECT_EQ(count(StackCounter::kKernelSends), 1);
   connect(*endpoint, peer.address);
 }
@@ -182,7 +188,7 @@ TEST_P(StackBesideKernel, sendsInFragmentsWhatTheShrunkenPathNoLongerTakes) {
   FarSocket peer(*far_, at(kFar));
   auto next = hop(*endpoint, peer.address);
   connect(*endpoint, peer.address);
-  near("ip route replace 10.92.0.0/24 dev near0 src 10.92.0.1 mtu 600");
+  near("ip route replace 10.92.0.0/24 dev " + interface() + " src 10.92.0.1 mtu 600");
   ASSERT_TRUE(await([&] {
     const Bytes bytes = pattern(1400, 3);
     send(*endpoint, *next, bytes);
@@ -190,7 +196,7 @@ TEST_P(StackBesideKernel, sendsInFragmentsWhatTheShrunkenPathNoLongerTakes) {
   }));
   Bytes received;
   while (received != pattern(1400, 3)) {
-    received = peer.receive();
+    received = receiveAt(peer);
     ASSERT_FALSE(received.empty());
   }
 }
@@ -210,6 +216,7 @@ TEST_P(StackBesideKernel, learnsThatAPortIsClosedFromIcmp) {
 }
 
 TEST_P(StackBesideKernel, takesTrainsOfAKernelSenderWhole) {
+  if (isDpdk() && sharesFrames()) GTEST_SKIP() << "net_af_packet cuts trains: they are refused and counted (the conformance suite)";
   auto endpoint = open(kNear);
   FarSocket peer(*far_, at(kFar));
   peer.set(SOL_UDP, UDP_SEGMENT, 1000);
@@ -223,6 +230,8 @@ TEST_P(StackBesideKernel, takesTrainsOfAKernelSenderWhole) {
 }
 
 TEST_P(StackBesideKernel, carriesDatagramsOfJumboFramesBothWays) {
+  if (hasExceptions()) GTEST_SKIP() << "net_af_xdp takes no frame beyond a page, and opens a queue once in a process";
+  jumbo_ = true;
   io_.reset();
   stack_.reset();
   near("ip link set near0 mtu 9000");
@@ -254,8 +263,12 @@ TEST_P(StackBesideKernel, carriesDatagramsOfJumboFramesBothWays) {
   EXPECT_EQ(count(StackCounter::kFragmentedSends), 0);
 }
 
-INSTANTIATE_TEST_SUITE_P(Devices, StackBesideKernel, ::testing::Values("packet", "native", "generic"),
+INSTANTIATE_TEST_SUITE_P(Devices, StackBesideKernel, ::testing::Values("packet", "native", "generic", "dpdk", "dpdkExceptions"),
                          [](const auto& device) { return std::string(device.param); });
 
 }  // namespace
 }  // namespace outrigger::io::testing
+
+// net_af_xdp keeps the handle of each umem that it made with libxdp, which nothing else here uses.
+extern "C" const char* __lsan_default_suppressions();
+extern "C" const char* __lsan_default_suppressions() { return "leak:xsk_umem__create\n"; }

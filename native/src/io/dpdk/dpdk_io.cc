@@ -103,6 +103,8 @@ LinkState DpdkIo::link() {
   const std::lock_guard lock(linkMutex_);
   LinkState now = port_->link();
   if (tap_ && now.up != lastLink_.up) tap_->setCarrier(now.up);
+  // What the kernel sends there has to fit the device.
+  if (tap_ && now.mtu != lastLink_.mtu && now.mtu != 0) tap_->setMtu(now.mtu);
   const bool same = now.mac == lastLink_.mac && now.mtu == lastLink_.mtu && now.up == lastLink_.up && now.gone == lastLink_.gone;
   now.generation = lastLink_.generation + (same ? 0 : 1);
   lastLink_ = now;

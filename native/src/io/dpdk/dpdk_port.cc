@@ -399,6 +399,8 @@ void Port::describe(const EalPlan& plan) {
   caps_.receiveChecksum = (receiveOffloads_ & RTE_ETH_RX_OFFLOAD_UDP_CKSUM) != 0;
   caps_.kernelOwnsDevice = traits_.kernelOwnsDevice;
   caps_.kernelSeesFrames = traits_.kernelSeesFrames;
+  // Its sockets are a fanout group, which has the kernel join IPv4 fragments before it picks a socket (PACKET_FANOUT_FLAG_DEFRAG).
+  caps_.joinsFragments = driver == "net_af_packet";
   caps_.singleOwner = true;
   if (const std::string text = offloadText(receiveOffloads_, transmitOffloads_); !text.empty()) caps_.offloads.push_back(text);
   if (!caps_.transmitChecksum || !caps_.receiveChecksum) {

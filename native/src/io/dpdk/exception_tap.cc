@@ -142,6 +142,8 @@ Result<ExceptionTap> ExceptionTap::open(const ExceptionTapConfig& config) {
   }
   tap.name_ = request.ifr_name;
   tap.index_ = ::if_nametoindex(request.ifr_name);
+  tap.control_ = UniqueFd(::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+  if (!tap.control_.valid()) return failed(tap.name_, "open a socket", errno, "allow more open files (ulimit -n)");
 
   const UniqueFd netlink(::socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE));
   if (!netlink.valid()) return failed(tap.name_, "open a netlink socket", errno, privilege);
@@ -150,8 +152,7 @@ Result<ExceptionTap> ExceptionTap::open(const ExceptionTapConfig& config) {
   if (link == EPERM) {
     ifreq query{};
     std::strncpy(query.ifr_name, tap.name_.c_str(), IFNAMSIZ - 1);
-    const UniqueFd socket(::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
-    const bool same = ::ioctl(socket.get(), SIOCGIFHWADDR, &query) == 0 &&
+    const bool same = ::ioctl(tap.control_.get(), SIOCGIFHWADDR, &query) == 0 &&
                       std::memcmp(query.ifr_hwaddr.sa_data, config.mac.data(), config.mac.size()) == 0;
     if (same) return tap;
   }
@@ -182,6 +183,13 @@ void ExceptionTap::setCarrier(bool on) {
   // Before 5.0 the kernel knows no such call: the interface then always has a carrier.
   int carrier = on ? 1 : 0;
   ::ioctl(fd_.get(), TUNSETCARRIER, &carrier);
+}
+
+void ExceptionTap::setMtu(uint32_t mtu) {
+  ifreq request{};
+  std::strncpy(request.ifr_name, name_.c_str(), IFNAMSIZ - 1);
+  request.ifr_mtu = static_cast<int>(mtu);
+  ::ioctl(control_.get(), SIOCSIFMTU, &request);
 }
 
 }  // namespace outrigger::io::dpdk

@@ -41,9 +41,12 @@ class ExceptionTap {
   uint32_t take(std::span<uint8_t> room);
   // Control thread: the kernel's interface has a carrier as the device has.
   void setCarrier(bool on);
+  // Control thread: nor a longer MTU than the device. Without CAP_NET_ADMIN it stays what it is.
+  void setMtu(uint32_t mtu);
 
  private:
   UniqueFd fd_;
+  UniqueFd control_;  // a socket of the interface's network namespace, whichever the caller is in later
   std::string name_;
   uint32_t index_ = 0;
 };

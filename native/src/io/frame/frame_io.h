@@ -45,6 +45,7 @@ struct FrameCaps {
   bool receiveChecksum = false;       // RxFrame::checksum may be kGood
   bool receiveTrains = false;         // RxFrame::segmentLength may be set
   bool kernelSeesFrames = false;      // the kernel's stack gets a copy of each received frame (packet)
+  bool joinsFragments = false;        // an IPv4 datagram in fragments comes whole, up to the MTU, besides the kernel's copy (net_af_packet)
   bool kernelOwnsDevice = true;       // ARP, NDP and ICMP are the kernel's; false under vfio: the stack answers them
   bool exceptionPath = false;         // what is not ours reaches the kernel through this instance, so it is polled at all times
   bool emptyFillRingLoses = false;    // FrameStats::fillRingEmpty counts lost frames (xdp with copies), not tries that the device repeats

@@ -144,7 +144,7 @@ class NetStack : public std::enable_shared_from_this<NetStack> {
   uint32_t serveWaiting(Face& face, RxBurst& burst);
   uint32_t appendPacket(Face& face, RxBurst& burst, StackEndpoint& endpoint, const Waiting& entry);
   uint32_t readKernel(Face& face, RxBurst& burst);
-  bool isSecondCopy(const ReceiveSlots::Arrival& arrival, const SockAddr& source);
+  bool isSecondCopy(const ReceiveSlots::Arrival& arrival, const SockAddr& source, uint32_t length);
   void drop(const Held& held);
   void giveBackDropped();
 

@@ -6,6 +6,7 @@
 
 #include "io/posix/socket_io_base.h"
 #include "io/stack/net_stack.h"
+#include "io/stack/packet.h"
 
 namespace outrigger::io {
 namespace {
@@ -302,10 +303,11 @@ void NetStack::deliverLocally(const StackEndpoint& from, const Path& path, const
 
 // Whether the stack had the datagram as a frame already: what the socket's filter can't tell (socket_filter.h). Of what this host sends to an
 // address of the device's the kernel names the device too, although it came over lo.
-bool NetStack::isSecondCopy(const ReceiveSlots::Arrival& arrival, const SockAddr& source) {
+bool NetStack::isSecondCopy(const ReceiveSlots::Arrival& arrival, const SockAddr& source, uint32_t length) {
   const FrameCaps& device = device_->caps();
-  return device.kernelSeesFrames && arrival.interfaceIndex == device.interfaceIndex && !arrival.reassembled && !arrival.options &&
-         !isLocal(net::IpAddress::of(source));
+  const bool joined = device.joinsFragments && !source.isV6() && length + packet::kIpv4Length + packet::kUdpLength <= link_.mtu;
+  return device.kernelSeesFrames && arrival.interfaceIndex == device.interfaceIndex && (!arrival.reassembled || joined) &&
+         !arrival.options && !isLocal(net::IpAddress::of(source));
 }
 
 uint32_t NetStack::readKernel(Face& face, RxBurst& burst) {
@@ -333,7 +335,7 @@ uint32_t NetStack::readKernel(Face& face, RxBurst& burst) {
     for (int k = 0; k < received; ++k, ++slot) {
       RxPacket& packet = burst.packets[burst.count];
       if (!slots.read(slot, slots.headers(slot)->msg_len, endpoint.reserved(), packet)) continue;
-      if (isSecondCopy(slots.arrival(slot), *packet.source)) {
+      if (isSecondCopy(slots.arrival(slot), *packet.source, packet.length)) {
         stats_.add(StackCounter::kDuplicateKernelCopies);
         continue;
       }
