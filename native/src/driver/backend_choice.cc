@@ -24,13 +24,13 @@ std::string listOf(const std::vector<BackendRefusal>& refusals) {
 
 // Options that decide what a backend can be: `explain` probes with those of the driver.
 bool isBackendOption(const ConfigOption& option) {
-  static const std::vector<std::string> names = {"OUTRIGGER_BACKENDS",       "OUTRIGGER_INTERFACE",      "OUTRIGGER_INTERFACE_ADDRESS",
-                                                 "OUTRIGGER_QUEUES",         "OUTRIGGER_XDP_MODE",       "OUTRIGGER_UMEM_SIZE",
-                                                 "OUTRIGGER_HUGEPAGES",      "OUTRIGGER_PACKET_MODE",    "OUTRIGGER_PACKET_SOCKETS",
-                                                 "OUTRIGGER_NICD_SOCKET",    "OUTRIGGER_NICD_CLAIM",     "OUTRIGGER_DPDK_ARGS",
-                                                 "OUTRIGGER_DPDK_DEVICE",    "OUTRIGGER_DPDK_ADDRESSES", "OUTRIGGER_DPDK_GATEWAYS",
-                                                 "OUTRIGGER_DPDK_INTERFACE", "OUTRIGGER_DPDK_MTU",       "OUTRIGGER_UDP_GRO",
-                                                 "OUTRIGGER_UDP_SEGMENT",    "OUTRIGGER_BUSY_POLL_US",   "OUTRIGGER_URING_ZERO_COPY"};
+  static const std::vector<std::string> names = {
+      "OUTRIGGER_BACKENDS",       "OUTRIGGER_INTERFACE",      "OUTRIGGER_INTERFACE_ADDRESS", "OUTRIGGER_QUEUES",
+      "OUTRIGGER_XDP_MODE",       "OUTRIGGER_UMEM_SIZE",      "OUTRIGGER_HUGEPAGES",         "OUTRIGGER_PACKET_MODE",
+      "OUTRIGGER_PACKET_SOCKETS", "OUTRIGGER_NICD_SOCKET",    "OUTRIGGER_NICD_CLAIM",        "OUTRIGGER_DPDK_ARGS",
+      "OUTRIGGER_DPDK_DEVICE",    "OUTRIGGER_DPDK_ADDRESSES", "OUTRIGGER_DPDK_GATEWAYS",     "OUTRIGGER_DPDK_INTERFACE",
+      "OUTRIGGER_DPDK_MTU",       "OUTRIGGER_VLAN",           "OUTRIGGER_UDP_GRO",           "OUTRIGGER_UDP_SEGMENT",
+      "OUTRIGGER_BUSY_POLL_US",   "OUTRIGGER_URING_ZERO_COPY"};
   return std::find(names.begin(), names.end(), option.name) != names.end();
 }
 

@@ -475,6 +475,7 @@ bool isInterfaceName(std::string_view name) {
 
 constexpr int64_t kMaxQueue = 1023;  // of what drivers have, mlx5 goes farthest
 constexpr size_t kMaxQueues = 64;
+constexpr int64_t kMaxVlan = 4094;         // IEEE 802.1Q: 4095 is reserved, 0 is a tag with a priority only
 constexpr int64_t kMaxPacketSockets = 16;  // one thread reads them all; each ring of blocks is 16 MiB of the kernel's memory
 
 // "0,2,4-7" into queue numbers, each once.
@@ -632,6 +633,19 @@ void rawOptions(Table& t) {
         return true;
       },
       [](const DriverConfig& c) { return std::to_string(c.raw.dpdkMtu); });
+  t.add(
+      "OUTRIGGER_VLAN",
+      "VLAN (802.1Q) of all frames of dpdk, whose device brings those of every VLAN; 0 for untagged ones. For another backend open the "
+      "VLAN's "
+      "interface (OUTRIGGER_INTERFACE=eth0.42)",
+      "whole number from 0 to " + std::to_string(kMaxVlan),
+      [](DriverConfig& c, std::string_view value, std::string&) {
+        const auto vlan = parseInteger(value);
+        if (!vlan || *vlan < 0 || *vlan > kMaxVlan) return false;
+        c.raw.vlan = static_cast<uint16_t>(*vlan);
+        return true;
+      },
+      [](const DriverConfig& c) { return std::to_string(c.raw.vlan); });
 }
 
 void ioOptions(Table& t) {
@@ -767,6 +781,12 @@ Result<void> checkConfig(const DriverConfig& config, std::vector<std::string>& n
                      "OUTRIGGER_POLICY_FILE=" + config.policyFile +
                          " is in the driver's directory, where clients could put another one in its place; name one in a "
                          "folder that clients don't have");
+  }
+  if (config.raw.vlan != 0 && std::find(config.backends.begin(), config.backends.end(), "dpdk") == config.backends.end()) {
+    const std::string vlan = std::to_string(config.raw.vlan);
+    return makeError(ErrorCode::kGeneric,
+                     "OUTRIGGER_VLAN=" + vlan + " is for dpdk, which OUTRIGGER_BACKENDS=" + joined(config.backends, ",") +
+                         " does not have; leave it out and open the VLAN's interface (OUTRIGGER_INTERFACE=eth0." + vlan + ")");
   }
   if (config.publicationReservedSessionIdLow > config.publicationReservedSessionIdHigh) {
     return makeError(ErrorCode::kGeneric,

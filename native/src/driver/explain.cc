@@ -55,7 +55,13 @@ Explanation explain(const DriverConfig& config, const std::vector<io::Backend>& 
   explanation.order = config.backends;
   explanation.preloads = io::preloads();
   for (const io::Backend& backend : table) {
-    io::BackendReport report = backend.probe(options);
+    io::BackendReport report;
+    if (io::BackendCause cause = io::vlanCause(backend.name, options); cause.what.empty()) {
+      report = backend.probe(options);
+    } else {
+      report.availability = io::Availability::kImpossible;
+      report.causes.push_back(std::move(cause));
+    }
     report.name = backend.name;
     explanation.reports.push_back(std::move(report));
   }

@@ -113,6 +113,16 @@ const std::vector<std::string>& backendNames() {
   return names;
 }
 
+BackendCause vlanCause(const std::string& name, const BackendOptions& options) {
+  // Where the kernel routes, its routes decide about the VLAN too.
+  const bool opensInterface = name == "packet" || name == "xdp" || name == "verbs";
+  if (options.vlan == 0 || !opensInterface) return {};
+  const std::string vlan = std::to_string(options.vlan);
+  const std::string interface = (options.interface.empty() ? "eth0" : options.interface) + "." + vlan;
+  return {"VLAN", "OUTRIGGER_VLAN=" + vlan + " is for dpdk, whose device brings the frames of all VLANs; " + name + " adds no tags",
+          "leave it out and open the VLAN's interface (OUTRIGGER_INTERFACE=" + interface + ")"};
+}
+
 bool countsNetworkEvents(const std::string& name) {
   static const std::vector<std::string> counting{"dpdk", "verbs", "xdp", "packet", "uring"};
   return std::find(counting.begin(), counting.end(), name) != counting.end();
@@ -162,6 +172,9 @@ Result<IoPair> openPair(const std::string& name, const BackendOptions& options) 
   }
   const auto row = std::find_if(backends().begin(), backends().end(), [&](const Backend& backend) { return backend.name == name; });
   if (row == backends().end()) return unknownBackend(name);
+  if (const BackendCause cause = vlanCause(name, options); !cause.what.empty()) {
+    return makeError(ErrorCode::kGeneric, "backend " + name + ": " + cause.cause + ": " + cause.fix);
+  }
   auto pair = row->open(options);
   if (!pair) return pair;
   auto sender = impaired(std::move(pair->sender), options);

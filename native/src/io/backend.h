@@ -42,6 +42,7 @@ struct BackendOptions {
   std::vector<std::string> dpdkArguments;  // further EAL arguments ("--vdev=net_af_packet0,iface=eth0")
   std::string dpdkDevice;                  // ethdev name or PCI address; empty: the only one that dpdkArguments name
   uint32_t dpdkMtu = 0;                    // to set on the device; 0: as it is
+  uint16_t vlan = 0;                       // dpdk: 802.1Q tag of all traffic; 0: untagged
   // Of a device that the kernel does not own (a VF under vfio): the exception interface, its addresses and next hops.
   std::string dpdkInterface = "outrigger0";
   std::string dpdkAddresses;  // "10.9.0.1/24,fd00::1/64"
@@ -90,6 +91,9 @@ const std::vector<Backend>& backends();
 
 // Names that makeBackend and openPair take.
 const std::vector<std::string>& backendNames();
+
+// Why this one can't do with OUTRIGGER_VLAN; an empty `what` where it can.
+BackendCause vlanCause(const std::string& name, const BackendOptions& options);
 
 // One that does not move datagrams through the kernel's sockets alone, and so has more to count (IoTotals::network).
 bool countsNetworkEvents(const std::string& name);

@@ -60,6 +60,7 @@ constexpr const char* kNames[] = {
     "device_invalid_descriptors",
     "device_transmit_errors",
     "device_oversized_frames",
+    "device_other_vlan_frames",
     "device_left_to_kernel",
     "device_receive_errors",
     "device_exception_frames",

@@ -20,6 +20,7 @@ enum class DeviceCounter : uint8_t {
   kInvalidDescriptors,
   kTransmitErrors,
   kOversizedFrames,
+  kOtherVlanFrames,
   kLeftToKernel,
   kReceiveErrors,
   kExceptionFrames,

@@ -2,8 +2,11 @@
 // Attributes of rtnetlink messages, see rtnetlink(7). Attributes are copied out: the kernel aligns them to four bytes only.
 #include "net/netlink_message.h"
 
+#include <arpa/inet.h>
 #include <linux/if.h>
 #include <linux/if_addr.h>
+#include <linux/if_ether.h>
+#include <linux/if_link.h>
 #include <linux/neighbour.h>
 
 #include <algorithm>
@@ -20,6 +23,16 @@ struct Attribute {
     uint32_t value = 0;
     if (length >= sizeof(value)) std::memcpy(&value, data, sizeof(value));
     return value;
+  }
+  uint16_t u16() const {
+    uint16_t value = 0;
+    if (length >= sizeof(value)) std::memcpy(&value, data, sizeof(value));
+    return value;
+  }
+  // Without the zero at its end.
+  std::string text(size_t longest) const {
+    const auto* end = std::find(data, data + std::min(length, longest), uint8_t{0});
+    return {reinterpret_cast<const char*>(data), static_cast<size_t>(end - data)};
   }
   bool address(uint8_t family, IpAddress& out) const {
     if ((family != AF_INET && family != AF_INET6) || length != (family == AF_INET6 ? 16U : 4U)) return false;
@@ -62,18 +75,36 @@ NeighbourState stateOf(uint16_t nud) {
   return NeighbourState::kMissing;
 }
 
+// Of IFLA_LINKINFO: the id, where the kind is vlan and the tag that of 802.1Q.
+uint16_t vlanOf(const Attribute& linkInfo) {
+  std::string kind;
+  uint16_t id = 0;
+  uint16_t protocol = htons(ETH_P_8021Q);  // kernels before 3.10 say none
+  forEachAttribute(linkInfo.data, linkInfo.length, [&](const Attribute& part) {
+    if (part.type == IFLA_INFO_KIND) kind = part.text(IFNAMSIZ);
+    if (part.type != IFLA_INFO_DATA) return;
+    forEachAttribute(part.data, part.length, [&](const Attribute& field) {
+      if (field.type == IFLA_VLAN_ID) id = field.u16();
+      if (field.type == IFLA_VLAN_PROTOCOL) protocol = field.u16();
+    });
+  });
+  return kind == "vlan" && protocol == htons(ETH_P_8021Q) ? id : uint16_t{0};
+}
+
 }  // namespace
 
 bool parseLink(const nlmsghdr* message, NetlinkLink& out) {
   if (message->nlmsg_type != RTM_NEWLINK && message->nlmsg_type != RTM_DELLINK) return false;
   ifinfomsg fixed{};
+  bool lowerIsElsewhere = false;
   const bool whole = readMessage(message, fixed, [&](const Attribute& attribute) {
     if (attribute.type == IFLA_MTU) out.mtu = attribute.u32();
-    if (attribute.type == IFLA_IFNAME) {
-      const auto* end = std::find(attribute.data, attribute.data + std::min<size_t>(attribute.length, IFNAMSIZ), uint8_t{0});
-      out.name.assign(reinterpret_cast<const char*>(attribute.data), static_cast<size_t>(end - attribute.data));
-    }
+    if (attribute.type == IFLA_IFNAME) out.name = attribute.text(IFNAMSIZ);
+    if (attribute.type == IFLA_LINK) out.lower = attribute.u32();
+    if (attribute.type == IFLA_LINK_NETNSID) lowerIsElsewhere = true;
+    if (attribute.type == IFLA_LINKINFO) out.vlan = vlanOf(attribute);
   });
+  if (lowerIsElsewhere) out.lower = 0;
   if (!whole || fixed.ifi_index <= 0) return false;
   out.index = static_cast<uint32_t>(fixed.ifi_index);
   out.up = (fixed.ifi_flags & IFF_UP) != 0 && (fixed.ifi_flags & IFF_LOWER_UP) != 0;

@@ -17,6 +17,8 @@ struct NetlinkLink {
   std::string name;
   uint32_t mtu = 0;
   bool up = false;
+  uint32_t lower = 0;  // the interface beneath, of this network namespace; 0: none
+  uint16_t vlan = 0;   // of an interface for a VLAN (802.1Q): which; 0: something else
   bool deleted = false;
 };
 

@@ -310,6 +310,10 @@ TEST(DpdkHost, AVirtualDeviceOverAnInterfaceNeedsThatInterface) {
   EXPECT_THAT(vdevCauses(device)[0].cause, HasSubstr("there is no interface og-none"));
   device.arguments = "iface=lo";
   EXPECT_TRUE(vdevCauses(device).empty());
+  // And where the kernel keeps it, that of the VLAN.
+  ASSERT_EQ(vdevCauses(device, 42).size(), 1u);
+  EXPECT_THAT(vdevCauses(device, 42)[0].cause, HasSubstr("OUTRIGGER_VLAN=42: the kernel keeps lo"));
+  EXPECT_THAT(vdevCauses(device, 42)[0].fix, HasSubstr("ip link add link lo name lo.42 type vlan id 42"));
   device.arguments.clear();
   EXPECT_THAT(vdevCauses(device)[0].fix, HasSubstr("--vdev=net_af_packet0,iface=eth0"));
 }

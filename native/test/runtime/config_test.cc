@@ -166,8 +166,9 @@ TEST(Config, EveryOptionIsTakenFromTheEnvironmentFromAFlagAndFromAProperty) {
     EXPECT_EQ(option.show(configOf({}, {"-D" + property + "=" + value})), shown) << property;
     EXPECT_NE(option.show(defaults), shown) << option.name << ": the sample is the default and proves nothing";
   }
-  // Some only make sense with a strategy beside them; those have tests of their own.
-  EXPECT_THAT(untested, ::testing::Each(HasSubstr("_IDLE_STRATEGY_INIT_ARGS"))) << "options without a sample";
+  // Some only make sense with a strategy, or a backend, beside them; those have tests of their own.
+  EXPECT_THAT(untested, ::testing::Each(::testing::AnyOf(HasSubstr("_IDLE_STRATEGY_INIT_ARGS"), "OUTRIGGER_VLAN")))
+      << "options without a sample";
 }
 
 TEST(Config, EveryOptionHasAMeaningAndSaysWhatIsAllowed) {
@@ -246,10 +247,22 @@ TEST(Config, ValuesOutsideTheirRangeAreRefusedAtBothEnds) {
       {"OUTRIGGER_DPDK_ADDRESSES", "10.9.0.1/33"},
       {"OUTRIGGER_DPDK_GATEWAYS", "nowhere"},
       {"OUTRIGGER_DPDK_MTU", "67"},
+      {"OUTRIGGER_VLAN", "4095"},
+      {"OUTRIGGER_VLAN", "-1"},
       {"OUTRIGGER_NICD_CLAIM", "claim"},
       {"AERON_RECEIVER_GROUP_TAG", "1.5"},
   };
   for (const auto& [name, value] : wrong) EXPECT_THAT(errorOf({{name, value}}), HasSubstr(name + "=" + value));
+}
+
+TEST(Config, AVlanIsForDpdkAndOthersAreToldToOpenItsInterface) {
+  EXPECT_EQ(configOf({{"OUTRIGGER_VLAN", "4094"}, {"OUTRIGGER_BACKENDS", "dpdk,mmsg"}}).raw.vlan, 4094);
+  EXPECT_EQ(configOf({}, {"--backends=mmsg,dpdk", "--vlan=1"}).raw.vlan, 1);
+  EXPECT_EQ(configOf({}, {"-Doutrigger.backends=dpdk", "-Doutrigger.vlan=42"}).raw.vlan, 42);
+  EXPECT_THAT(describeConfig(configOf({}, {"--backends=dpdk", "--vlan=42"})), ::testing::Contains("OUTRIGGER_VLAN=42"));
+  EXPECT_THAT(errorOf({{"OUTRIGGER_VLAN", "42"}, {"OUTRIGGER_BACKENDS", "xdp,mmsg"}}),
+              AllOf(HasSubstr("OUTRIGGER_VLAN=42"), HasSubstr("OUTRIGGER_BACKENDS=xdp,mmsg"), HasSubstr("OUTRIGGER_INTERFACE=eth0.42")));
+  EXPECT_THAT(errorOf({{"OUTRIGGER_VLAN", "4095"}}), HasSubstr("allowed is whole number from 0 to 4094"));
 }
 
 TEST(Config, APolicyFileThatClientsCouldReplaceIsRefused) {

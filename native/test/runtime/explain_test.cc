@@ -54,6 +54,23 @@ TEST(Explain, SaysOfEachBackendWhatItCanDoAndWhyNotMore) {
                                     R"("facts":{"mode":"native copy","mtu":"1500"}})")));
 }
 
+TEST(Explain, OfAVlanThatOnlyDpdkTagsSaysWhatToOpenInstead) {
+  DriverConfig config;
+  config.backends = {"packet", "dpdk"};
+  config.raw.interface = "eth7";
+  config.raw.vlan = 42;
+  const std::string text = explanationText(explain(config, {{"dpdk", nullptr, degraded}, {"packet", nullptr, degraded}}));
+  EXPECT_THAT(text, AllOf(HasSubstr("packet    impossible"), HasSubstr("OUTRIGGER_VLAN=42"), HasSubstr("OUTRIGGER_INTERFACE=eth7.42"),
+                          HasSubstr("a driver would use dpdk")));
+  io::BackendOptions options;
+  options.vlan = 42;
+  for (const char* name : {"packet", "xdp", "verbs"}) {
+    const auto pair = io::openPair(name, options);
+    ASSERT_FALSE(pair.ok()) << name;
+    EXPECT_THAT(pair.error().message, AllOf(HasSubstr(std::string("backend ") + name), HasSubstr("OUTRIGGER_INTERFACE=eth0.42")));
+  }
+}
+
 TEST(Explain, SaysWhenNoConfiguredBackendOpens) {
   DriverConfig config;
   config.backends = {"dpdk", "xdp"};

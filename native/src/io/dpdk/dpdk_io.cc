@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <cstring>
 
 #include "io/xdp/partial_checksum.h"
 
@@ -20,6 +21,10 @@ uint64_t cookieOf(rte_mbuf* mbuf) { return reinterpret_cast<uint64_t>(mbuf); }
 // Of the frame up to the UDP header: what a device needs to find the fields it fills in.
 constexpr uint32_t kIpv4Length = 20;
 constexpr uint32_t kIpv6Length = 40;
+// IEEE 802.1Q: the tag, of a type and 16 bits whose last twelve are the id, stands behind the two addresses.
+constexpr uint32_t kMacsLength = 12;
+constexpr uint32_t kTagLength = 4;
+constexpr uint16_t kVlanIdBits = 0x0FFF;
 // More than any ring holds; a wire never ends.
 constexpr uint32_t kMaxLeftBursts = 64;
 // A flood of what is not ours must let the agent go on with its other work: it looks at so many frames at a time, whoever they are for. Four
@@ -43,13 +48,13 @@ Result<std::unique_ptr<DpdkIo>> DpdkIo::open(const EalPlan& plan) {
     tap.emplace(opened.take());
     tap->setCarrier(link.up);
   }
-  std::unique_ptr<DpdkIo> io(new DpdkIo(port.take(), std::move(tap)));
+  std::unique_ptr<DpdkIo> io(new DpdkIo(port.take(), std::move(tap), plan.vlan));
   if (auto made = io->makeWaitHandle(); !made) return made.error();
   return io;
 }
 
-DpdkIo::DpdkIo(std::unique_ptr<Port> port, std::optional<ExceptionTap> tap)
-    : port_(std::move(port)), tap_(std::move(tap)), caps_(port_->caps()) {
+DpdkIo::DpdkIo(std::unique_ptr<Port> port, std::optional<ExceptionTap> tap, uint16_t vlan)
+    : port_(std::move(port)), tap_(std::move(tap)), vlan_(vlan), caps_(port_->caps()), flows_(vlan) {
   pending_.reserve(port_->transmitDescriptors());
   lastLink_ = port_->link();
   mtu_.store(lastLink_.mtu, std::memory_order_relaxed);
@@ -155,19 +160,37 @@ uint32_t DpdkIo::deliver(rte_mbuf* packet, std::span<RxFrame> frames) {
   return count;
 }
 
+// Asked of devices with an exception interface, behind which nobody else could want the frame. Elsewhere the kernel sorts its own.
+bool DpdkIo::isOfOtherVlan(const rte_mbuf* packet) const {
+  if (vlan_ == 0 || !tap_) return false;
+  if ((packet->ol_flags & RTE_MBUF_F_RX_VLAN_STRIPPED) != 0) return (packet->vlan_tci & kVlanIdBits) != vlan_;
+  const auto* bytes = rte_pktmbuf_mtod(packet, const uint8_t*);
+  if (packet->data_len < sizeof(rte_ether_hdr) + kTagLength || bytes[kMacsLength] != 0x81 || bytes[kMacsLength + 1] != 0x00) return true;
+  return ((bytes[kMacsLength + 2] << 8 | bytes[kMacsLength + 3]) & kVlanIdBits) != vlan_;
+}
+
 // Received and not the stack's: the kernel's where it has an exception interface; elsewhere it has its own copy, or never had any.
 void DpdkIo::setAside(rte_mbuf* packet) {
   if (tap_) {
-    // It gets the frame as it was on the wire.
-    const bool whole = (packet->ol_flags & RTE_MBUF_F_RX_VLAN_STRIPPED) == 0 || rte_vlan_insert(&packet) == 0;
+    // It gets the frame as it was on the wire; that of a VLAN, the frame without the tag.
+    const bool stripped = (packet->ol_flags & RTE_MBUF_F_RX_VLAN_STRIPPED) != 0;
+    const bool whole = !stripped || vlan_ != 0 || rte_vlan_insert(&packet) == 0;
+    const uint32_t tag = vlan_ != 0 && !stripped ? kTagLength : 0;
     std::array<iovec, 8> pieces;
     size_t count = 0;
-    if (whole && packet->nb_segs <= pieces.size()) {
+    if (whole && packet->nb_segs < pieces.size()) {
       for (rte_mbuf* segment = packet; segment != nullptr; segment = segment->next) {
-        pieces[count++] = {rte_pktmbuf_mtod(segment, void*), segment->data_len};
+        auto* bytes = rte_pktmbuf_mtod(segment, uint8_t*);
+        uint32_t length = segment->data_len;
+        if (segment == packet && tag != 0) {
+          pieces[count++] = {bytes, kMacsLength};
+          bytes += kMacsLength + tag;
+          length -= kMacsLength + tag;
+        }
+        pieces[count++] = {bytes, length};
       }
     }
-    const bool taken = count > 0 && tap_->give(std::span(pieces).first(count), packet->pkt_len);
+    const bool taken = count > 0 && tap_->give(std::span(pieces).first(count), packet->pkt_len - tag);
     grow(taken ? stats.exceptionFrames : stats.exceptionDrops, 1);
   }
   rte_pktmbuf_free(packet);
@@ -182,10 +205,18 @@ void DpdkIo::readExceptions() {
       grow(stats.noBuffer, 1);
       break;
     }
-    const uint32_t length = tap_->take({rte_pktmbuf_mtod(buffer, uint8_t*), rte_pktmbuf_tailroom(buffer)});
+    auto* bytes = rte_pktmbuf_mtod(buffer, uint8_t*);
+    const uint32_t tag = vlan_ != 0 ? kTagLength : 0;
+    uint32_t length = tap_->take({bytes + tag, rte_pktmbuf_tailroom(buffer) - tag});
     if (length == 0) {
       rte_pktmbuf_free(buffer);
       break;
+    }
+    if (tag != 0) {
+      std::memmove(bytes, bytes + tag, kMacsLength);
+      const std::array<uint8_t, kTagLength> inserted{0x81, 0x00, static_cast<uint8_t>(vlan_ >> 8), static_cast<uint8_t>(vlan_)};
+      std::copy(inserted.begin(), inserted.end(), bytes + kMacsLength);
+      length += tag;
     }
     buffer->data_len = static_cast<uint16_t>(length);
     buffer->pkt_len = length;
@@ -196,6 +227,12 @@ void DpdkIo::readExceptions() {
 
 // The next one that was received. When it is not the stack's, it is gone afterwards.
 bool DpdkIo::isOurs(rte_mbuf* packet) {
+  if (isOfOtherVlan(packet)) {
+    receivedNext_++;
+    rte_pktmbuf_free(packet);
+    grow(stats.otherVlanFrames, 1);
+    return false;
+  }
   if (!filtered_) return true;
   const std::span<const uint8_t> head(rte_pktmbuf_mtod(packet, const uint8_t*), packet->data_len);
   const UdpPlace place = findUdp(head);

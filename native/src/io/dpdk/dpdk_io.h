@@ -46,13 +46,14 @@ class DpdkIo final : public FrameIo {
   static constexpr uint32_t kReceivesPerExceptionRead = 32;
   static constexpr uint32_t kMaxExceptionFrames = 16;
 
-  DpdkIo(std::unique_ptr<Port> port, std::optional<ExceptionTap> tap);
+  DpdkIo(std::unique_ptr<Port> port, std::optional<ExceptionTap> tap, uint16_t vlan);
   Result<void> makeWaitHandle();
   void setAside(rte_mbuf* packet);
   void readExceptions();
   void queueForTransmit(rte_mbuf* packet);
   bool fetch();
   bool isOurs(rte_mbuf* packet);
+  bool isOfOtherVlan(const rte_mbuf* packet) const;
   bool hasArrivals();
   void disarm();
   uint32_t deliver(rte_mbuf* packet, std::span<RxFrame> frames);
@@ -61,6 +62,7 @@ class DpdkIo final : public FrameIo {
 
   std::unique_ptr<Port> port_;
   std::optional<ExceptionTap> tap_;
+  const uint16_t vlan_;  // of the frames that are taken, 0: untagged ones; the exception interface has them without the tag
   FrameCaps caps_;
   bool filtered_ = false;  // only what `steer` named is the stack's
   UniqueFd waitFd_;        // the device's interrupts and the exception interface

@@ -13,6 +13,8 @@
 #include <vector>
 
 #include "io/dpdk/eal.h"
+#include "io/dpdk_loader/dpdk_host.h"
+#include "net/vlan_interface.h"
 
 namespace outrigger::io::dpdk {
 namespace {
@@ -26,7 +28,8 @@ constexpr uint32_t kSpareBuffers = 256;
 // The PMDs' habit: a power of two that holds a full frame at MTU 1500.
 constexpr uint32_t kBufferLength = 2048;
 // Ethernet header and two 802.1Q tags.
-constexpr uint32_t kFrameOverhead = 14 + 2 * 4;
+constexpr uint32_t kTagLength = 4;
+constexpr uint32_t kFrameOverhead = 14 + 2 * kTagLength;
 constexpr uint32_t kMaxMtu = 9216;
 // A frame of 9216 bytes in buffers of 2048.
 constexpr uint32_t kMaxPieces = 5;
@@ -70,6 +73,7 @@ std::string offloadText(uint64_t receive, uint64_t transmit) {
   };
   add(receive & RTE_ETH_RX_OFFLOAD_UDP_CKSUM, "receive checksum");
   add(receive & RTE_ETH_RX_OFFLOAD_VLAN_STRIP, "VLAN strip");
+  add(receive & RTE_ETH_RX_OFFLOAD_VLAN_FILTER, "VLAN filter");
   add(receive & RTE_ETH_RX_OFFLOAD_SCATTER, "scatter");
   add(transmit & RTE_ETH_TX_OFFLOAD_UDP_CKSUM, "transmit checksum");
   add(transmit & RTE_ETH_TX_OFFLOAD_MULTI_SEGS, "multi-segment transmit");
@@ -202,6 +206,7 @@ Result<void> Port::plug(const EalPlan& plan) {
                          "its poll mode driver (Debian: librte-meta-net), and see that the device is bound to vfio-pci");
   }
   if (const int result = rte_eth_dev_info_get(id_, &info_); result != 0) return failed("no device information", result);
+  if (const int result = rte_eth_dev_get_mtu(id_, &deviceMtu_); result != 0) return failed("the MTU can't be read", result);
   caps_.mode = info_.driver_name == nullptr ? "" : info_.driver_name;
   traits_ = traitsOf(caps_.mode, plan.device);
   if (const uint32_t index = info_.if_index; index != 0 && (traits_.kernelOwnsDevice || !plan.device.argument("iface").empty())) {
@@ -213,7 +218,23 @@ Result<void> Port::plug(const EalPlan& plan) {
     longestMtu_ = info_.max_mtu == 0 ? kMaxMtu : std::min<uint32_t>(info_.max_mtu, kMaxMtu);
     if (caps_.mode == "net_af_packet") longestMtu_ = slotOf(plan.device) - kSlotOverhead;
     kernelInterface_ = {name, index};
+    if (plan.vlan != 0 && traits_.kernelOwnsDevice) return takeVlanInterface(plan.vlan);
   }
+  return {};
+}
+
+// Where the kernel owns the device, addresses and routes of a VLAN are those of its interface for it.
+Result<void> Port::takeVlanInterface(uint16_t vlan) {
+  auto found = net::vlanInterface(kernelInterface_.index, vlan);
+  if (!found) return found.error();
+  if (found->index == 0) {
+    const BackendCause cause = noVlanInterfaceCause(kernelInterface_.name, vlan);
+    return makeError(ErrorCode::kGeneric, "dpdk: device " + name_ + ": " + cause.cause + ": " + cause.fix);
+  }
+  kernelInterface_ = {found->name, found->index};
+  auto reader = LinkReader::open(kernelInterface_);
+  if (!reader) return reader.error();
+  kernelLink_ = reader.take();
   return {};
 }
 
@@ -234,9 +255,7 @@ Result<void> Port::configure(const EalPlan& plan) {
 }
 
 Result<void> Port::start(const EalPlan& plan, bool interrupts) {
-  uint16_t mtu = 0;
-  if (const int result = rte_eth_dev_get_mtu(id_, &mtu); result != 0) return failed("the MTU can't be read", result);
-  uint32_t wanted = plan.mtu != 0 ? plan.mtu : mtu;
+  uint32_t wanted = plan.mtu != 0 ? plan.mtu : deviceMtu_;
   // The kernel's figure is the right one; that of a port over the kernel is a constant, which says nothing.
   if (kernelLink_ && (traits_.kernelOwnsDevice || plan.mtu == 0)) wanted = std::min(kernelLink_->read().mtu, longestMtu_);
   if (plan.mtu != 0 && plan.mtu != wanted) {
@@ -245,12 +264,22 @@ Result<void> Port::start(const EalPlan& plan, bool interrupts) {
                                               kernelInterface_.name + " mtu " + std::to_string(plan.mtu) + "`");
   }
   const uint32_t whole = info_.max_rx_pktlen - RTE_ETHER_HDR_LEN - RTE_ETHER_CRC_LEN;
-  const uint32_t longest = traits_.kernelOwnsDevice ? longestMtu_ : std::min({uint32_t{info_.max_mtu}, whole, kMaxMtu});
+  uint32_t longest = traits_.kernelOwnsDevice ? longestMtu_ : std::min({uint32_t{info_.max_mtu}, whole, kMaxMtu});
+  if (plan.vlan != 0 && !kernelLink_) {
+    // What the driver allows beyond its MTU, as ethdev finds it; the kernel always has room for a tag.
+    const bool known = info_.max_mtu != UINT16_MAX && info_.max_rx_pktlen > info_.max_mtu;
+    const uint32_t overhead = known ? info_.max_rx_pktlen - info_.max_mtu : RTE_ETHER_HDR_LEN + RTE_ETHER_CRC_LEN;
+    tagRoom_ = overhead < RTE_ETHER_HDR_LEN + RTE_ETHER_CRC_LEN + kTagLength ? kTagLength : 0;
+    longest -= tagRoom_;
+    if (plan.mtu == 0) wanted = std::min(wanted, longest);
+  }
   if (wanted < RTE_ETHER_MIN_MTU || wanted > longest) {
     return makeError(ErrorCode::kGeneric, "dpdk: device " + name_ + ": MTU " + std::to_string(wanted) + " is out of range: allowed is " +
                                               std::to_string(RTE_ETHER_MIN_MTU) + " to " + std::to_string(longest));
   }
   receiveOffloads_ = info_.rx_offload_capa & kWantedReceive;
+  // A function may get no frame of a VLAN that it did not ask for.
+  if (plan.vlan != 0) receiveOffloads_ |= info_.rx_offload_capa & RTE_ETH_RX_OFFLOAD_VLAN_FILTER;
   transmitOffloads_ = info_.tx_offload_capa & kWantedTransmit;
   if (traits_.spoilsRefused) transmitOffloads_ &= ~uint64_t{RTE_ETH_TX_OFFLOAD_UDP_CKSUM};
   // Buffers hold a whole frame, unless the device can spread a long one over several both ways.
@@ -268,7 +297,7 @@ Result<void> Port::start(const EalPlan& plan, bool interrupts) {
   if (caps_.mode == "net_af_packet") bufferLength = std::max(bufferLength, slotOf(plan.device));
 
   rte_eth_conf configuration{};
-  configuration.rxmode.mtu = std::min(wanted, whole);
+  configuration.rxmode.mtu = std::min(wanted + tagRoom_, whole);
   configuration.rxmode.offloads = receiveOffloads_;
   configuration.txmode.offloads = transmitOffloads_;
   configuration.intr_conf.rxq = interrupts ? 1 : 0;
@@ -289,7 +318,7 @@ Result<void> Port::start(const EalPlan& plan, bool interrupts) {
   if (const int result = rte_eth_dev_configure(id_, queues_, queues_, &configuration); result != 0) return failed("configure", result);
   configured_ = true;
   if (plan.mtu != 0 && !traits_.kernelOwnsDevice) {
-    if (const int result = rte_eth_dev_set_mtu(id_, static_cast<uint16_t>(wanted)); result != 0) {
+    if (const int result = rte_eth_dev_set_mtu(id_, static_cast<uint16_t>(wanted + tagRoom_)); result != 0) {
       return failed("MTU " + std::to_string(wanted) + " can't be set", result);
     }
   }
@@ -317,6 +346,12 @@ Result<void> Port::start(const EalPlan& plan, bool interrupts) {
   rte_ether_addr address{};
   if (rte_eth_macaddr_get(id_, &address) == 0) std::copy(std::begin(address.addr_bytes), std::end(address.addr_bytes), mac_.begin());
   if (isZero(mac_)) mac_ = madeUp(name_);
+  if (plan.vlan != 0 && traits_.kernelOwnsDevice && kernelLink_) mac_ = kernelLink_->read().mac;  // which may be another
+  if ((receiveOffloads_ & RTE_ETH_RX_OFFLOAD_VLAN_FILTER) != 0) {
+    if (const int result = rte_eth_dev_vlan_filter(id_, plan.vlan, 1); result != 0) {
+      return failed("the device does not let VLAN " + std::to_string(plan.vlan) + " in", result);
+    }
+  }
   if (!traits_.kernelOwnsDevice) joinGroups(plan);
   caps_.transmitBufferLength = bufferLength;
   return {};
@@ -429,7 +464,7 @@ LinkState Port::link() {
     state.reason = "device " + name_ + " was removed";
     return state;
   }
-  if (rte_eth_dev_get_mtu(id_, &mtu) == 0) state.mtu = mtu;
+  if (rte_eth_dev_get_mtu(id_, &mtu) == 0) state.mtu = mtu > tagRoom_ ? mtu - tagRoom_ : 0;
   state.up = rte_eth_link_get_nowait(id_, &link) == 0 && link.link_status == RTE_ETH_LINK_UP;
   if (!state.up) state.reason = "device " + name_ + " is down: it has no link";
   if (kernelLink_) {

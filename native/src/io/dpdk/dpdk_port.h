@@ -56,6 +56,7 @@ class Port {
  private:
   Port() = default;
   Result<void> plug(const EalPlan& plan);
+  Result<void> takeVlanInterface(uint16_t vlan);
   Result<void> configure(const EalPlan& plan);
   Result<void> start(const EalPlan& plan, bool interrupts);
   Result<void> makePools(const EalPlan& plan, uint32_t bufferLength);
@@ -81,6 +82,8 @@ class Port {
   Pool receivePool_;
   Pool transmitPool_;
   uint32_t longestMtu_ = 0;  // of a port over the kernel
+  uint16_t deviceMtu_ = 0;   // as it was found
+  uint32_t tagRoom_ = 0;     // bytes of the port's MTU that a VLAN tag takes
   Netdev kernelInterface_;
   std::unique_ptr<LinkReader> kernelLink_;  // of the interface beneath a port over the kernel, which itself says it is always up
   int interruptFd_ = -1;

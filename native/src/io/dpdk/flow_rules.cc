@@ -22,7 +22,7 @@ void put(Item& item, size_t offset, const void* bytes, size_t length) {
   std::memcpy(reinterpret_cast<uint8_t*>(&item) + offset, bytes, length);
 }
 
-rte_flow* create(uint16_t port, const SockAddr& address, rte_flow_error& error) {
+rte_flow* create(uint16_t port, uint16_t vlan, const SockAddr& address, rte_flow_error& error) {
   constexpr size_t kIpv4Destination = 16;
   constexpr size_t kIpv6Destination = 24;
   constexpr size_t kUdpDestination = 2;
@@ -48,17 +48,29 @@ rte_flow* create(uint16_t port, const SockAddr& address, rte_flow_error& error) 
       put(v6Mask, kIpv6Destination, ones, 16);
     }
   }
-  rte_flow_item pattern[4]{};
-  pattern[0].type = RTE_FLOW_ITEM_TYPE_ETH;
-  pattern[0].spec = &ethernet;
-  pattern[0].mask = &ethernet;
-  pattern[1].type = isV4 ? RTE_FLOW_ITEM_TYPE_IPV4 : RTE_FLOW_ITEM_TYPE_IPV6;
-  pattern[1].spec = isV4 ? static_cast<const void*>(&v4) : &v6;
-  pattern[1].mask = isV4 ? static_cast<const void*>(&v4Mask) : &v6Mask;
-  pattern[2].type = RTE_FLOW_ITEM_TYPE_UDP;
-  pattern[2].spec = &udp;
-  pattern[2].mask = &udpMask;
-  pattern[3].type = RTE_FLOW_ITEM_TYPE_END;
+  rte_flow_item_vlan tag{};
+  rte_flow_item_vlan tagMask{};
+  const uint16_t wireTag = htons(vlan);
+  const uint16_t idBits = htons(0x0FFF);
+  put(tag, 0, &wireTag, sizeof(wireTag));
+  put(tagMask, 0, &idBits, sizeof(idBits));
+  rte_flow_item pattern[5]{};
+  size_t items = 0;
+  const auto match = [&](rte_flow_item_type type, const void* spec, const void* mask) {
+    pattern[items].type = type;
+    pattern[items].spec = spec;
+    pattern[items].mask = mask;
+    items++;
+  };
+  match(RTE_FLOW_ITEM_TYPE_ETH, &ethernet, &ethernet);
+  if (vlan != 0) match(RTE_FLOW_ITEM_TYPE_VLAN, &tag, &tagMask);
+  if (isV4) {
+    match(RTE_FLOW_ITEM_TYPE_IPV4, &v4, &v4Mask);
+  } else {
+    match(RTE_FLOW_ITEM_TYPE_IPV6, &v6, &v6Mask);
+  }
+  match(RTE_FLOW_ITEM_TYPE_UDP, &udp, &udpMask);
+  match(RTE_FLOW_ITEM_TYPE_END, nullptr, nullptr);
   rte_flow_action_queue queue{};
   rte_flow_action actions[2]{};
   actions[0].type = RTE_FLOW_ACTION_TYPE_QUEUE;
@@ -76,7 +88,7 @@ Result<void> FlowRules::add(uint16_t port, const SockAddr& address) {
   const auto known = std::find_if(rules_.begin(), rules_.end(), [&](const auto& rule) { return rule.first == address; });
   if (known != rules_.end()) return {};
   rte_flow_error error{};
-  rte_flow* flow = create(port, address, error);
+  rte_flow* flow = create(port, vlan_, address, error);
   if (flow == nullptr) {
     return makeError(ErrorCode::kGeneric, "dpdk: the device takes no flow rule for UDP to " + address.toString() + ": " +
                                               (error.message != nullptr ? error.message : rte_strerror(rte_errno)));

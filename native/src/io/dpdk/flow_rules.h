@@ -15,12 +15,15 @@ namespace outrigger::io::dpdk {
 
 class FlowRules {
  public:
+  // Rules for frames with this tag; 0: for those without.
+  explicit FlowRules(uint16_t vlan) : vlan_(vlan) {}
   // Idempotent. A wildcard address of IPv6 takes both families, as a socket does.
   Result<void> add(uint16_t port, const SockAddr& address);
   Result<void> remove(uint16_t port, const SockAddr& address);
   void clear(uint16_t port);
 
  private:
+  const uint16_t vlan_;
   std::mutex mutex_;
   std::vector<std::pair<SockAddr, rte_flow*>> rules_;
 };

@@ -17,6 +17,8 @@
 #include <memory>
 #include <string_view>
 
+#include "net/vlan_interface.h"
+
 namespace outrigger::io {
 namespace {
 
@@ -199,7 +201,16 @@ std::vector<BackendCause> pciCauses(const std::string& address, const HostPaths&
   return causes;
 }
 
-std::vector<BackendCause> vdevCauses(const EalDevice& device) {
+BackendCause noVlanInterfaceCause(const std::string& interface, uint16_t vlan) {
+  const std::string id = std::to_string(vlan);
+  return {"VLAN",
+          "OUTRIGGER_VLAN=" + id + ": the kernel keeps " + interface + " and has no interface of this VLAN over it, whose addresses and " +
+              "routes would be taken",
+          "make it (`ip link add link " + interface + " name " + interface + "." + id + " type vlan id " + id +
+              "`, its addresses, up), or open such a one as any interface, without OUTRIGGER_VLAN"};
+}
+
+std::vector<BackendCause> vdevCauses(const EalDevice& device, uint16_t vlan) {
   const bool overKernel = device.name.starts_with("net_af_packet") || device.name.starts_with("net_af_xdp");
   if (!overKernel) return {};
   const std::string interface = device.argument("iface");
@@ -209,6 +220,11 @@ std::vector<BackendCause> vdevCauses(const EalDevice& device) {
   // Not by /sys, which shows the network namespace that it was mounted in.
   if (::if_nametoindex(interface.c_str()) == 0) {
     return {{"interface", "there is no interface " + interface + " in this network namespace", "see `ip link`"}};
+  }
+  if (vlan != 0 && kernelKeeps(device, {})) {
+    const auto found = net::vlanInterface(::if_nametoindex(interface.c_str()), vlan);
+    if (!found) return {{"VLAN", found.error().message, "allow the process a netlink socket"}};
+    if (found->index == 0) return {noVlanInterfaceCause(interface, vlan)};
   }
   return {};
 }

@@ -36,7 +36,8 @@ std::vector<BackendCause> pciCauses(const std::string& address, const HostPaths&
 std::vector<BackendCause> exceptionCauses(const EalPlan& plan, const HostPaths& paths = {});
 BackendCause noAddressesCause(const EalDevice& device);
 
-// Empty when the interfaces that a virtual device names exist.
-std::vector<BackendCause> vdevCauses(const EalDevice& device);
+// Empty when the interfaces that a virtual device names exist, and that of `vlan` (0: none) where the kernel keeps the device.
+std::vector<BackendCause> vdevCauses(const EalDevice& device, uint16_t vlan = 0);
+BackendCause noVlanInterfaceCause(const std::string& interface, uint16_t vlan);
 
 }  // namespace outrigger::io

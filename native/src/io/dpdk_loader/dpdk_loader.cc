@@ -65,7 +65,7 @@ const Loaded& loadedOnce() {
 
 std::vector<BackendCause> causesOf(const EalPlan& plan) {
   std::vector<BackendCause> causes = hugepageCauses(plan);
-  const std::vector<BackendCause> device = plan.device.pci ? pciCauses(plan.device.name) : vdevCauses(plan.device);
+  const std::vector<BackendCause> device = plan.device.pci ? pciCauses(plan.device.name) : vdevCauses(plan.device, plan.vlan);
   causes.insert(causes.end(), device.begin(), device.end());
   return causes;
 }
@@ -126,6 +126,7 @@ BackendReport probeDpdk(const BackendOptions& options) {
     return report;
   }
   report.facts.emplace_back("device", plan->device.text());
+  if (plan->vlan != 0) report.facts.emplace_back("vlan", std::to_string(plan->vlan));
   const std::vector<BackendCause> causes = causesOf(*plan);
   report.causes.insert(report.causes.end(), causes.begin(), causes.end());
   const std::vector<BackendCause> exception = exceptionCauses(*plan);

@@ -16,7 +16,7 @@
 namespace outrigger::io {
 
 // Raised with every change of the types below, or of FrameIo's.
-constexpr uint32_t kDpdkModuleVersion = 1;
+constexpr uint32_t kDpdkModuleVersion = 2;
 
 // Catches a module of another build whose author forgot to raise the version.
 constexpr uint32_t kDpdkModuleLayout = static_cast<uint32_t>(sizeof(FrameIo) + 3 * sizeof(FrameCaps) + 5 * sizeof(RxFrame) +

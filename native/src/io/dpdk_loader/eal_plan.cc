@@ -171,6 +171,7 @@ Result<EalPlan> planEal(const BackendOptions& options, const std::vector<int>& c
   plan.bufferBytes = options.umemBytes;
   plan.memoryBytes = options.umemBytes + kOverheadBytes;
   plan.mtu = options.dpdkMtu;
+  plan.vlan = options.vlan;
   if (!options.queues.empty()) plan.queues = static_cast<uint32_t>(options.queues.size());
   for (size_t i = 0; i < options.queues.size(); i++) {
     if (options.queues[i] != i) {

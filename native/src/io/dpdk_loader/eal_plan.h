@@ -33,6 +33,7 @@ struct EalPlan {
   uint32_t bufferBytes = 0;  // of receive and transmit buffers together
   uint32_t queues = 1;       // pairs of receive and transmit queues
   uint32_t mtu = 0;          // to set on the device, 0: as it is
+  uint16_t vlan = 0;         // 802.1Q tag of all traffic, 0: untagged
   uint32_t logLevel = 4;     // RTE_LOG_ERR
   // Of a device that the kernel does not own: its exception interface, made when there are addresses.
   std::string exceptionInterface;

@@ -112,6 +112,7 @@ struct FrameStats {
   std::atomic<int64_t> exceptionFrames{0};     // received, not ours, handed to the kernel through an exception interface (dpdk under vfio)
   std::atomic<int64_t> exceptionDrops{0};      // the same that it did not take, and what it sent while there was no buffer
   std::atomic<int64_t> oversizedFrames{0};     // received and longer than what the backend can hold: dropped
+  std::atomic<int64_t> otherVlanFrames{0};     // dpdk: of another VLAN than the one that was asked for, or untagged: dropped
   std::atomic<int64_t> leftToKernel{0};  // for a rule, but only the kernel can take it apart (a train in one piece): its socket got it
 };
 

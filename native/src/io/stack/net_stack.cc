@@ -278,6 +278,7 @@ IoTotals NetStack::totals(uint32_t index) const {
   take(DeviceCounter::kInvalidDescriptors, device.invalidDescriptors);
   take(DeviceCounter::kTransmitErrors, device.transmitErrors);
   take(DeviceCounter::kOversizedFrames, device.oversizedFrames);
+  take(DeviceCounter::kOtherVlanFrames, device.otherVlanFrames);
   take(DeviceCounter::kLeftToKernel, device.leftToKernel);
   take(DeviceCounter::kReceiveErrors, device.receiveErrors);
   take(DeviceCounter::kExceptionFrames, device.exceptionFrames);
@@ -330,6 +331,7 @@ std::vector<std::pair<std::string, std::string>> NetStack::facts() const {
       {"trains", caps.transmitSegmentation ? "cut by the device" : "cut into frames"},
       {"ARP, NDP and ICMP", caps.kernelOwnsDevice ? "the kernel's" : "our own"}};
   if (!caps.memory.empty()) facts.emplace_back("memory", caps.memory);
+  if (options_.vlan != 0) facts.insert(facts.begin() + 2, {"vlan", std::to_string(options_.vlan)});
   if (!caps.openedBy.empty()) facts.insert(facts.begin() + 1, {"by", caps.openedBy});
   return facts;
 }

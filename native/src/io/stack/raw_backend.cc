@@ -14,6 +14,7 @@ Result<IoPair> makeRawPair(std::unique_ptr<FrameIo> device, std::unique_ptr<Fram
   StackOptions stackOptions;
   stackOptions.faces = shared ? 2 : 1;
   stackOptions.receiveSlots = options.receiveSlots;
+  stackOptions.vlan = options.vlan;
   auto first = NetStack::create(std::move(device), tables, stackOptions);
   if (!first) return first.error();
   IoPair pair;
