@@ -45,7 +45,7 @@ export const operatorConfigSchema = z.strictObject({
     2000,
   ),
   requestsPerSecond: count(
-    'Requests to the API server a second; bursts may have twice as many.',
+    'Requests to the API server a second; bursts may have twice as many. The directory has as many for tokens and pods, and as many for slices.',
     'requests',
     { min: 1, max: 10_000 },
     50,

@@ -40,12 +40,14 @@ interface AddressedPod {
 const kAskedOnce = { busyTries: 1 } as const;
 
 export function directoryCluster({ api }: KitContext, caches: Caches): DirectoryCluster {
-  const slices = new ResourceClient(api, resource<TopicEndpointSlice>(kTopicEndpointSlice));
+  // Apart, so that a crowd of sidecars that comes holds up neither the members of those that are there, nor the rest of the operator.
+  const admission = api.withOwnRate();
+  const slices = new ResourceClient(api.withOwnRate(), resource<TopicEndpointSlice>(kTopicEndpointSlice));
   return {
     reviewToken: async (token, audience, signal) => {
       const { kind, group, version, plural } = kTokenReviews;
       const body = { apiVersion: `${group}/${version}`, kind, spec: { token, audiences: [audience] } };
-      const { status } = await api.call<TokenReview>(
+      const { status } = await admission.call<TokenReview>(
         (objects) => objects.createClusterCustomObject({ group, version, plural, body }),
         { signal, ...kAskedOnce },
       );
@@ -53,7 +55,7 @@ export function directoryCluster({ api }: KitContext, caches: Caches): Directory
     },
     podAddresses: async ({ namespace, pod, podUid }: PodIdentity) => {
       try {
-        const found = await api.call<AddressedPod>(
+        const found = await admission.call<AddressedPod>(
           (objects) => objects.getNamespacedCustomObject({ ...kPods, namespace, name: pod }),
           kAskedOnce,
         );

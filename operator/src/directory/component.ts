@@ -29,7 +29,7 @@ export function directoryComponent(
   }
   const directory = new Directory(
     directoryCluster(kit, caches),
-    { ...kDirectoryDefaults, replica: replicaName(instance) },
+    { ...kDirectoryDefaults, replica: replicaName(instance), writesPerSecond: config.requestsPerSecond },
     kit.log,
   );
   directoryMetrics(metrics.registry, () => directory.stats);

@@ -1,24 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
 // The directory of one replica: joins registry, streams and the API server together. Changes gather for a moment, then go to the sidecars
 // that have the topic open and to the slices that other replicas read. Neither gRPC nor HTTP.
-import { askedToWaitMs } from '../kit/api_error';
 import type { Log } from '../kit/informer';
 import type { Topic, TopicEndpointSlice } from '../api';
 import { RpcCode, RpcError } from '../../../sidecar/src/grpc/rpc_error';
 import { Registry } from './registry';
 import { definitionOf, foreignOf, kReplicaLabel, slicesOf } from './resources';
 import { DirectorySession, type JoinRequest, type SessionStream } from './session';
+import { SliceWriter, type SliceStore } from './slice_writer';
 import { Throttle } from './throttle';
 import { Tokens, type ReviewToken } from './tokens';
 import { topicKey, type Endpoint, type PodIdentity, type TopicKey } from './types';
 
 /** What the directory asks of the API server. Every call may reject; it is tried again. */
-export interface DirectoryCluster {
+export interface DirectoryCluster extends SliceStore {
   readonly reviewToken: ReviewToken;
   /** Addresses of a pod; undefined when there is no such pod, or another one of that name. */
   podAddresses(identity: PodIdentity): Promise<readonly string[] | undefined>;
-  applySlice(slice: TopicEndpointSlice): Promise<void>;
-  deleteSlice(namespace: string, name: string): Promise<void>;
   /** True while what is watched is up to date. */
   isFresh(): boolean;
 }
@@ -29,6 +27,8 @@ export interface DirectoryOptions {
   /** Audience of the tokens. */
   readonly audience: string;
   readonly leaseMs: number;
+  /** Slices that may be written to the API server a second; `leaseMs` holds for other replicas while renewals need at most half of that. */
+  readonly writesPerSecond: number;
   readonly heartbeatMs: number;
   /** With those whose token is being checked. */
   readonly maxStreams: number;
@@ -40,6 +40,7 @@ export const kDirectoryDefaults: Omit<DirectoryOptions, 'replica'> = {
   audience: 'outrigger-directory',
   // A sidecar that is gone without a word costs its publishers datagrams into nowhere for so long; a restart of the directory must fit in.
   leaseMs: 30_000,
+  writesPerSecond: 50,
   heartbeatMs: 5000,
   maxStreams: 20_000,
   maxRegistrationsPerPod: 1000,
@@ -49,7 +50,6 @@ export const kDirectoryDefaults: Omit<DirectoryOptions, 'replica'> = {
 /** Members are to be told within a second; what happens at once, as when a deployment scales, goes together. */
 const kGatherMs = 50;
 const kTickMs = 1000;
-const kRetryMs = 2000;
 
 export interface DirectoryStats {
   readonly streams: number;
@@ -62,6 +62,8 @@ export interface DirectoryStats {
   /** By reason. */
   readonly tokensRefused: Readonly<Record<string, number>>;
   readonly tokenReviews: number;
+  /** Whose members here changed, and are not written yet. */
+  readonly topicsWaiting: number;
   readonly sliceWrites: number;
   readonly sliceFailures: number;
   /** Looks at all leases. */
@@ -82,22 +84,15 @@ export class Directory {
   private changes = new Set<TopicKey>();
   private gatherTimer: NodeJS.Timeout | undefined;
   private tick: NodeJS.Timeout | undefined;
-  private readonly toWrite = new Set<TopicKey>();
-  private writing: Promise<void> | undefined;
-  /** Slices of this replica that the API server has, by topic. */
-  private readonly written = new Map<TopicKey, Set<string>>();
-  private lastRenewMs = 0;
+  /** Of those, the ones whose members here may have changed. */
+  private localChanges = new Set<TopicKey>();
+  private readonly writer: SliceWriter;
   /** Since when what is watched is up to date; undefined while it is not. */
   private freshSinceMs: number | undefined;
-  private retryAtMs = 0;
-  /** Until then the API server wants no write, of no topic. */
-  private pausedUntilMs = 0;
   private closed = false;
   private admissions = 0;
   private rejectedStreams = 0;
   private readonly tokensRefused: Record<string, number> = {};
-  private sliceWrites = 0;
-  private sliceFailures = 0;
   private sweeps = 0;
 
   constructor(
@@ -108,11 +103,18 @@ export class Directory {
   ) {
     this.registry = new Registry(
       { leaseMs: options.leaseMs, maxRegistrations: options.maxRegistrationsPerPod },
-      (key) => this.onChange(key),
+      (key, local) => this.onChange(key, local),
     );
     this.tokens = new Tokens(cluster.reviewToken, options.audience, now);
     this.podThrottle = new Throttle(now);
-    this.lastRenewMs = now();
+    this.writer = new SliceWriter(
+      cluster,
+      (key, nowMs, leaseMs) =>
+        slicesOf(key, this.registry.localMembers(key), options.replica, nowMs, leaseMs),
+      options,
+      log,
+      now,
+    );
   }
 
   start(): void {
@@ -129,11 +131,12 @@ export class Directory {
     this.tokens.close(goodbye);
     [...this.sessions].forEach((session) => session.end(goodbye));
     this.sessions.clear();
-    await this.writing;
+    await this.writer.close();
   }
 
   get stats(): DirectoryStats {
     const { instances, registrations, topics } = this.registry.stats;
+    const { waiting, writes, failures } = this.writer.stats;
     return {
       streams: this.sessions.size,
       admissions: this.admissions,
@@ -143,8 +146,9 @@ export class Directory {
       rejectedStreams: this.rejectedStreams,
       tokensRefused: { ...this.tokensRefused },
       tokenReviews: this.tokens.reviewed,
-      sliceWrites: this.sliceWrites,
-      sliceFailures: this.sliceFailures,
+      topicsWaiting: waiting,
+      sliceWrites: writes,
+      sliceFailures: failures,
       sweeps: this.sweeps,
     };
   }
@@ -171,12 +175,14 @@ export class Directory {
     const id = `${slice.metadata.namespace ?? ''}/${slice.metadata.name ?? ''}`;
     const foreign = foreignOf(slice, this.options.replica);
     if (foreign !== undefined) {
-      this.registry.setForeign(id, foreign.key, foreign.members, foreign.endsMs - this.options.leaseMs);
+      const { key, members, renewedMs, leaseMs } = foreign;
+      this.registry.setForeign(id, key, members, renewedMs, leaseMs);
     }
   }
 
   sliceDeleted(namespace: string, name: string): void {
     this.registry.removeForeign(`${namespace}/${name}`);
+    this.writer.deleted(namespace, name);
   }
 
   // --- from sidecars ---
@@ -266,20 +272,23 @@ export class Directory {
     }
   }
 
-  private onChange(key: TopicKey): void {
+  private onChange(key: TopicKey, local: boolean): void {
     this.changes.add(key);
+    if (local) {
+      this.localChanges.add(key);
+    }
     this.gatherTimer ??= setTimeout(() => this.spread(), kGatherMs);
   }
 
   private spread(): void {
     this.gatherTimer = undefined;
-    const { changes } = this;
+    const { changes, localChanges } = this;
     this.changes = new Set();
+    this.localChanges = new Set();
     for (const session of [...this.sessions]) {
       session.topicsChanged(changes);
     }
-    changes.forEach((key) => this.toWrite.add(key));
-    this.write();
+    this.writer.changed(localChanges);
   }
 
   private lookForFreshness(): void {
@@ -288,69 +297,11 @@ export class Directory {
 
   private onTick(): void {
     this.sweeps++;
-    const nowMs = this.now();
     this.lookForFreshness();
     if (this.freshSinceMs !== undefined) {
-      this.registry.expire(nowMs, this.freshSinceMs);
+      this.registry.expire(this.now(), this.freshSinceMs);
     }
-    if (nowMs - this.lastRenewMs >= this.options.leaseMs / 3) {
-      this.lastRenewMs = nowMs;
-      this.registry.localTopics().forEach((key) => this.toWrite.add(key));
-    }
-    if (this.toWrite.size > 0 && nowMs >= this.retryAtMs) {
-      this.write();
-    }
-  }
-
-  /** One topic after the other: a storm of changes becomes one write each. */
-  private write(): void {
-    if (this.writing !== undefined || this.closed || this.now() < this.pausedUntilMs) {
-      return;
-    }
-    this.writing = this.writeAll().finally(() => {
-      this.writing = undefined;
-      if (this.toWrite.size > 0 && this.now() >= this.retryAtMs) {
-        this.write();
-      }
-    });
-  }
-
-  private async writeAll(): Promise<void> {
-    for (const key of [...this.toWrite]) {
-      this.toWrite.delete(key);
-      try {
-        await this.writeTopic(key);
-      } catch (error) {
-        this.sliceFailures++;
-        this.toWrite.add(key);
-        const nowMs = this.now();
-        this.pausedUntilMs = nowMs + askedToWaitMs(error);
-        this.retryAtMs = Math.max(nowMs + kRetryMs, this.pausedUntilMs);
-        this.log.warn({ topic: key, err: error }, 'members of a topic could not be written; trying again');
-        return;
-      }
-    }
-  }
-
-  private async writeTopic(key: TopicKey): Promise<void> {
-    const { replica, leaseMs } = this.options;
-    const wanted = slicesOf(key, this.registry.localMembers(key), replica, this.now(), leaseMs);
-    const names = new Set(wanted.map((each) => each.metadata.name ?? ''));
-    const known = this.written.get(key) ?? new Set<string>();
-    this.written.set(key, known);
-    for (const slice of wanted) {
-      await this.cluster.applySlice(slice);
-      known.add(slice.metadata.name ?? '');
-      this.sliceWrites++;
-    }
-    const namespace = key.slice(0, key.indexOf('/'));
-    for (const name of [...known].filter((each) => !names.has(each))) {
-      await this.cluster.deleteSlice(namespace, name);
-      known.delete(name);
-    }
-    if (known.size === 0) {
-      this.written.delete(key);
-    }
+    this.writer.onTick();
   }
 }
 

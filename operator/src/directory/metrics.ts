@@ -58,6 +58,12 @@ export const kDirectoryMetrics = {
     help: 'TopicEndpointSlices written.',
     labels: [],
   },
+  waiting: {
+    name: 'outrigger_operator_directory_topics_waiting',
+    type: 'gauge',
+    help: 'Topics whose members changed and are not written yet: other replicas do not know of it.',
+    labels: [],
+  },
   failures: {
     name: 'outrigger_operator_directory_slice_failures_total',
     type: 'counter',
@@ -113,6 +119,7 @@ export function directoryMetrics(registry: Registry, stats: () => DirectoryStats
     },
   });
   counter(m.reviews, ({ tokenReviews }) => tokenReviews);
+  gauge(m.waiting, ({ topicsWaiting }) => topicsWaiting);
   counter(m.writes, ({ sliceWrites }) => sliceWrites);
   counter(m.failures, ({ sliceFailures }) => sliceFailures);
 }

@@ -40,8 +40,10 @@ interface LocalInstance extends Instance {
   readonly registrations: Map<string, Registration>;
   /** When it stops being a member; undefined while its stream is open. */
   expiresMs: number | undefined;
-  /** It has said all that it has open: what other replicas still know of its pod is outdated. */
-  complete: boolean;
+  /** When it had said all that it has open, in this registry's own order: what other replicas knew of its pod before is outdated. */
+  completeAt: number | undefined;
+  /** Its lease ended. Kept while slices of another replica that is gone, too, have it as a member. */
+  gone: boolean;
 }
 
 /** A topic as one sidecar is told of it. */
@@ -63,7 +65,12 @@ interface Foreign {
   readonly key: TopicKey;
   readonly members: readonly Member[];
   readonly renewedMs: number;
+  readonly leaseMs: number;
+  /** When its replica last wrote it, in this registry's own order. */
+  readonly heardAt: number;
 }
+
+const kBothRoles: readonly Role[] = ['publisher', 'subscriber'];
 
 export function registrationKey(key: TopicKey, role: Role): string {
   return `${role} ${key}`;
@@ -74,11 +81,17 @@ export class Registry {
   private readonly namespaces = new Map<string, Readonly<Record<string, string>>>();
   private readonly byPod = new Map<string, LocalInstance>();
   private readonly foreign = new Map<string, Foreign>();
+  private readonly foreignByTopic = new Map<TopicKey, Map<string, Foreign>>();
+  /** Orders what is heard of sidecars and of other replicas: clocks of several replicas would not. */
+  private events = 0;
 
-  /** @param changed called with each topic whose members, definition or permissions changed. */
+  /**
+   * @param changed called with each topic whose members, definition or permissions changed. `local`: perhaps its members here; false where only
+   * those of other replicas did.
+   */
   constructor(
     private readonly options: RegistryOptions,
-    private readonly changed: (key: TopicKey) => void,
+    private readonly changed: (key: TopicKey, local: boolean) => void,
   ) {}
 
   // --- what the API server says ---
@@ -87,13 +100,13 @@ export class Registry {
     const key = topicKey(topic.namespace, topic.name);
     if (JSON.stringify(this.topics.get(key)) !== JSON.stringify(topic)) {
       this.topics.set(key, topic);
-      this.changed(key);
+      this.changed(key, true);
     }
   }
 
   removeTopic(key: TopicKey): void {
     if (this.topics.delete(key)) {
-      this.changed(key);
+      this.changed(key, true);
     }
   }
 
@@ -113,26 +126,43 @@ export class Registry {
         instance.registrations.forEach((each) => keys.add(each.key));
       }
     }
-    keys.forEach((key) => this.changed(key));
+    keys.forEach((key) => this.changed(key, true));
   }
 
-  /** A slice of another replica. */
-  setForeign(slice: string, key: TopicKey, members: readonly Member[], renewedMs: number): void {
+  /** A slice of another replica, which holds for `leaseMs` after `renewedMs`. */
+  setForeign(
+    slice: string,
+    key: TopicKey,
+    members: readonly Member[],
+    renewedMs: number,
+    leaseMs: number,
+  ): void {
     const before = this.foreign.get(slice);
-    this.foreign.set(slice, { key, members, renewedMs });
+    const heardAt = before?.renewedMs === renewedMs ? before.heardAt : ++this.events;
+    if (before !== undefined && before.key !== key) {
+      this.removeForeign(slice);
+    }
+    const foreign = { key, members, renewedMs, leaseMs, heardAt };
+    this.foreign.set(slice, foreign);
+    const ofTopic = this.foreignByTopic.get(key) ?? new Map<string, Foreign>();
+    this.foreignByTopic.set(key, ofTopic.set(slice, foreign));
     if (before?.key !== key || JSON.stringify(before.members) !== JSON.stringify(members)) {
-      this.changed(key);
-      if (before !== undefined && before.key !== key) {
-        this.changed(before.key);
-      }
+      this.changed(key, false);
     }
   }
 
   removeForeign(slice: string): void {
     const before = this.foreign.get(slice);
-    if (this.foreign.delete(slice) && before !== undefined) {
-      this.changed(before.key);
+    if (before === undefined) {
+      return;
     }
+    this.foreign.delete(slice);
+    const ofTopic = this.foreignByTopic.get(before.key);
+    ofTopic?.delete(slice);
+    if (ofTopic?.size === 0) {
+      this.foreignByTopic.delete(before.key);
+    }
+    this.changed(before.key, false);
   }
 
   // --- what sidecars say ---
@@ -147,7 +177,8 @@ export class Registry {
       // The same instance says its registrations again, but until it has, nobody must think that they are gone.
       registrations: before?.registrations ?? new Map<string, Registration>(),
       expiresMs: undefined,
-      complete: false,
+      completeAt: undefined,
+      gone: false,
     };
     this.byPod.set(identity.podUid, instance);
     this.touch(instance);
@@ -188,7 +219,7 @@ export class Registry {
       registration = { key, written, role };
       local.registrations.set(id, registration);
       if (this.refusal(local, registration) === undefined) {
-        this.changed(key);
+        this.changed(key, true);
       }
     }
     return this.viewOf(local, registration);
@@ -198,7 +229,7 @@ export class Registry {
     const local = instance as LocalInstance;
     const key = resolveTopicName(instance.identity.namespace, written);
     if (local.registrations.delete(registrationKey(key, role))) {
-      this.changed(key);
+      this.changed(key, true);
     }
   }
 
@@ -208,36 +239,65 @@ export class Registry {
     for (const [id, registration] of [...local.registrations]) {
       if (!said.has(id)) {
         local.registrations.delete(id);
-        this.changed(registration.key);
+        this.changed(registration.key, true);
       }
     }
-    local.complete = true;
+    local.completeAt = ++this.events;
     for (const { key, members } of this.foreign.values()) {
       if (members.some((each) => each.podUid === instance.identity.podUid)) {
-        this.changed(key);
+        this.changed(key, false);
       }
     }
   }
 
   /**
-   * Removes members whose lease ran out, and slices of other replicas that were not renewed for a lease. Every lease counts from `freshSinceMs` at
+   * Removes members whose lease ran out, and slices of other replicas that were not renewed for theirs. Every lease counts from `freshSinceMs` at
    * least, when this replica's view of the API server became whole: before, other replicas could not renew, and a sidecar that came back
    * to a replica that had not seen its token was refused.
    */
   expire(nowMs: number, freshSinceMs: number): void {
-    const { leaseMs } = this.options;
-    const firstEndMs = freshSinceMs + leaseMs;
-    for (const [uid, instance] of [...this.byPod]) {
-      if (instance.expiresMs !== undefined && Math.max(instance.expiresMs, firstEndMs) <= nowMs) {
-        this.byPod.delete(uid);
+    const firstEndMs = freshSinceMs + this.options.leaseMs;
+    for (const instance of this.byPod.values()) {
+      const { expiresMs, gone } = instance;
+      if (!gone && expiresMs !== undefined && Math.max(expiresMs, firstEndMs) <= nowMs) {
+        instance.gone = true;
         this.touch(instance);
+        instance.registrations.clear();
       }
     }
-    for (const [slice, { renewedMs }] of [...this.foreign]) {
-      if (Math.max(renewedMs + leaseMs, firstEndMs) <= nowMs) {
+    for (const [slice, { renewedMs, leaseMs }] of [...this.foreign]) {
+      if (Math.max(renewedMs, freshSinceMs) + leaseMs <= nowMs) {
         this.removeForeign(slice);
       }
     }
+    this.forget();
+  }
+
+  /** Those that are gone, and that no slice from before they came here would bring back. */
+  private forget(): void {
+    const gone = new Map([...this.byPod].filter(([, instance]) => instance.gone));
+    if (gone.size === 0) {
+      return;
+    }
+    for (const foreign of this.foreign.values()) {
+      for (const { podUid } of foreign.members) {
+        if (gone.has(podUid) && this.isOutdated(podUid, foreign)) {
+          gone.delete(podUid);
+        }
+      }
+    }
+    gone.forEach((_, podUid) => this.byPod.delete(podUid));
+  }
+
+  /** What a slice says of a pod that was heard of here. */
+  private isOutdated(podUid: string, { heardAt }: Foreign): boolean {
+    const local = this.byPod.get(podUid);
+    // One that is just moving here is a member by what it told another replica, until it has said all.
+    if (local?.completeAt === undefined) {
+      return false;
+    }
+    // One whose lease here ended may be a member by another replica: by one that has written since, not by one that ended before it came here.
+    return !local.gone || heardAt < local.completeAt;
   }
 
   // --- what is asked ---
@@ -245,9 +305,7 @@ export class Registry {
   /** Registrations of an instance for a topic, looked at anew: what to tell it after a change. */
   viewsOf(instance: Instance, key: TopicKey): readonly RegistrationView[] {
     const local = instance as LocalInstance;
-    return [...local.registrations.values()]
-      .filter((each) => each.key === key)
-      .map((each) => this.viewOf(local, each));
+    return this.registrationsOf(local, key).map((each) => this.viewOf(local, each));
   }
 
   /** Members with a stream here, or a lease: what this replica's slices say. */
@@ -260,31 +318,14 @@ export class Registry {
     const local = this.localMembers(key);
     const seen = new Set(local.map((each) => each.podUid));
     const others = new Map<string, Member>();
-    for (const slice of this.foreign.values()) {
-      if (slice.key !== key) {
-        continue;
-      }
+    for (const slice of this.foreignByTopic.get(key)?.values() ?? []) {
       for (const member of slice.members) {
-        // One that is just moving here is a member by what it told another replica, until it has said all.
-        if (!seen.has(member.podUid) && this.byPod.get(member.podUid)?.complete !== true) {
+        if (!seen.has(member.podUid) && !this.isOutdated(member.podUid, slice)) {
           others.set(member.podUid, member);
         }
       }
     }
     return [...local, ...others.values()];
-  }
-
-  /** Topics that have a local member. */
-  localTopics(): readonly TopicKey[] {
-    const keys = new Set<TopicKey>();
-    for (const instance of this.byPod.values()) {
-      for (const registration of instance.registrations.values()) {
-        if (this.refusal(instance, registration) === undefined) {
-          keys.add(registration.key);
-        }
-      }
-    }
-    return [...keys];
   }
 
   get stats(): {
@@ -294,9 +335,13 @@ export class Registry {
     readonly topics: number;
   } {
     let registrations = 0;
-    this.byPod.forEach((each) => (registrations += each.registrations.size));
+    let instances = 0;
+    this.byPod.forEach((each) => {
+      registrations += each.registrations.size;
+      instances += each.gone ? 0 : 1;
+    });
     return {
-      instances: this.byPod.size,
+      instances,
       registrations,
       foreignSlices: this.foreign.size,
       topics: this.topics.size,
@@ -304,7 +349,14 @@ export class Registry {
   }
 
   private touch(instance: LocalInstance): void {
-    new Set([...instance.registrations.values()].map((each) => each.key)).forEach((key) => this.changed(key));
+    new Set([...instance.registrations.values()].map((each) => each.key)).forEach((key) =>
+      this.changed(key, true),
+    );
+  }
+
+  /** In both roles, where it has them. */
+  private registrationsOf(instance: Instance, key: TopicKey): readonly Registration[] {
+    return kBothRoles.flatMap((role) => instance.registrations.get(registrationKey(key, role)) ?? []);
   }
 
   private refusal({ identity }: LocalInstance, { key, role }: Registration): Refusal | undefined {
@@ -314,8 +366,8 @@ export class Registry {
 
   private membersAmong(instances: readonly LocalInstance[], key: TopicKey): readonly Member[] {
     return instances.flatMap((instance): Member[] => {
-      const roles = [...instance.registrations.values()]
-        .filter((each) => each.key === key && this.refusal(instance, each) === undefined)
+      const roles = this.registrationsOf(instance, key)
+        .filter((each) => this.refusal(instance, each) === undefined)
         .map((each) => each.role);
       if (roles.length === 0) {
         return [];

@@ -120,8 +120,9 @@ export function slicesOf(
 export interface ForeignSlice {
   readonly key: TopicKey;
   readonly members: readonly Member[];
-  /** When its longest lease ends, milliseconds since 1970. */
-  readonly endsMs: number;
+  /** When its members were last heard of, milliseconds since 1970, and for how long they hold from then on: of that which holds longest. */
+  readonly renewedMs: number;
+  readonly leaseMs: number;
 }
 
 /** What another replica says; undefined for a slice of this one. */
@@ -131,9 +132,11 @@ export function foreignOf(slice: TopicEndpointSlice, replica: string): ForeignSl
   }
   const byPod = new Map<string, Member & { roles: Role[] }>();
   let endsMs = 0;
+  let leaseMs = 0;
   for (const entry of slice.spec.members) {
     const role: Role = entry.role === 'Publisher' ? 'publisher' : 'subscriber';
     endsMs = Math.max(endsMs, leaseEndMs(entry.lease));
+    leaseMs = Math.max(leaseMs, entry.lease.durationSeconds * 1000);
     const known = byPod.get(entry.podUid);
     if (known !== undefined) {
       known.roles.push(role);
@@ -152,6 +155,7 @@ export function foreignOf(slice: TopicEndpointSlice, replica: string): ForeignSl
   return {
     key: `${slice.metadata.namespace ?? 'default'}/${slice.spec.topic}`,
     members: [...byPod.values()],
-    endsMs,
+    renewedMs: endsMs - leaseMs,
+    leaseMs,
   };
 }

@@ -7,8 +7,8 @@ import { Throttle } from './throttle';
 import type { ReviewToken, TokenReviewStatus } from './tokens';
 
 /**
- * At once. A directory that starts anew is asked by all its sidecars: what waits here waits in order, not in front of slices and renewals in the API
- * client's bucket, and a first 429 finds few requests that came too late to be held back. An answer takes milliseconds.
+ * At once. A directory that starts anew is asked by all its sidecars: what waits here waits in order and can leave, which
+ * it could not in the API client's bucket, and a first 429 finds few requests that came too late to be held back. An answer takes milliseconds.
  */
 const kAtOnce = 20;
 

@@ -13,6 +13,7 @@ type Handler = (request: IncomingMessage, response: ServerResponse, count: numbe
 
 describe('ApiClient', () => {
   let server: Server;
+  let auth: ClusterAuth;
   let client: ApiClient;
   let handler: Handler;
   let count: number;
@@ -37,7 +38,7 @@ describe('ApiClient', () => {
     });
     server.on('connection', () => connections++);
     await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-    const auth: ClusterAuth = {
+    auth = {
       ...plainAuth(`http://127.0.0.1:${(server.address() as AddressInfo).port}`),
       credentials: () => Promise.resolve({ headers: { authorization: `Bearer ${token}` }, tls: {} }),
       refresh: () => (token = refreshed),
@@ -85,6 +86,28 @@ describe('ApiClient', () => {
     expect(count).toBe(20);
     // A second one is made when a request comes before the end of the answer before it was seen.
     expect(connections).toBeLessThanOrEqual(2);
+  });
+
+  it('has a rate apart for work that must not wait, over the same connections', async () => {
+    handler = (_, response) => answer(response, 200, {});
+    const slow = new ApiClient({ auth, userAgent: 'outrigger-test', perSecond: 0.001, burst: 1 });
+    const [first, second] = [slow.withOwnRate(), slow.withOwnRate()];
+    const list = (of: ApiClient, signal?: AbortSignal): Promise<unknown> =>
+      of.call((objects) => objects.listClusterCustomObject(pods), signal === undefined ? {} : { signal });
+    // Each has a token; the next comes in a quarter of an hour.
+    for (const each of [slow, first, second]) {
+      await list(each);
+    }
+    // Not three: see above.
+    expect(connections).toBeLessThanOrEqual(2);
+    const abort = new AbortController();
+    const waiting = failure(list(first, abort.signal));
+    abort.abort();
+    await waiting;
+    expect(count).toBe(3);
+    slow.close();
+    const third = await failure(list(slow.withOwnRate()));
+    expect(third.message).toContain('the client is closed');
   });
 
   it('hands objects on as they came: fields that no model knows, times as text, the rest of a list', async () => {

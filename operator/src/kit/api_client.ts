@@ -89,13 +89,20 @@ interface Exchange extends CallOptions {
 export class ApiClient {
   private readonly bucket: TokenBucket;
   private readonly clock: Clock;
-  private closed = false;
   private readonly connections: Connections;
 
-  constructor(private readonly options: ApiClientOptions) {
+  constructor(
+    private readonly options: ApiClientOptions,
+    connections?: Connections,
+  ) {
     this.clock = options.clock ?? kSystemClock;
     this.bucket = new TokenBucket(options.perSecond ?? 50, options.burst ?? 100, this.clock);
-    this.connections = new Connections(this.timeoutMs);
+    this.connections = connections ?? new Connections(this.timeoutMs);
+  }
+
+  /** For work that must not wait for other work: over the same connections, which end with either client, at a rate of its own that is as high. */
+  withOwnRate(): ApiClient {
+    return new ApiClient(this.options, this.connections);
   }
 
   /** The answer's JSON. Throws ApiError. */
@@ -173,7 +180,6 @@ export class ApiClient {
 
   /** Closes the connections, with what runs over them. Whoever asks afterwards gets an error: a connection made then would never be closed. */
   close(): void {
-    this.closed = true;
     this.connections.destroy();
   }
 
@@ -267,7 +273,7 @@ export class ApiClient {
   private async secure(request: RequestContext, { silenceMs, lease }: Exchange): Promise<void> {
     const read = this.connections.beginRead();
     const credentials = await this.options.auth.credentials();
-    if (this.closed) {
+    if (this.connections.closed) {
       throw new Error('the client is closed');
     }
     for (const [name, value] of Object.entries(credentials.headers)) {

@@ -26,6 +26,7 @@ export class Connections {
   private readonly pools = new Set<Pool>();
   private current: Pool | undefined;
   private reads = 0;
+  private isClosed = false;
 
   /** @param timeoutMs longest time to connect */
   constructor(private readonly timeoutMs: number) {}
@@ -52,8 +53,13 @@ export class Connections {
     };
   }
 
-  /** Closes all connections, with what runs over them. */
+  get closed(): boolean {
+    return this.isClosed;
+  }
+
+  /** Closes all connections, with what runs over them. One that were made afterwards would never be closed. */
   destroy(): void {
+    this.isClosed = true;
     this.pools.forEach(({ dispatcher }) => void dispatcher.destroy());
     this.pools.clear();
     this.current = undefined;

@@ -33,6 +33,7 @@ const kNoStats: DirectoryStats = {
   rejectedStreams: 0,
   tokensRefused: {},
   tokenReviews: 0,
+  topicsWaiting: 0,
   sliceWrites: 0,
   sliceFailures: 0,
   sweeps: 0,
