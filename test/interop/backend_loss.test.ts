@@ -101,10 +101,11 @@ describe.each(kMoves)('when $what', ({ backend, reason, lose, restore }) => {
   });
 });
 
-describe.each(['xdp', 'packet', 'dpdk', 'mmsg', 'uring'])(
-  'when the link of %s becomes narrower',
-  (backend) => {
-    test.each(kDirections)('a stream from %s goes on in fragments, complete', async (direction) => {
+// Each backend in turn: the kernel may let go of an AF_XDP queue a moment after the driver that had it has ended.
+describe.each(kDirections)('a stream from %s goes on in fragments, complete', (direction) => {
+  test.each(['xdp', 'packet', 'dpdk', 'mmsg', 'uring'])(
+    'when the link of %s becomes narrower',
+    async (backend) => {
       const pair = await makePair(machines, {
         ours: { env: { OUTRIGGER_BACKENDS: backend, ...(backend === 'dpdk' ? kDpdk : {}) } },
       });
@@ -150,6 +151,6 @@ describe.each(['xdp', 'packet', 'dpdk', 'mmsg', 'uring'])(
         await setMtu(1500);
         await pair.close();
       }
-    });
-  },
-);
+    },
+  );
+});
