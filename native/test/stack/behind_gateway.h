@@ -21,6 +21,7 @@ class BehindGateway : public BesideKernel {
     BesideKernel::SetUp();
     if (IsSkipped()) return;
     beyond_ = std::make_unique<Namespace>();
+    withoutDad(*beyond_);
     far("ip link add far1 type veth peer name beyond0 netns " + beyond_->path());
     far("ip addr add 192.0.2.1/24 dev far1");
     far("ip addr add 2001:db8:92::1/64 dev far1 nodad");

@@ -191,6 +191,9 @@ class NarrowWay {
     net.far("ip addr add 2001:db8:92::1/64 dev narrow0 nodad");
     net.far("sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1");
     net.near("ip route add default via 10.91.0.2 && ip -6 route add default via fd91::2");
+    // The end of duplicate address detection is a change of which the tables are told.
+    for (int waited = 0; waited < kPatienceMs && std::system("ip -6 addr show dev va | grep -q tentative") == 0; waited += 10)
+      ::poll(nullptr, 0, 10);
   }
   // Until the kernel has learned it.
   bool teach(uint32_t mtu) {

@@ -66,6 +66,8 @@ class StackOverVeth : public ::testing::Test {
     if (const std::string refusal = namespaceRefusal(); !refusal.empty()) GTEST_SKIP() << refusal;
     near_ = std::make_unique<Namespace>();
     far_ = std::make_unique<Namespace>();
+    withoutDad(*near_);
+    withoutDad(*far_);
     near("ip link add near0 type veth peer name far0 netns " + far_->path());
     for (const char* device : {"lo", "near0"}) near(std::string("ip link set ") + device + " up");
     for (const char* device : {"lo", "far0"}) far(std::string("ip link set ") + device + " up");
@@ -79,6 +81,12 @@ class StackOverVeth : public ::testing::Test {
   }
   // The ends of the pair are up, and have no addresses yet.
   virtual void prepareLinks() {}
+
+  // Addresses of links that are made there are good at once, and no notification comes of it two seconds later.
+  static void withoutDad(const Namespace& where) {
+    const Inside inside(where);
+    for (const char* scope : {"all", "default"}) writeFile(("/proc/sys/net/ipv6/conf/" + std::string(scope) + "/accept_dad").c_str(), "0");
+  }
 
   // On nearDevice_.
   virtual Result<std::unique_ptr<FrameIo>> openDevice() {
