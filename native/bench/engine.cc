@@ -46,10 +46,10 @@ class Engine {
   client::MediaClient& client() { return *client_; }
   const std::string& backend() const { return driver_->backend(); }
 
-  // One duty cycle of everything; returns the time after it.
+  // One duty cycle of everything; returns the time after the driver's.
   int64_t step() {
     driver_->doWork();
-    const int64_t now = nowNs();
+    const int64_t now = driver_->workedUntilNs();
     if (now >= nextClientNs_) {
       nextClientNs_ = now + kNsPerMs;
       client_->doWork(now, clock_.epochMillis());

@@ -99,14 +99,17 @@ int32_t AgentRunner::cycle() {
   int32_t work = 0;
   int64_t nowNs = clock_.nanoTime();
   for (const Entry& entry : agents_) {
-    work += entry.agent->doWork(nowNs);
+    const int32_t done = entry.agent->doWork(nowNs);
+    work += done;
+    if (done == 0 && &entry != &agents_.back()) continue;
     const int64_t endNs = clock_.nanoTime();
     const int64_t tookNs = endNs - nowNs;
-    // The time in the agent alone: a sleep between cycles is no stall.
+    // The time in agents alone: a sleep between cycles is no stall.
     entry.times.max.proposeMax(tookNs);
     if (tookNs > entry.times.thresholdNs) entry.times.exceeded.add(1);
     nowNs = endNs;
   }
+  cycleEndNs_ = nowNs;
   return work;
 }
 
@@ -121,7 +124,7 @@ bool AgentRunner::pending() const {
 }
 
 void AgentRunner::idle(int32_t workCount) {
-  const int64_t nowNs = clock_.nanoTime();
+  const int64_t nowNs = cycleEndNs_;
   lookAtIos();
   const bool blind = unwakeableIo_ || silentClients_.load(std::memory_order_relaxed);
   const IdleAction action = decider_.decide(workCount, nowNs, workCount > 0 ? 0 : nextDeadlineNs(nowNs), blind);
@@ -148,6 +151,7 @@ void AgentRunner::idle(int32_t workCount) {
 void AgentRunner::sleep(int64_t untilNs) {
   doorbells_.prepareSleep(options_.fifo);
   // From here on whoever publishes work rings; what was published before is seen by one more look.
+  for (const Entry& entry : agents_) entry.agent->lookAtAll();
   const int32_t work = cycle();
   lookAtIos();
   const int64_t nowNs = clock_.nanoTime();

@@ -44,11 +44,13 @@ void IoStatistics::move(const io::IoTotals& now) {
 }
 
 int32_t ConductorAgent::doWork(int64_t nowNs) {
+  if (nowNs < restUntilNs_ && !pending()) return 0;
   if (!closing_ && closeRequested_.load(std::memory_order_acquire)) {
     closing_ = true;
     conductor_.close(nowNs);
   }
   const int32_t work = conductor_.doWork(nowNs, clock_.epochMillis());
+  restUntilNs_ = work > 0 ? 0 : nowNs + kRestNs;
   if (closing_ && conductor_.closed()) closed_.store(true, std::memory_order_release);
   if (conductor_.terminationRequested()) terminationRequested_.store(true, std::memory_order_release);
   // A client appears by a command and disappears by a command or a timeout.

@@ -458,6 +458,8 @@ std::vector<std::string> MediaDriver::takeEvents() {
 
 int32_t MediaDriver::doWork() { return state_->config.threadingMode == ThreadingMode::kInvoker ? state_->runners.front()->cycle() : 0; }
 
+int64_t MediaDriver::workedUntilNs() const { return state_->runners.front()->cycleEndNs(); }
+
 int64_t MediaDriver::nextDeadlineNs() { return state_->runners.front()->nextDeadlineNs(state_->clock->nanoTime()); }
 
 bool MediaDriver::terminationRequested() const { return state_->conductorAgent->terminationRequested(); }

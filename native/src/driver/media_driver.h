@@ -50,6 +50,8 @@ class MediaDriver {
 
   // Invoker mode: one duty cycle of every agent at the clock's time. Returns a work count.
   int32_t doWork();
+  // Invoker mode: the clock's time at the end of the last cycle, for a caller that would read it next. 0 before the first.
+  int64_t workedUntilNs() const;
   // Invoker mode: when doWork must be called again at the latest.
   int64_t nextDeadlineNs();
 

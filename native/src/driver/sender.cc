@@ -119,6 +119,8 @@ bool Sender::hasLastTotals() const { return state_->lastTotals.has_value(); }
 
 std::optional<io::IoTotals> Sender::takeLastTotals() { return std::exchange(state_->lastTotals, std::nullopt); }
 
+bool Sender::hasLateTotals() const { return state_->lateTotals.has_value(); }
+
 std::optional<io::IoTotals> Sender::takeLateTotals() { return std::exchange(state_->lateTotals, std::nullopt); }
 
 void Sender::State::onCommand(SenderContext& context, const SenderCommand& command, int64_t nowNs) {

@@ -55,11 +55,12 @@ class Sender {
   int32_t doWork(int64_t nowNs);
   // When the sender must run again even if nothing rings: next heartbeat, setup, retransmission or linger; INT64_MAX when none.
   int64_t nextDeadlineNs(int64_t nowNs) const;
-  // Its thread. The last two, once after a switch of backends: what the instance of before counted.
+  // Its thread. The next two, once after a switch of backends: what the instance of before counted.
   io::DatagramIo& io() { return *context_.io; }
   bool hasLastTotals() const;
   std::optional<io::IoTotals> takeLastTotals();
   // As often, when the network reads nothing any more of what that instance sent: what it has counted since then.
+  bool hasLateTotals() const;
   std::optional<io::IoTotals> takeLateTotals();
 
  private:

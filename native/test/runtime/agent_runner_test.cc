@@ -97,6 +97,7 @@ class FakeAgent final : public Agent {
   }
   int64_t nextDeadlineNs(int64_t nowNs) const override { return nowNs + deadlineNs.load(); }
   bool pending() const override { return hasPending.load(); }
+  void lookAtAll() override { mustLook.store(true); }
   io::DatagramIo* io() const override { return owned.load(); }
 
   std::function<int32_t(int64_t)> onStep;
@@ -104,6 +105,7 @@ class FakeAgent final : public Agent {
   std::atomic<int64_t> steps{0};
   std::atomic<int64_t> deadlineNs{3600 * kSecondNs};
   std::atomic<bool> hasPending{false};
+  std::atomic<bool> mustLook{false};
 };
 
 // A DatagramIo of which only the descriptor matters.
@@ -311,6 +313,57 @@ TEST(AgentRunnerCycle, TimesInsideAnAgentAreCountedAndThoseBetweenCyclesAreNot) 
   EXPECT_EQ(exceeded[0], 1);
   EXPECT_EQ(maxNs[1], 0);
   EXPECT_EQ(exceeded[1], 0);
+  EXPECT_EQ(runner.cycleEndNs(), clock.nanoTime());
+}
+
+TEST(AgentRunner, TheTimeOfIdleAgentsCountsWithTheNextThatHadWorkOrWithTheLast) {
+  ManualClock clock;
+  const cnc::Doorbells bells;
+  const std::atomic<bool> silent{false};
+  AgentRunner runner({}, clock, bells, silent);
+  FakeAgent agents[3];
+  int64_t maxNs[3] = {0, 0, 0};
+  int64_t exceeded[3] = {0, 0, 0};
+  int32_t work[3] = {0, 1, 0};
+  for (int i = 0; i < 3; ++i) {
+    agents[i].onStep = [&clock, &work, i](int64_t) {
+      clock.advance(100);
+      return work[i];
+    };
+    runner.add(agents[i], {{2 * i, &maxNs[i]}, {2 * i + 1, &exceeded[i]}, 250});
+  }
+  EXPECT_EQ(runner.cycle(), 1);
+  EXPECT_EQ(maxNs[0], 0);
+  EXPECT_EQ(maxNs[1], 200);
+  EXPECT_EQ(maxNs[2], 100);
+  work[1] = 0;
+  EXPECT_EQ(runner.cycle(), 0);
+  EXPECT_EQ(maxNs[2], 300) << "a stall in a cycle without work is one all the same";
+  EXPECT_EQ(exceeded[2], 1);
+}
+
+// The conductor rests between steps that find nothing; what came meanwhile must not be slept on.
+TEST_F(AgentRunnerTest, AnAgentThatRestsLooksOnceMoreBeforeItsThreadSleeps) {
+  std::atomic<int64_t> asked{0};
+  std::atomic<int64_t> answered{0};
+  FakeAgent agent;
+  agent.onStep = [&](int64_t) {
+    if (!agent.mustLook.exchange(false)) return 0;
+    const int64_t want = asked.load(std::memory_order_acquire);
+    const bool fresh = want != answered.load(std::memory_order_relaxed);
+    answered.store(want, std::memory_order_release);
+    return fresh ? 1 : 0;
+  };
+  auto runner = this->runner();
+  runner->add(agent, times_);
+  runner->start();
+  // Every deadline is an hour off, and this agent looks at nothing unless it must.
+  for (int64_t i = 1; i <= 2'000; ++i) {
+    asked.store(i, std::memory_order_release);
+    bells_.ringAgent(cnc::AgentId::kSender);
+    while (answered.load(std::memory_order_acquire) < i) std::this_thread::yield();
+  }
+  runner->stop();
 }
 
 }  // namespace

@@ -94,11 +94,13 @@ class NetStack : public std::enable_shared_from_this<NetStack> {
     uint32_t used = 0;
     std::unique_ptr<ReceiveSlots> kernelSlots;
     uint32_t kernelSlotsUsed = 0;
-    UniqueFd kernelEpoll;  // the reserved sockets
-    WakeWatch wakes;       // those, and the device
-    uint32_t pollsSinceKernel = 0;
+    UniqueFd kernelEpoll;               // the reserved sockets
+    WakeWatch wakes;                    // those, and the device
+    uint32_t busyPollsSinceKernel = 0;  // polls since the last look at the reserved sockets: that found frames, that found none
+    uint32_t idlePollsSinceKernel = 0;
     bool kernelReady = false;
     int64_t nextKernelLookNs = 0;  // while nothing else comes
+    int64_t kernelQuietNs = 0;     // from when on the reserved sockets count as unused
     IoTotals detachedTotals;
   };
 

@@ -13,10 +13,16 @@ namespace {
 
 // Buffers taken in one call, at the least: a frame of the longest IP packet in buffers of 2 KiB is 33 of them, and must come whole.
 constexpr uint32_t kMinBatch = 40;
-// The reserved sockets carry what is rare. Looking costs a system call: on a busy device once in this many polls.
-constexpr uint32_t kPollsPerKernelLook = 16;
-// While there is nothing to do polls follow one another in less than a microsecond, and a look costs a third of one: it was two fifths of such a poll.
+// The reserved sockets carry what is rare, and looking costs a system call, a third of a microsecond: on a busy device once in this many polls that
+// found frames.
+constexpr uint32_t kBusyPollsPerKernelLook = 16;
+// While frames are awaited polls follow one another in a fraction of a microsecond: a look at each was two fifths of such a poll, and on the way of the
+// next frame. The short interval holds after the last datagram through a reserved socket.
 constexpr int64_t kKernelLookIntervalNs = 5'000;
+constexpr int64_t kQuietKernelLookIntervalNs = 50'000;
+constexpr int64_t kKernelQuietAfterNs = 10'000'000;
+// Also for a caller whose clock stands still.
+constexpr uint32_t kIdlePollsPerKernelLook = 256;
 // Buffers of the device that waiting datagrams may keep: a quarter of a small ring. More are copied out.
 constexpr uint32_t kMaxHeldFrames = 64;
 constexpr int kMaxEvents = 16;
@@ -65,11 +71,9 @@ uint32_t NetStack::poll(uint32_t index, RxBurst& burst, int64_t nowNs) {
   if (burst.count < RxBurst::kMaxPackets || nowNs < isolateUntilNs_) datagrams += readDevice(face, index, burst);
   giveBackDropped();
   face.wakes.polled();
-  ++face.pollsSinceKernel;
-  const bool idle = burst.count == 0 && nowNs >= face.nextKernelLookNs;
-  if (burst.count < RxBurst::kMaxPackets && (idle || face.kernelReady || face.pollsSinceKernel >= kPollsPerKernelLook)) {
-    datagrams += readKernel(face, burst);
-  }
+  const bool due = burst.count > 0 ? ++face.busyPollsSinceKernel >= kBusyPollsPerKernelLook
+                                   : ++face.idlePollsSinceKernel >= kIdlePollsPerKernelLook || nowNs >= face.nextKernelLookNs;
+  if (burst.count < RxBurst::kMaxPackets && (due || face.kernelReady)) datagrams += readKernel(face, burst);
   return datagrams;
 }
 
@@ -311,12 +315,14 @@ bool NetStack::isSecondCopy(const ReceiveSlots::Arrival& arrival, const SockAddr
 }
 
 uint32_t NetStack::readKernel(Face& face, RxBurst& burst) {
-  face.pollsSinceKernel = 0;
-  face.nextKernelLookNs = nowNs_ + kKernelLookIntervalNs;
+  face.busyPollsSinceKernel = 0;
+  face.idlePollsSinceKernel = 0;
   std::array<epoll_event, kMaxEvents> events;
   ReceiveSlots& slots = *face.kernelSlots;
   const int ready = ::epoll_wait(face.kernelEpoll.get(), events.data(), std::min<int>(kMaxEvents, static_cast<int>(slots.count())), 0);
   face.kernelReady = ready > 0;  // where there was something, more may be
+  if (face.kernelReady) face.kernelQuietNs = nowNs_ + kKernelQuietAfterNs;
+  face.nextKernelLookNs = nowNs_ + (nowNs_ < face.kernelQuietNs ? kKernelLookIntervalNs : kQuietKernelLookIntervalNs);
   uint32_t datagrams = 0;
   slots.prepare(face.kernelSlotsUsed);
   uint32_t slot = 0;
