@@ -1,7 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 // One suite over every DatagramIo: what the protocol core relies on, whatever the backend. Behaviour of one backend alone
 // stands in files of its own.
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <fstream>
 #include <set>
+#include <thread>
 
 #include "conformance_world.h"
 #include "lending_io.h"
@@ -377,6 +383,15 @@ TEST_P(DatagramIoConformance, losesNothingOfOneDestinationToAnothersAbsence) {
   EXPECT_EQ(collect(*world_, *receiver_, 40).size(), 40U);
 }
 
+// By proc(5): the state behind the name in parentheses.
+bool isAsleep(pid_t thread) {
+  std::ifstream file("/proc/self/task/" + std::to_string(thread) + "/stat");
+  std::string text;
+  std::getline(file, text);
+  const size_t name = text.rfind(')');
+  return name != std::string::npos && text.size() > name + 2 && text[name + 2] == 'S';
+}
+
 // Armed before it came; true also where there is nothing to sleep on.
 bool wakes(const DatagramIo& io) {
   pollfd handle{io.waitHandle(), POLLIN, 0};
@@ -399,6 +414,44 @@ TEST_P(DatagramIoConformance, wakesASleeperWhenSomethingArrives) {
     EXPECT_FALSE(receiver_->arm()) << "something is there: sleeping is wrong";
     EXPECT_EQ(collect(*world_, *receiver_, 1).size(), 1U);
     EXPECT_TRUE(receiver_->arm());
+  }
+  receiver_->detach(*to);
+}
+
+// What comes while the thread is in the kernel already wakes it by other means than what came before.
+TEST_P(DatagramIoConformance, wakesAThreadThatIsAsleepAlready) {
+  if (world_->isSimulated() || receiver_->waitHandle() < 0) GTEST_SKIP() << "nothing to sleep on";
+  auto to = openAt(*receiver_, there());
+  auto from = openAt(*sender_, here());
+  auto next = hop(*sender_, *from, to->localAddress());
+  const Bytes bytes = pattern(64, 1);
+  for (int round = 0; round < 5; ++round) {
+    // A first datagram, so that whatever the first needs (a neighbour, a route) is no reason to wake.
+    std::vector<TxItem> items{item(*next, bytes)};
+    ASSERT_EQ(sender_->transmit(*from, items), 1U);
+    ASSERT_EQ(collect(*world_, *receiver_, 1).size(), 1U);
+    std::atomic<bool> woken{false};
+    // Frames of others may wake it before: once more then.
+    for (bool sent = false; !sent;) {
+      while (!receiver_->arm()) pollOnce(*receiver_, world_->nowNs());
+      std::atomic<pid_t> sleeper{0};
+      std::atomic<bool> over{false};
+      std::thread thread([&] {
+        sleeper = static_cast<pid_t>(::syscall(SYS_gettid));
+        woken = wakes(*receiver_);
+        over = true;
+      });
+      while (!over && (sleeper == 0 || !isAsleep(sleeper))) std::this_thread::yield();
+      if (!over) {
+        items = {item(*next, bytes)};
+        EXPECT_EQ(sender_->transmit(*from, items), 1U);
+        sent = true;
+      }
+      thread.join();
+      if (!sent) pollOnce(*receiver_, world_->nowNs());
+    }
+    EXPECT_TRUE(woken) << "round " << round;
+    EXPECT_EQ(collect(*world_, *receiver_, 1).size(), 1U);
   }
   receiver_->detach(*to);
 }

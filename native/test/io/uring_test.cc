@@ -9,10 +9,12 @@
 
 #include <array>
 #include <cstddef>
+#include <cstring>
 #include <thread>
 
 #include "conformance_world.h"
 #include "io/uring/uring.h"
+#include "two_namespaces.h"
 
 #ifndef __NR_io_uring_setup
 #define __NR_io_uring_setup 425
@@ -129,6 +131,59 @@ TEST(Uring, goesOnWhenMoreArrivesThanItHasBuffers) {
   }
   EXPECT_EQ(to->stats.receiveQueueDrops.load(), 0);
   EXPECT_EQ(to->stats.sendErrors.load(), 0) << "running out of buffers is no error";
+}
+
+// A batch that finds room for a part only: the rest goes with the next call, in order.
+TEST(Uring, losesNothingOfBatchesThatASlowInterfaceHoldsUp) {
+  outrigger::testing::TwoNamespaces::run([](outrigger::testing::TwoNamespaces& both) {
+    both.near("tc qdisc add dev lo root tbf rate 200mbit burst 4000 latency 10s");
+    auto io = makeBackend("uring", BackendOptions{}).take();
+    auto to = openAt(*io, address("127.0.0.1"), 8 << 20);
+    auto from = openAt(*io, address("127.0.0.1"), 0, 32 << 10);
+    auto next = hop(*io, *from, to->localAddress());
+    RealWorld world("uring", {});
+    constexpr uint32_t kBatch = 32;
+    constexpr int kBatches = 40;
+    constexpr uint32_t kLength = 1000;
+    std::vector<int> times(static_cast<size_t>(kBatches) * kBatch, 0);
+    uint32_t heldUp = 0;
+    size_t received = 0;
+    uint32_t highest = 0;
+    const auto take = [&](bool wait) {
+      std::vector<Arrival> some = pollOnce(*io, world.nowNs());
+      if (some.empty() && wait && world.await(*io)) some = pollOnce(*io, world.nowNs());
+      for (const Arrival& arrival : some) {
+        uint32_t number = 0;
+        std::memcpy(&number, arrival.bytes.data(), sizeof(number));
+        if (times.at(number)++ == 0) ++received;
+        EXPECT_GE(number, highest);
+        highest = number;
+      }
+      return !some.empty();
+    };
+    for (int batch = 0; batch < kBatches; ++batch) {
+      std::vector<Bytes> bytes;
+      std::vector<TxItem> items;
+      for (uint32_t i = 0; i < kBatch; ++i) {
+        bytes.push_back(pattern(kLength, 1));
+        const uint32_t number = static_cast<uint32_t>(batch) * kBatch + i;
+        std::memcpy(bytes.back().data(), &number, sizeof(number));
+      }
+      for (const Bytes& each : bytes) items.push_back(item(*next, each));
+      size_t done = 0;
+      for (int call = 0; done < kBatch && call < 100'000; ++call) {
+        const uint32_t finished = io->transmit(*from, std::span<TxItem>(items).subspan(done));
+        for (size_t i = done; i < done + finished; ++i) ASSERT_EQ(items[i].status, TxStatus::kSent);
+        done += finished;
+        if (done < kBatch) ++heldUp;
+        take(done < kBatch);
+      }
+      ASSERT_EQ(done, kBatch);
+    }
+    while (received < times.size() && take(true)) continue;
+    EXPECT_EQ(received, times.size());
+    EXPECT_GT(heldUp, 0U) << "the test shows something";
+  });
 }
 
 // A standing receive holds its socket: closed under it, the port would stay taken.

@@ -2,6 +2,7 @@
 // See the header. Mapping and memory order: io_uring(7).
 #include "io/uring/uring.h"
 
+#include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -10,6 +11,7 @@
 #include <cerrno>
 #include <cstring>
 #include <fstream>
+#include <utility>
 
 namespace outrigger::io {
 namespace {
@@ -136,6 +138,7 @@ Result<void> Uring::open(uint32_t submissions, uint32_t completions) {
   for (uint32_t i = 0; i < params.sq_entries; ++i) at<uint32_t>(rings_, params.sq_off.array)[i] = i;
   completionHead_ = at<uint32_t>(rings_, params.cq_off.head);
   completionTail_ = at<uint32_t>(rings_, params.cq_off.tail);
+  completionFlags_ = at<uint32_t>(rings_, params.cq_off.flags);
   completions_ = at<const io_uring_cqe>(rings_, params.cq_off.cqes);
   completionMask_ = params.cq_entries - 1;
   head_ = *completionHead_;
@@ -147,6 +150,30 @@ bool Uring::enable() {
   const int err = control(IORING_REGISTER_ENABLE_RINGS, nullptr, 0);
   enabled_ = err == 0;
   return enabled_;
+}
+
+Result<void> Uring::openBell() {
+  bell_ = UniqueFd(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+  if (bell_.get() < 0) return failed("eventfd", errno);
+  __atomic_store_n(completionFlags_, IORING_CQ_EVENTFD_DISABLED, __ATOMIC_RELAXED);
+  int fd = bell_.get();
+  if (const int err = control(IORING_REGISTER_EVENTFD, &fd, 1); err != 0) return failed("io_uring_register of an eventfd", err);
+  return {};
+}
+
+bool Uring::armBell() {
+  __atomic_store_n(completionFlags_, 0U, __ATOMIC_SEQ_CST);
+  bellArmed_ = true;
+  // The kernel queues work and then looks whether it is to ring.
+  __atomic_thread_fence(__ATOMIC_SEQ_CST);
+  return !hasCompletion() && !hasWork();
+}
+
+void Uring::disarmBell() {
+  if (!std::exchange(bellArmed_, false)) return;
+  __atomic_store_n(completionFlags_, IORING_CQ_EVENTFD_DISABLED, __ATOMIC_RELAXED);
+  uint64_t rings = 0;
+  [[maybe_unused]] const ssize_t ignored = ::read(bell_.get(), &rings, sizeof(rings));
 }
 
 io_uring_sqe* Uring::next() {

@@ -60,6 +60,15 @@ class Uring {
   // Owner thread, before anything else; later calls do nothing. False: another thread owns the ring.
   bool enable();
 
+  // A descriptor that a thread can sleep on while the ring waits for events. The ring's own is not one: with DEFER_TASKRUN what arrives is work for the
+  // owner, and polling wakes only for completions. Before enable(). It costs nothing while it is not armed.
+  Result<void> openBell();
+  int bell() const { return bell_.get(); }
+  // From here on what comes rings; false: something is there already, so sleeping would be wrong.
+  bool armBell();
+  // Awake again: nothing rings, and what has rung is forgotten.
+  void disarmBell();
+
   // The next submission, zeroed; null when the queue is full until the next enter.
   io_uring_sqe* next();
   uint32_t queued() const { return queued_; }
@@ -92,6 +101,8 @@ class Uring {
   void unmap();
 
   UniqueFd fd_;
+  UniqueFd bell_;
+  bool bellArmed_ = false;
   bool enabled_ = false;
   uint8_t* rings_ = nullptr;
   size_t ringsLength_ = 0;
@@ -105,6 +116,7 @@ class Uring {
   uint32_t queued_ = 0;
   uint32_t* completionHead_ = nullptr;
   uint32_t* completionTail_ = nullptr;
+  uint32_t* completionFlags_ = nullptr;
   const io_uring_cqe* completions_ = nullptr;
   uint32_t completionMask_ = 0;
   uint32_t head_ = 0;

@@ -49,7 +49,7 @@ class UringIo final : public UdpIoBase {
   void detach(Endpoint& endpoint) override;
   uint32_t poll(RxBurst& burst, int64_t nowNs) override;
   uint32_t transmit(Endpoint& endpoint, std::span<TxItem> items) override;
-  int waitHandle() const override { return receive_.fd(); }
+  int waitHandle() const override { return receive_.bell(); }
   bool arm() override;
   Health health() override;
   std::vector<std::pair<std::string, std::string>> facts() const override;
@@ -119,6 +119,7 @@ Result<std::unique_ptr<DatagramIo>> UringIo::create(const BackendOptions& option
   const uint32_t buffers = std::bit_ceil(std::max(kMinBuffers, options.receiveSlots * kBuffersPerSlot));
   // A completion for each buffer, and one for the end of each receive; more are kept by the kernel until there is room.
   if (auto r = io->receive_.open(kReceiveSubmissions, std::bit_ceil(buffers + kExpectedEndpoints)); !r) return r.error();
+  if (auto r = io->receive_.openBell(); !r) return r.error();
   if (auto r = io->send_.open(TrainTransmitter::kMaxMessages, kSendCompletions); !r) return r.error();
   if (auto r = io->buffers_.open(io->receive_, buffers, kBufferLength); !r) return r.error();
   if (options.zeroCopy != ZeroCopyMode::kOff) {
@@ -231,6 +232,7 @@ uint32_t UringIo::poll(RxBurst& burst, int64_t) {
     usedCount_ = 0;
   }
   if (!receive_.enable()) return 0;
+  receive_.disarmBell();
   uint32_t datagrams = 0;
   // A second time when a receive ended without a datagram, on a late error: the next one is none the worse for it.
   for (int round = 0; round < 2 && burst.count == 0; ++round) {
@@ -262,7 +264,7 @@ Health UringIo::health() {
   return {Health::State::kGone, std::string("its ring is broken: io_uring_enter: ") + std::strerror(err)};
 }
 
-bool UringIo::arm() { return idleReceivers_ == 0 && !receive_.hasCompletion() && !receive_.hasWork(); }
+bool UringIo::arm() { return idleReceivers_ == 0 && receive_.armBell(); }
 
 // Returns how many sends ended; notifications come on top.
 uint32_t UringIo::takeSendCompletions() {
