@@ -12,9 +12,11 @@ class FullVolume : public DriverWorld {
  public:
   // Bytes that may still be allocated, by every driver of the test together.
   int64_t room = INT64_MAX;
+  int64_t asked = 0;  // how often
 
   FileAllocator allocator() {
     return [this](int fd, uint64_t offset, uint64_t length) {
+      ++asked;
       if (static_cast<int64_t>(length) > room) return ENOSPC;
       room -= static_cast<int64_t>(length);
       return allocateFile(fd, offset, length);
@@ -107,6 +109,37 @@ TEST_F(FullVolume, AUdpStreamWaitsOnEitherSideAndLosesNothing) {
     }
     EXPECT_EQ(sent, 500U);
     EXPECT_TRUE(until([&] { return (received += drain(*sub)) == sent; }, 10 * kSecondNs)) << received;
+  }
+}
+
+// Each time would walk through the pages of a term, on the way of the stream.
+TEST_F(FullVolume, MemoryIsAskedForOnceATermOfTheLogAndNotAtEachRotation) {
+  DriverHost& a = host("10.0.0.1", smallConfig(), allocator());
+  DriverHost& b = host("10.0.0.2", smallConfig(), allocator());
+  auto& client = connect(a);
+  const std::string message(1000, 'x');
+  for (const std::string channel : {"aeron:ipc", "aeron:udp?endpoint=10.0.0.2:4000"}) {
+    SCOPED_TRACE(channel);
+    const auto sub = subscription(channel == "aeron:ipc" ? client : connect(b), channel, kStream);
+    const auto pub = publication(client, channel, kStream);
+    ASSERT_TRUE(until([&] { return pub->isConnected() && sub->isConnected(); }));
+    size_t sent = 0;
+    size_t received = 0;
+    const auto sendUpTo = [&](int64_t position) {
+      return until(
+          [&] {
+            while (pub->position() < position && pub->offer(message.data(), 1000) > 0) ++sent;
+            received += drain(*sub);
+            return pub->position() >= position && received == sent;
+          },
+          60 * kSecondNs);
+    };
+    const int64_t before = asked;
+    ASSERT_TRUE(sendUpTo(4 * kTerm));
+    EXPECT_GT(asked, before);
+    const int64_t settled = asked;
+    ASSERT_TRUE(sendUpTo(20 * kTerm));
+    EXPECT_EQ(asked, settled);
   }
 }
 

@@ -204,7 +204,7 @@ void ConductorState::installImage(ImageJob& job) {
   }
   ImageParams made = params;
   made.backedPosition = log->backedPosition;
-  entry->backing = {log->file.fd(), params.termLength, log->backedPosition, log->backedPosition, 0, false};
+  entry->backing = LogBacking::of(log->file.fd(), params.termLength, log->backedPosition);
   entry->image = std::make_unique<PublicationImage>(made, &endpoint.endpoint, job.event.address, std::move(log->file), job.spec.path,
                                                     counters, std::move(subscribers), config_, parts_.counters, nowNs_);
   ImageEntry& installed = *entry;

@@ -91,7 +91,7 @@ ConductorState::LaneStep ConductorState::addIpcPublication(const std::shared_ptr
     auto entry = std::make_unique<IpcEntry>();
     entry->stream = stream;
     entry->channel = asked.channel;
-    entry->backing = {log->file.fd(), stream.termLength, log->backedPosition, log->backedPosition, 0, false};
+    entry->backing = LogBacking::of(log->file.fd(), stream.termLength, log->backedPosition);
     entry->publication = std::make_unique<IpcPublication>(params, std::move(log->file), job->spec.path, limit, position);
     IpcEntry& installed = *entry;
     ipcs_.push_back(std::move(entry));

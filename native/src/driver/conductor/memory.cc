@@ -48,23 +48,26 @@ void ConductorState::stepBacking(Entry& entry) {
               .message);
       return;
     }
-    owner->backing.backedPosition = std::max(owner->backing.backedPosition, target);
+    // Terms are used in turn: asking again would walk through their pages at each rotation, for nothing.
+    const bool whole = target >= owner->backing.wholePosition;
+    const int64_t backed = whole ? logbuffer::maxPossiblePosition(owner->backing.termLength) : target;
+    owner->backing.backedPosition = std::max(owner->backing.backedPosition, backed);
     if constexpr (std::is_same_v<Entry, NetworkEntry>) {
       if (owner->state == StreamState::kRemoving || owner->state == StreamState::kReleased) return;
       SenderCommand command;
       command.type = SenderCommand::Type::kTermBacked;
       command.publication = owner->publication.get();
-      command.value = target;
+      command.value = backed;
       sendToSender(command);
     } else if constexpr (std::is_same_v<Entry, ImageEntry>) {
       if (owner->removing) return;
       ReceiverCommand command;
       command.type = ReceiverCommand::Type::kTermBacked;
       command.image = owner->image.get();
-      command.value = target;
+      command.value = backed;
       sendToReceiver(command);
     } else {
-      owner->publication->onTermBacked(target);
+      owner->publication->onTermBacked(backed);
     }
   };
   parts_.resources.submit(std::move(task));

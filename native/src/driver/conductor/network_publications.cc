@@ -384,7 +384,7 @@ void ConductorState::installNetworkPublication(const std::shared_ptr<PendingAdd>
   entry->stream = stream;
   entry->channel = command.channel;
   entry->logLength = logLength;
-  entry->backing = {job.log.file.fd(), stream.termLength, job.log.backedPosition, job.log.backedPosition, 0, false};
+  entry->backing = LogBacking::of(job.log.file.fd(), stream.termLength, job.log.backedPosition);
   entry->publication = std::make_unique<NetworkPublication>(params, &endpoint->endpoint, std::move(job.log.file), job.spec.path, counters,
                                                             std::move(flowControl), config_, parts_.counters);
   NetworkEntry& installed = *entry;

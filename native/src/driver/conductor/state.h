@@ -67,8 +67,14 @@ struct LogBacking {
   int32_t termLength = 0;
   int64_t backedPosition = 0;
   int64_t wantedPosition = 0;
+  int64_t wholePosition = 0;  // backed up to here every byte of the file has memory: three terms in a row have been backed
   int64_t retryAtNs = 0;
   bool busy = false;  // a task has the descriptor: the log must not be destroyed
+
+  // `backed`: the end of the first term, or beyond any position for a log that has all of its memory.
+  static LogBacking of(int fd, int32_t termLength, int64_t backed) {
+    return {fd, termLength, backed, backed, backed + (logbuffer::kPartitionCount - 1) * int64_t{termLength}};
+  }
 };
 
 struct SendEndpointEntry {
