@@ -13,6 +13,7 @@ import {
   kMetricsPort,
   leader,
   metricOf,
+  noneEnding,
   partsAvailable,
   podsOf,
   replicasOf,
@@ -152,6 +153,7 @@ describe('a cluster in use', () => {
     'changes its CA and all certificates without refusing a pod or losing a sidecar',
     streams.telling(async () => {
       admissions.phase = 'rotated';
+      await noneEnding('directory');
       const kExpiry = 'outrigger_operator_certificate_expiry_timestamp_seconds';
       const operatorAddress = `${(await replicasOf('operator'))[0]?.status.podIP}:${kMetricsPort}`;
       const sidecar = `${await pods.addressOf('s1')}:9464`;

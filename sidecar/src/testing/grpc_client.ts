@@ -138,7 +138,11 @@ function strings(bytes: Uint8Array): string[] {
   const reader = Reader.create(bytes);
   const out: string[] = [];
   while (reader.pos < reader.len) {
-    reader.uint32();
+    const wireType = reader.uint32() & 7;
+    if (wireType !== 2) {
+      reader.skipType(wireType); // the numbers of a RetryInfo
+      continue;
+    }
     const part = reader.bytes();
     const text = Buffer.from(part).toString('latin1');
     out.push(...(/^[\x20-\x7e]+$/.test(text) ? [text] : strings(part)));

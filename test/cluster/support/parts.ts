@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Operator and directory as they run in the test cluster: their pods, who leads, what they show and count.
 import { servedFingerprint } from '../../../operator/src/ca/observer';
-import { get, kubectl } from '../kubectl';
+import { get, kubectl, until } from '../kubectl';
 import { kSystem } from './product';
 
 export type Part = 'operator' | 'directory';
@@ -38,6 +38,15 @@ export async function leader(): Promise<{ pod: string; transitions: number }> {
     pod: (spec.holderIdentity ?? '').replace(/_[^_]*$/, ''),
     transitions: spec.leaseTransitions ?? 0,
   };
+}
+
+/** Resolves when no replica is ending any more: a rollout is over before that, and streams come to such a one for as long as it serves. */
+export async function noneEnding(part: Part): Promise<void> {
+  await until(`no replica of the ${part} is ending`, async () => {
+    const selector = `app.kubernetes.io/component=${part}`;
+    const { items } = await get<{ items: readonly RunningPod[] }>('pods', '-n', kSystem, '-l', selector);
+    return items.every(({ metadata }) => metadata.deletionTimestamp === undefined);
+  });
 }
 
 /** Resolves when every replica of both is as it should be. */
