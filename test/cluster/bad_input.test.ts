@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// Bad input to an installation that works: tokens that are not for the directory, a flood, a topic that no one may open, two profiles that match,
-// an API server that throttles. Each is told clearly to whom it concerns, and a stream of counted messages that runs meanwhile loses nothing.
-// What else is bad input is in injection.test.ts (pods), crd_fields.test.ts (resources) and values.test.ts (the chart).
+// Bad input to an installation that works: pods that can have no sidecar, tokens that are not for the directory, a flood, topics that someone may not
+// open, two profiles that match, an API server that throttles. Each is told clearly to whom it concerns, and a stream of counted messages that runs meanwhile loses nothing.
+// What else is bad input is in injection.test.ts (pods of many shapes), crd_fields.test.ts (resources) and values.test.ts (the chart).
 import { status } from '@grpc/grpc-js';
 import { kDirectoryDefaults } from '../../operator/src/directory/directory';
-import { apply, command, get, kubectl, until } from './kubectl';
+import { apply, command, get, kubectl, refusalOf, until } from './kubectl';
 import { containerOf, logOnNode, type ContainerHandle } from './support/nodes';
 import { kMetricsPort, leader, metricOf, replicasOf, type Part } from './support/parts';
 import { makeNamespace, Pods, type PodObject } from './support/pods';
@@ -214,6 +214,104 @@ describe('a topic that no one may open', () => {
     await apply(pods.app('knocker', 'node1', ['pub', 'closed', '--count', '1']));
     expect(await pods.exitOf('knocker')).not.toBe(0);
     expect(await pods.logs('knocker')).toMatch(/may not be a publisher of topic "?[\w/-]*closed/);
+  });
+});
+
+describe('a pod that can have no sidecar', () => {
+  it.each([
+    [
+      'names a profile that is not there',
+      pods.app('profiled', 'node1', ['sub', 'steady'], {
+        annotations: { 'outrigger.dev/profile': 'nonesuch' },
+      }),
+      /SidecarProfile "?nonesuch/,
+    ],
+    [
+      'has a volume where the socket comes',
+      pods.app('mounted', 'node1', ['sub', 'steady'], {
+        container: { volumeMounts: [{ name: 'run', mountPath: '/run/outrigger' }] },
+        spec: { volumes: [{ name: 'run', emptyDir: {} }] },
+      }),
+      /mounts volume run at \/run\/outrigger/,
+    ],
+    [
+      'is too large',
+      pods.app('large', 'node1', ['sub', 'steady'], {
+        container: { env: [{ name: 'NOTE', value: 'x'.repeat(2_500_000) }] },
+      }),
+      /the AdmissionReview has \d+ bytes; at most \d+ are taken/,
+    ],
+  ])('is refused with the reason when it %s', async (_, pod, reason) => {
+    expect(await refusalOf(pod)).toMatch(reason);
+  });
+});
+
+describe('a topic with rules', () => {
+  const kGuests = 'bad-input-guests';
+  const guests = new Pods(kGuests);
+  const asHerald = { spec: { serviceAccountName: 'herald' } };
+  const there = `${kNamespace}/guarded`;
+
+  function guarded(...more: readonly object[]): object {
+    return {
+      apiVersion: kApi,
+      kind: 'Topic',
+      metadata: { name: 'guarded', namespace: kNamespace },
+      spec: { allow: [{ subscribe: true }, ...more] },
+    };
+  }
+
+  async function publishers(): Promise<number | undefined> {
+    const { status: of } = await get<{ status?: { publishers?: number } }>(
+      'topic',
+      'guarded',
+      '-n',
+      kNamespace,
+    );
+    return of?.publishers;
+  }
+
+  beforeAll(async () => {
+    await makeNamespace(kGuests);
+    await apply(
+      { apiVersion: 'v1', kind: 'ServiceAccount', metadata: { name: 'herald', namespace: kGuests } },
+      guarded({
+        publish: true,
+        namespaceSelector: { matchLabels: { 'kubernetes.io/metadata.name': kGuests } },
+        serviceAccounts: ['herald'],
+      }),
+    );
+  });
+
+  afterAll(async () => {
+    await command('kubectl', ['delete', 'namespace', kGuests, '--wait=false']);
+  });
+
+  it('lets in whom a rule names, from another namespace, and tells others that they may not', async () => {
+    await pods.start(pods.subscriber('hearer', 'node2', 'guarded', 50));
+    await apply(
+      guests.publisher('herald', 'node1', there, ['--count', '50'], asHerald),
+      guests.app('stranger', 'node1', ['pub', there, '--count', '1']),
+      pods.app('local', 'node1', ['pub', 'guarded', '--count', '1']),
+    );
+    await guests.expectToEndWell('herald');
+    await pods.expectToEndWell('hearer');
+    expect(await guests.exitOf('stranger')).not.toBe(0);
+    expect(await guests.logs('stranger')).toMatch(/does not exist, or not for this pod/);
+    expect(await pods.exitOf('local')).not.toBe(0);
+    expect(await pods.logs('local')).toMatch(/may not be a publisher of topic/);
+  });
+
+  it('is closed to whom the rule lets in no more, and goes on for the others', async () => {
+    await pods.start(pods.subscriber('stays', 'node2', 'guarded'));
+    await guests.start(guests.publisher('leaves', 'node1', there, ['--rate', '20'], asHerald));
+    await until('it publishes', async () => ((await publishers()) ?? 0) > 0);
+    await apply(guarded());
+    expect(await guests.exitOf('leaves')).not.toBe(0);
+    expect(await guests.logs('leaves')).toMatch(/does not exist, or not for this pod/);
+    await until('the topic has no publisher', async () => ((await publishers()) ?? 0) === 0);
+    const { status: of } = await get<{ status: { phase: string } }>('pod', 'stays', '-n', kNamespace);
+    expect(of.phase).toBe('Running');
   });
 });
 
