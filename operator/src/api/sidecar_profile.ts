@@ -262,7 +262,7 @@ export const sidecarProfileSpecSchema = withRules(
     ).optional(),
     backends: setOf(choice('A network backend.', kBackends), 1, kBackends.length)
       .describe(
-        'Network backends, best first. The first that opens is taken; why no better one did is reported.',
+        'Network backends, best first. The first that opens is taken; why no better one did is reported. uring needs a seccomp profile that allows it; packet, xdp and dpdk need rights or a device that injection does not give, and are passed over without.',
       )
       .default(['mmsg', 'socket']),
     threading: choice(
