@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The world of a test over the network: Aeron's Java driver on host A, ours on host B, an unmodified Java client on each.
-import { startDriver, startJava, type Driver, type DriverOptions } from './drivers';
+import { startDriver, startJava, type Driver, type DriverOptions, type OurDriver } from './drivers';
 import { makeHosts, type Family, type Host, type HostPair } from './hosts';
 import {
   Peer,
@@ -57,6 +57,16 @@ export async function makeMachines(): Promise<Machines> {
   };
 }
 
+/** A client of a driver that was just started; a failure tells what that said. */
+async function clientOf(peer: Peer, driver: Driver): Promise<Client> {
+  try {
+    return await peer.client(driver.dir);
+  } catch (error) {
+    const said = (driver as Partial<OurDriver>).output?.() ?? '';
+    throw new Error(`${(error as Error).message}; driver ${driver.kind}: ${said}`, { cause: error });
+  }
+}
+
 export async function makePair(machines: Machines, options: PairOptions = {}): Promise<Pair> {
   const { hosts, a, b } = machines;
   const javaDriver = await startJava(a, options.java);
@@ -66,14 +76,14 @@ export async function makePair(machines: Machines, options: PairOptions = {}): P
     host: hosts.a,
     peer: a,
     driver: javaDriver,
-    client: await a.client(javaDriver.dir),
+    client: await clientOf(a, javaDriver),
   };
   const ours = {
     name: 'ours',
     host: hosts.b,
     peer: b,
     driver: oursDriver,
-    client: await b.client(oursDriver.dir),
+    client: await clientOf(b, oursDriver),
   };
   return {
     hosts,
