@@ -90,8 +90,9 @@ TEST_F(StackFairness, tellsEveryLossThatTheDeviceCounts) {
       {DeviceCounter::kRingFullDrops, &device.ringFullDrops},     {DeviceCounter::kNoBuffer, &device.noBuffer},
       {DeviceCounter::kFillRingEmpty, &device.fillRingEmpty},     {DeviceCounter::kInvalidDescriptors, &device.invalidDescriptors},
       {DeviceCounter::kTransmitErrors, &device.transmitErrors},   {DeviceCounter::kOversizedFrames, &device.oversizedFrames},
-      {DeviceCounter::kLeftToKernel, &device.leftToKernel},       {DeviceCounter::kReceiveErrors, &device.receiveErrors},
-      {DeviceCounter::kExceptionFrames, &device.exceptionFrames}, {DeviceCounter::kExceptionDrops, &device.exceptionDrops}};
+      {DeviceCounter::kOtherVlanFrames, &device.otherVlanFrames}, {DeviceCounter::kLeftToKernel, &device.leftToKernel},
+      {DeviceCounter::kReceiveErrors, &device.receiveErrors},     {DeviceCounter::kExceptionFrames, &device.exceptionFrames},
+      {DeviceCounter::kExceptionDrops, &device.exceptionDrops}};
   EXPECT_EQ(counters.size(), static_cast<size_t>(DeviceCounter::kZeroCopySends) - 2)
       << "all but frames received and sent, and what is of uring";
   for (size_t i = 0; i < counters.size(); ++i) counters[i].second->store(static_cast<int64_t>(100 + i));
