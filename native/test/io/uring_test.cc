@@ -136,7 +136,7 @@ TEST(Uring, goesOnWhenMoreArrivesThanItHasBuffers) {
 // A batch that finds room for a part only: the rest goes with the next call, in order.
 TEST(Uring, losesNothingOfBatchesThatASlowInterfaceHoldsUp) {
   outrigger::testing::TwoNamespaces::run([](outrigger::testing::TwoNamespaces& both) {
-    both.near("tc qdisc add dev lo root tbf rate 200mbit burst 4000 latency 10s");
+    both.near("tc qdisc add dev lo root tbf rate 20mbit burst 4000 latency 10s");
     auto io = makeBackend("uring", BackendOptions{}).take();
     auto to = openAt(*io, address("127.0.0.1"), 8 << 20);
     auto from = openAt(*io, address("127.0.0.1"), 0, 32 << 10);
