@@ -307,8 +307,9 @@ describe('a topic with rules', () => {
     await guests.start(guests.publisher('leaves', 'node1', there, ['--rate', '20'], asHerald));
     await until('it publishes', async () => ((await publishers()) ?? 0) > 0);
     await apply(guarded());
-    expect(await guests.exitOf('leaves')).not.toBe(0);
-    expect(await guests.logs('leaves')).toMatch(/does not exist, or not for this pod/);
+    await until('its sidecar is told', async () =>
+      (await guests.logs('leaves', 'outrigger')).includes('does not exist, or not for this pod'),
+    );
     await until('the topic has no publisher', async () => ((await publishers()) ?? 0) === 0);
     const { status: of } = await get<{ status: { phase: string } }>('pod', 'stays', '-n', kNamespace);
     expect(of.phase).toBe('Running');
