@@ -44,11 +44,12 @@ void IoStatistics::move(const io::IoTotals& now) {
 }
 
 int32_t ConductorAgent::doWork(int64_t nowNs) {
-  if (nowNs < restUntilNs_ && !pending()) return 0;
+  // None who is told to close rests: an invoker that ends gives it a number of steps, perhaps at one time of its clock.
   if (!closing_ && closeRequested_.load(std::memory_order_acquire)) {
     closing_ = true;
     conductor_.close(nowNs);
   }
+  if (!closing_ && nowNs < restUntilNs_ && !pending()) return 0;
   const int32_t work = conductor_.doWork(nowNs, clock_.epochMillis());
   restUntilNs_ = work > 0 ? 0 : nowNs + kRestNs;
   if (closing_ && conductor_.closed()) closed_.store(true, std::memory_order_release);
