@@ -635,9 +635,8 @@ void rawOptions(Table& t) {
       [](const DriverConfig& c) { return std::to_string(c.raw.dpdkMtu); });
   t.add(
       "OUTRIGGER_VLAN",
-      "VLAN (802.1Q) of all frames of dpdk, whose device brings those of every VLAN; 0 for untagged ones. For another backend open the "
-      "VLAN's "
-      "interface (OUTRIGGER_INTERFACE=eth0.42)",
+      "VLAN (802.1Q) of all frames of dpdk, whose device brings those of every VLAN; 0 for untagged ones. For another backend open "
+      "the VLAN's interface (OUTRIGGER_INTERFACE=eth0.42)",
       "whole number from 0 to " + std::to_string(kMaxVlan),
       [](DriverConfig& c, std::string_view value, std::string&) {
         const auto vlan = parseInteger(value);

@@ -133,6 +133,23 @@ class HandleIo final : public io::DatagramIo {
   int fd_;
 };
 
+// What a test asks an agent for, by numbers that grow.
+struct Asked {
+  std::atomic<int64_t> wanted{0};
+  std::atomic<int64_t> answered{0};
+
+  // The agent's look at it; returns its work.
+  int32_t look() {
+    const int64_t want = wanted.load(std::memory_order_acquire);
+    const bool fresh = want != answered.load(std::memory_order_relaxed);
+    answered.store(want, std::memory_order_release);
+    return fresh ? 1 : 0;
+  }
+  void await(int64_t number) const {
+    while (answered.load(std::memory_order_acquire) != number) std::this_thread::yield();
+  }
+};
+
 class AgentRunnerTest : public ::testing::Test {
  protected:
   void SetUp() override {
@@ -165,23 +182,17 @@ class AgentRunnerTest : public ::testing::Test {
 };
 
 TEST_F(AgentRunnerTest, NoRingIsLostHoweverItFallsBetweenLookingAndSleeping) {
-  std::atomic<int64_t> asked{0};
-  std::atomic<int64_t> answered{0};
+  Asked asked;
   FakeAgent agent;
-  agent.onStep = [&](int64_t) {
-    const int64_t want = asked.load(std::memory_order_acquire);
-    const bool fresh = want != answered.load(std::memory_order_relaxed);
-    answered.store(want, std::memory_order_release);
-    return fresh ? 1 : 0;
-  };
+  agent.onStep = [&](int64_t) { return asked.look(); };
   auto runner = this->runner();
   runner->add(agent, times_);
   runner->start();
   // Every deadline is an hour off: one lost ring hangs the test. Pauses of all lengths, so that rings hit spinning, looking and sleeping.
   for (int64_t i = 1; i <= 20'000; ++i) {
-    asked.store(i, std::memory_order_release);
+    asked.wanted.store(i, std::memory_order_release);
     bells_.ringAgent(cnc::AgentId::kSender);
-    while (answered.load(std::memory_order_acquire) != i) std::this_thread::yield();
+    asked.await(i);
     for (int64_t spin = 0; spin < (i * 37) % 4'000; ++spin) cpuRelax();
   }
   runner->stop();
@@ -344,24 +355,17 @@ TEST(AgentRunner, TheTimeOfIdleAgentsCountsWithTheNextThatHadWorkOrWithTheLast) 
 
 // The conductor rests between steps that find nothing; what came meanwhile must not be slept on.
 TEST_F(AgentRunnerTest, AnAgentThatRestsLooksOnceMoreBeforeItsThreadSleeps) {
-  std::atomic<int64_t> asked{0};
-  std::atomic<int64_t> answered{0};
+  Asked asked;
   FakeAgent agent;
-  agent.onStep = [&](int64_t) {
-    if (!agent.mustLook.exchange(false)) return 0;
-    const int64_t want = asked.load(std::memory_order_acquire);
-    const bool fresh = want != answered.load(std::memory_order_relaxed);
-    answered.store(want, std::memory_order_release);
-    return fresh ? 1 : 0;
-  };
+  agent.onStep = [&](int64_t) { return agent.mustLook.exchange(false) ? asked.look() : 0; };
   auto runner = this->runner();
   runner->add(agent, times_);
   runner->start();
   // Every deadline is an hour off, and this agent looks at nothing unless it must.
   for (int64_t i = 1; i <= 2'000; ++i) {
-    asked.store(i, std::memory_order_release);
+    asked.wanted.store(i, std::memory_order_release);
     bells_.ringAgent(cnc::AgentId::kSender);
-    while (answered.load(std::memory_order_acquire) < i) std::this_thread::yield();
+    asked.await(i);
   }
   runner->stop();
 }

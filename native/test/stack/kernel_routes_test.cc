@@ -52,18 +52,7 @@ TEST_P(StackBehindGateway, exchangesDatagramsWithAHostBeyondByTheDevice) {
   connect(*endpoint, peer.address);
   const int64_t kernelSends = count(StackCounter::kKernelSends);
   for (uint32_t i = 0; i < 20; ++i) {
-    const Bytes bytes = pattern(1400, i);
-    ASSERT_EQ(send(*endpoint, *next, bytes).status, TxStatus::kSent);
-    Bytes received;
-    while (received != bytes) {
-      received = peer.receive();
-      ASSERT_FALSE(received.empty()) << i;
-    }
-    peer.send(endpoint->localAddress(), bytes);
-    const auto arrivals = collect(1);
-    ASSERT_EQ(arrivals.size(), 1U);
-    ASSERT_EQ(arrivals[0].bytes, bytes);
-    ASSERT_EQ(arrivals[0].source, peer.address);
+    ASSERT_NO_FATAL_FAILURE(exchange(*endpoint, *next, peer, pattern(1400, i)));
   }
   EXPECT_EQ(count(StackCounter::kKernelSends), kernelSends) << "to the gateway's MAC address, not through the kernel";
 }

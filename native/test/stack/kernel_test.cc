@@ -244,17 +244,7 @@ TEST_P(StackBesideKernel, carriesDatagramsOfJumboFramesBothWays) {
     connect(*endpoint, peer.address);
     const int64_t kernelSends = count(StackCounter::kKernelSends);
     for (uint32_t i = 0; i < 20; ++i) {
-      const Bytes bytes = pattern(8900 - i, i);
-      ASSERT_EQ(send(*endpoint, *next, bytes).status, TxStatus::kSent);
-      Bytes received;
-      while (received != bytes) {
-        received = peer.receive();
-        ASSERT_FALSE(received.empty());
-      }
-      peer.send(endpoint->localAddress(), bytes);
-      const auto arrivals = collect(1);
-      ASSERT_EQ(arrivals.size(), 1U);
-      ASSERT_EQ(arrivals[0].bytes, bytes);
+      ASSERT_NO_FATAL_FAILURE(exchange(*endpoint, *next, peer, pattern(8900 - i, i)));
     }
     EXPECT_EQ(count(StackCounter::kKernelSends), kernelSends);
     io_->detach(*endpoint);

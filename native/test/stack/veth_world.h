@@ -193,6 +193,20 @@ class StackOverVeth : public ::testing::Test {
     pollfd handle{peer.fd(), POLLIN, 0};
     return await([&] { return ::poll(&handle, 1, 0) == 1; }) ? peer.receive() : Bytes{};
   }
+  // `bytes` there, and back.
+  void exchange(Endpoint& endpoint, NextHop& next, FarSocket& peer, const Bytes& bytes) {
+    ASSERT_EQ(send(endpoint, next, bytes).status, TxStatus::kSent);
+    Bytes received;
+    while (received != bytes) {
+      received = peer.receive();
+      ASSERT_FALSE(received.empty());
+    }
+    peer.send(endpoint.localAddress(), bytes);
+    const auto arrivals = collect(1);
+    ASSERT_EQ(arrivals.size(), 1U);
+    ASSERT_EQ(arrivals[0].bytes, bytes);
+    ASSERT_EQ(arrivals[0].source, peer.address);
+  }
   // The MAC address of a destination is known, and frames go there by the device.
   void connect(Endpoint& from, const SockAddr& to) {
     EXPECT_TRUE(await([&] {

@@ -99,18 +99,8 @@ TEST_P(StackOnVlan, exchangesDatagramsThatHaveTheTagOnTheWire) {
     const int64_t sentBefore = count(StackCounter::kFramesSent);
     for (uint32_t i = 0; i < kEach; ++i) {
       // The longest that an untagged frame of this MTU would hold, too.
-      const Bytes bytes = pattern(i % 2 == 0 ? (nearHost == kNear ? 1472 : 1452) : 100, i);
-      ASSERT_EQ(send(*endpoint, *next, bytes).status, TxStatus::kSent);
-      Bytes received;
-      while (received != bytes) {
-        received = peer.receive();
-        ASSERT_FALSE(received.empty());
-      }
-      peer.send(endpoint->localAddress(), bytes);
-      const auto arrivals = collect(1);
-      ASSERT_EQ(arrivals.size(), 1U);
-      ASSERT_EQ(arrivals[0].bytes, bytes);
-      ASSERT_EQ(arrivals[0].source, peer.address);
+      const uint32_t length = i % 2 == 0 ? (nearHost == kNear ? 1472 : 1452) : 100;
+      ASSERT_NO_FATAL_FAILURE(exchange(*endpoint, *next, peer, pattern(length, i)));
     }
     EXPECT_EQ(count(StackCounter::kFramesSent) - sentBefore, kEach) << "by the device, not by the kernel's socket";
     EXPECT_TRUE(poll().empty()) << "the kernel's copies stay away";

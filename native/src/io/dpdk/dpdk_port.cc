@@ -27,8 +27,8 @@ constexpr uint16_t kMinDescriptors = 128;
 constexpr uint32_t kSpareBuffers = 256;
 // The PMDs' habit: a power of two that holds a full frame at MTU 1500.
 constexpr uint32_t kBufferLength = 2048;
-// Ethernet header and two 802.1Q tags.
 constexpr uint32_t kTagLength = 4;
+// Ethernet header and two 802.1Q tags.
 constexpr uint32_t kFrameOverhead = 14 + 2 * kTagLength;
 constexpr uint32_t kMaxMtu = 9216;
 // A frame of 9216 bytes in buffers of 2048.

@@ -7,7 +7,8 @@
 // After what it does not include itself.
 #include <linux/errqueue.h>
 
-#include <algorithm>
+#include <array>
+#include <cstring>
 
 #include "io/stack/net_stack.h"
 
