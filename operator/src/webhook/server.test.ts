@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The webhook over HTTPS: what a well-meaning and what a broken client get, and that the one does not disturb the other.
-import { request, type RequestOptions } from 'node:https';
+import { Agent, request, type RequestOptions } from 'node:https';
+import type { IncomingMessage } from 'node:http';
 import { connect as connectPlain } from 'node:net';
 import { connect } from 'node:tls';
 import { issueServing, makeAuthority, serviceNames, type KeyPair } from '../ca/certificates';
@@ -39,6 +40,7 @@ beforeEach(async () => {
       },
       onEvent: (event) => events.push(event),
       bodyTimeoutMs: 300,
+      drainMs: 100,
     },
     { port: 0, host: '127.0.0.1' },
   );
@@ -172,6 +174,39 @@ describe('the webhook', () => {
     stranger.write('GET / HTTP/1.1\r\n\r\n');
     await new Promise((resolve) => stranger.once('close', resolve));
     await injectsStill();
+  });
+
+  test('loses no request that comes while it closes, and ends each connection with an answer', async () => {
+    const lasting = await startWebhook(
+      { keyPair: await newPair(), settings: () => kSettings, profiles: () => [], drainMs: 60_000 },
+      { port: 0, host: '127.0.0.1' },
+    );
+    // One connection each, as API servers keep them.
+    const agents = [1, 2].map(() => new Agent({ keepAlive: true, maxSockets: 1, rejectUnauthorized: false }));
+    const ask = (agent: Agent): Promise<{ headers: IncomingMessage['headers']; reused: boolean }> =>
+      new Promise((resolve, reject) => {
+        const headers = { 'content-type': 'application/json' };
+        const to = { port: lasting.port, host: '127.0.0.1', path: '/inject', method: 'POST', headers, agent };
+        const sent = request(to, (response) => {
+          expect(response.statusCode).toBe(200);
+          response
+            .resume()
+            .once('end', () => resolve({ headers: response.headers, reused: sent.reusedSocket }));
+        });
+        sent.once('error', reject);
+        sent.end(reviewText(kPod));
+      });
+    for (const agent of agents) {
+      const { headers } = await ask(agent);
+      // An API server closes an idle one after 90 s: first.
+      expect(headers).toMatchObject({ connection: 'keep-alive', 'keep-alive': 'timeout=120' });
+    }
+    const closed = lasting.close();
+    for (const agent of agents) {
+      expect(await ask(agent)).toMatchObject({ reused: true, headers: { connection: 'close' } });
+    }
+    await closed; // at once: nothing is open any more
+    agents.forEach((agent) => agent.destroy());
   });
 
   test('says where it is and how', async () => {

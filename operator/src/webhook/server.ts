@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // The webhook's HTTPS server: limits, time-outs and errors of HTTP. What an AdmissionReview is answered is review.ts; certificates come from ca/.
-import { createServer, type Server } from 'node:https';
+import { once } from 'node:events';
 import type { IncomingMessage, ServerResponse } from 'node:http';
+import { createServer, type Server } from 'node:https';
 import type { AddressInfo } from 'node:net';
+import type { Duplex } from 'node:stream';
 import { hostToBind } from '../../../sidecar/src/base/any_address';
+import { sleep } from '../base/clock';
 import type { KeyPair } from '../ca/certificates';
 import { kInjectPath } from './layout';
 import { MalformedReview, review, type Outcome, type ReviewContext, type Reviewed } from './review';
@@ -15,6 +18,14 @@ const kBodyTimeoutMs = 8000;
 const kHeadersTimeoutMs = 5000;
 /** One connection an API server and HTTP/1.1 keep-alive: hundreds would be no API server. */
 const kMaxConnections = 512;
+
+/**
+ * Longer than an API server keeps an idle connection (90 s, Go's http.Transport as client-go sets it up): who closes one first has the other's next
+ * request run into it, and with this webhook's failurePolicy a pod is refused.
+ */
+const kKeepAliveMs = 120_000;
+/** How long connections that are open may still bring requests when the server closes: each that does is told to come no more by its answer. */
+const kDrainMs = 2000;
 
 /** What happened to a request, for metrics and log. */
 export interface WebhookEvent {
@@ -30,12 +41,14 @@ export interface WebhookOptions extends ReviewContext {
   readonly onEvent?: (event: WebhookEvent) => void;
   /** For tests: shorter than the defaults. */
   readonly bodyTimeoutMs?: number;
+  readonly drainMs?: number;
 }
 
 export interface WebhookServer {
   readonly port: number;
   /** New connections get the new certificate; those that are open stay. */
   setKeyPair(keyPair: KeyPair): void;
+  /** Answers what comes over connections that are open, and ends each with its answer; then, or soon, all of it ends. */
   close(): Promise<void>;
 }
 
@@ -196,17 +209,37 @@ function listen(server: Server, port: number, host: string | undefined): Promise
   });
 }
 
+/** Resolves when all of these have closed, or after so long. */
+async function allGone(connections: ReadonlySet<Duplex>, milliseconds: number): Promise<void> {
+  const over = new AbortController();
+  const closed = [...connections].map((each) => once(each, 'close', { signal: over.signal }));
+  await Promise.race([Promise.allSettled(closed), sleep(milliseconds, over.signal)]);
+  over.abort();
+}
+
 /** Listens on all addresses unless told otherwise; port 0 takes a free one. */
 export async function startWebhook(
   options: WebhookOptions,
   address: { readonly port: number; readonly host?: string },
 ): Promise<WebhookServer> {
   const tls = ({ certificate, key }: KeyPair) => ({ cert: certificate, key, minVersion: 'TLSv1.2' as const });
-  const server = createServer(tls(options.keyPair), (request, response) => route(request, response, options));
+  let drains = false;
+  const server = createServer(tls(options.keyPair), (request, response) => {
+    if (drains) {
+      response.setHeader('connection', 'close');
+    }
+    route(request, response, options);
+  });
+  server.keepAliveTimeout = kKeepAliveMs;
   server.maxConnections = kMaxConnections;
   server.headersTimeout = kHeadersTimeoutMs;
   // Longer than the body's own, which answers with a reason.
   server.requestTimeout = 2 * kBodyTimeoutMs;
+  const connections = new Set<Duplex>();
+  server.on('connection', (socket) => {
+    connections.add(socket);
+    socket.once('close', () => connections.delete(socket));
+  });
   // What does not speak TLS, or breaks off, is its own problem.
   server.on('tlsClientError', () => undefined);
   const host = address.host === undefined ? undefined : await hostToBind(address.host);
@@ -214,12 +247,15 @@ export async function startWebhook(
   return {
     port: (server.address() as AddressInfo).port,
     setKeyPair: (keyPair) => server.setSecureContext(tls(keyPair)),
-    close: () =>
-      new Promise((resolve) => {
+    close: async () => {
+      drains = true;
+      await allGone(connections, options.drainMs ?? kDrainMs);
+      await new Promise<void>((resolve) => {
         server.close(() => resolve());
         server.closeIdleConnections();
         // Answers take milliseconds; a client that still sends is not waited for longer than it could be.
         setTimeout(() => server.closeAllConnections(), options.bodyTimeoutMs ?? kBodyTimeoutMs).unref();
-      }),
+      });
+    },
   };
 }
