@@ -347,4 +347,21 @@ describe('a directory with many topics', () => {
     await common.deleteSlice('shop', name);
     await passUntil(() => common.slices.has(name), 1000);
   });
+
+  it('writes a slice again that somebody else removed just as it was written', async () => {
+    const [a, b] = [replica('a'), replica('b')];
+    const apply = common.applySlice.bind(common);
+    const removed: string[] = [];
+    common.applySlice = async (slice) => {
+      await apply(slice);
+      if (slice.spec.topic === 't5' && removed.length === 0) {
+        removed.push(slice.metadata.name as string);
+        await common.deleteSlice('shop', slice.metadata.name as string); // its writer knows no answer yet
+      }
+    };
+    await members([a, b], 0, 10);
+    await passUntil(() => removed.length > 0, 2000);
+    const [name] = removed as [string];
+    await passUntil(() => common.slices.has(name), 1000);
+  });
 });

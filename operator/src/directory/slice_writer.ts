@@ -86,11 +86,11 @@ export class SliceWriter {
     this.proceed();
   }
 
-  /** A slice is gone from the API server. Ours is written again, unless we removed it. */
+  /** A slice is gone from the API server. Ours is written again, unless we removed it: then, at most, what the topic has is written once more. */
   deleted(namespace: string, name: string): void {
     for (const [key, { names }] of this.written) {
-      if (names.has(name) && key.startsWith(`${namespace}/`) && !this.isBusy(key)) {
-        this.changed([key]);
+      if (names.has(name) && key.startsWith(`${namespace}/`)) {
+        this.changed([key]); // after what is under way, which may have written it before
         return;
       }
     }
