@@ -249,8 +249,8 @@ function jestSuite(name: string, project: string): Suite {
       const again = new Set(
         first.flatMap((each) => (each.status === 'failed' && each.file !== undefined ? [each.file] : [])),
       );
-      if (project !== 'e2e' || again.size === 0 || again.size > kSecondTries) return first;
-      // Real processes with real time-outs on a machine that may stall: what fails once and then passes is named, not hidden.
+      if (again.size === 0 || again.size > kSecondTries) return first;
+      // Real time-outs, and processes, on a machine that may stall: what fails once and then passes is named, not hidden.
       const second = await runJest(context, project, 'jest-again', ['--runTestsByPath', ...again]);
       const passedNow = new Set(second.filter((each) => each.status === 'passed').map((each) => each.name));
       // A failure of a whole file, as of its hooks, is over when all of the file passed.

@@ -122,6 +122,7 @@ TEST_F(XdpLadderTest, AnInterfaceThatIsDownOpensAndSaysSoAndCarriesFramesOnceItI
     ASSERT_TRUE(io->steer({SockAddr::parseNumeric("10.77.0.1", 40001).take()}));
     ASSERT_TRUE(world.near("ip link set va up"));
     ASSERT_TRUE(waitUntil([&] { return io->link().up; }));
+    ASSERT_TRUE(waitUntil([&] { return world.carries(); }));
     FrameSender wire;
     world.inFar([&] { wire.open("vb"); });
     wire.send(FrameBuilder().to("10.77.0.1", 40001).build());

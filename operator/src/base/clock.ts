@@ -29,18 +29,31 @@ export function microTimeText(wallMs: number): string {
 /** What Node's timers take; a longer one would fire at once. */
 export const kLongestTimerMs = 0x7fffffff;
 
-/** Waits, but not longer than until the signal is aborted, nor than kLongestTimerMs (24 days). Never rejects: who called looks at the signal. */
+/**
+ * Waits, but not longer than until the signal is aborted, nor than kLongestTimerMs (24 days). Never rejects: who called looks at the signal.
+ * Never shorter than asked: Node counts in whole milliseconds, and its timers may fire most of one early.
+ */
 export function sleep(milliseconds: number, signal: AbortSignal): Promise<void> {
   if (signal.aborted) {
     return Promise.resolve();
   }
+  const waitMs = Math.min(milliseconds, kLongestTimerMs);
+  const end = performance.now() + waitMs;
   return new Promise((resolve) => {
     const finish = (): void => {
       clearTimeout(timer);
       signal.removeEventListener('abort', finish);
       resolve();
     };
-    const timer = setTimeout(finish, Math.min(milliseconds, kLongestTimerMs));
+    const look = (): void => {
+      const restMs = end - performance.now();
+      if (restMs > 0) {
+        timer = setTimeout(look, Math.ceil(restMs));
+      } else {
+        finish();
+      }
+    };
+    let timer = setTimeout(look, waitMs);
     signal.addEventListener('abort', finish, { once: true });
   });
 }
