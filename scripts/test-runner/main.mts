@@ -22,6 +22,10 @@ interface Report {
   readonly testSeconds: number;
 }
 
+function minutesLeft(): number {
+  return Number(process.env.TEST_MINUTES ?? kMinutes) - performance.now() / 60_000;
+}
+
 async function runSuite(suite: Suite, temporary: string): Promise<Report> {
   const results = join(kRoot, 'build/test-results', suite.name);
   rmSync(results, { recursive: true, force: true });
@@ -29,7 +33,8 @@ async function runSuite(suite: Suite, temporary: string): Promise<Report> {
   const leftovers = new Leftovers(temporary);
   // Node's tools keep compiled code, by default among the temporary files.
   const caches = { NODE_COMPILE_CACHE: join(kRoot, 'build/node-cache') };
-  const context: Context = { root: kRoot, results, env: { ...leftovers.env, ...caches, TMPDIR: temporary } };
+  const env = { ...leftovers.env, ...caches, TMPDIR: temporary };
+  const context: Context = { root: kRoot, results, env, minutesLeft };
 
   const begin = performance.now();
   const buildProblem = await suite.build?.(context);
@@ -112,7 +117,7 @@ async function main(names: readonly string[]): Promise<number> {
   const reports: Report[] = [];
   const left: string[] = [];
   for (const suite of chosen) {
-    const minutes = Number(process.env.TEST_MINUTES ?? kMinutes) - performance.now() / 60_000;
+    const minutes = minutesLeft();
     const needed = names.length === 0 ? ((await suite.minutes?.()) ?? 0) : 0;
     if (needed > minutes) {
       left.push(

@@ -12,6 +12,8 @@ export interface Context {
   /** Folder for results and logs of this suite. */
   readonly results: string;
   readonly env: Readonly<Record<string, string>>;
+  /** Until the whole run should be over. */
+  readonly minutesLeft: () => number;
 }
 
 /** Why this machine can't run a suite, and what helps: it is skipped, and the run says so. */
@@ -246,26 +248,38 @@ function jestSuite(name: string, project: string): Suite {
     name,
     test: async (context) => {
       const first = await runJest(context, project, 'jest', []);
-      const again = new Set(
-        first.flatMap((each) => (each.status === 'failed' && each.file !== undefined ? [each.file] : [])),
+      return withSecondTry(context, name, first, (files) =>
+        runJest(context, project, 'jest-again', ['--runTestsByPath', ...files]),
       );
-      if (again.size === 0 || again.size > kSecondTries) return first;
-      // Real time-outs, and processes, on a machine that may stall: what fails once and then passes is named, not hidden.
-      const second = await runJest(context, project, 'jest-again', ['--runTestsByPath', ...again]);
-      const passedNow = new Set(second.filter((each) => each.status === 'passed').map((each) => each.name));
-      // A failure of a whole file, as of its hooks, is over when all of the file passed.
-      for (const file of again) {
-        const where = file.replace(`${context.root}/`, '');
-        const mine = second.filter((each) => each.name.startsWith(where));
-        if (mine.length > 0 && mine.every((each) => each.status !== 'failed')) passedNow.add(where);
-      }
-      return first.map((each) => {
-        if (each.status !== 'failed' || !passedNow.has(each.name)) return each;
-        sayUnstable(name, each);
-        return passed(each.name);
-      });
     },
   };
+}
+
+/** What came of the tests of a Jest project, once the files of those that failed, if they are few, were run again. */
+async function withSecondTry(
+  context: Context,
+  suite: string,
+  first: readonly Outcome[],
+  runAgain: (files: readonly string[]) => Promise<Outcome[]>,
+): Promise<Outcome[]> {
+  const again = new Set(
+    first.flatMap((each) => (each.status === 'failed' && each.file !== undefined ? [each.file] : [])),
+  );
+  if (again.size === 0 || again.size > kSecondTries) return [...first];
+  // Real time-outs, and processes, on a machine that may stall: what fails once and then passes is named, not hidden.
+  const second = await runAgain([...again]);
+  const passedNow = new Set(second.filter((each) => each.status === 'passed').map((each) => each.name));
+  // A failure of a whole file, as of its hooks, is over when all of the file passed.
+  for (const file of again) {
+    const where = file.replace(`${context.root}/`, '');
+    const mine = second.filter((each) => each.name.startsWith(where));
+    if (mine.length > 0 && mine.every((each) => each.status !== 'failed')) passedNow.add(where);
+  }
+  return first.map((each) => {
+    if (each.status !== 'failed' || !passedNow.has(each.name)) return each;
+    sayUnstable(suite, each);
+    return passed(each.name);
+  });
 }
 
 async function runJest(
@@ -397,6 +411,9 @@ async function buildCluster(context: Context): Promise<string | undefined> {
  */
 const kSecondCluster = ['test/cluster/faults_outage.test.ts', 'test/cluster/bad_input.test.ts'];
 
+/** A new cluster and the longest file of them take less; a run that has fewer left goes without. */
+const kClusterAgainMinutes = 10;
+
 /** Tests inside real clusters, which are gone with the last. */
 async function cluster(context: Context): Promise<Outcome[]> {
   const others = globSync('test/cluster/*.test.ts').filter((each) => !kSecondCluster.includes(each));
@@ -404,7 +421,10 @@ async function cluster(context: Context): Promise<Outcome[]> {
     runInCluster(context, 'cluster', others),
     runInCluster(context, 'second-cluster', kSecondCluster),
   ]);
-  return outcomes.flat();
+  return withSecondTry(context, 'cluster', outcomes.flat(), (files) => {
+    const enough = context.minutesLeft() >= kClusterAgainMinutes;
+    return enough ? runInCluster(context, 'cluster-again', files) : Promise.resolve([]);
+  });
 }
 
 /** In one cluster for all of them. */
