@@ -323,11 +323,20 @@ int UringIo::sendBatch(int fd, mmsghdr* messages, uint32_t count, std::span<cons
     // As many as there is room for were wanted one by one: the last ones may find none.
     uncopied_[i] = uncopied_[i] && zeroCopy_.pending() < ZeroCopySends::kMaxPending;
     io_uring_sqe* entry = send_.next();
-    entry->opcode = uncopied_[i] ? IORING_OP_SENDMSG_ZC : IORING_OP_SENDMSG;
-    if (uncopied_[i]) entry->ioprio = IORING_SEND_ZC_REPORT_USAGE;
     entry->fd = fd;
-    entry->addr = reinterpret_cast<uintptr_t>(&header);
-    entry->len = 1;
+    if (!uncopied_[i] && header.msg_controllen == 0) {
+      // A single datagram: without headers that the kernel would have to read first. Since 6.1, as the ring's own flags.
+      entry->opcode = IORING_OP_SEND;
+      entry->addr = reinterpret_cast<uintptr_t>(header.msg_iov->iov_base);
+      entry->len = static_cast<uint32_t>(header.msg_iov->iov_len);
+      entry->addr2 = reinterpret_cast<uintptr_t>(header.msg_name);
+      entry->addr_len = static_cast<uint16_t>(header.msg_namelen);
+    } else {
+      entry->opcode = uncopied_[i] ? IORING_OP_SENDMSG_ZC : IORING_OP_SENDMSG;
+      if (uncopied_[i]) entry->ioprio = IORING_SEND_ZC_REPORT_USAGE;
+      entry->addr = reinterpret_cast<uintptr_t>(&header);
+      entry->len = 1;
+    }
     entry->msg_flags = kFlags;
     const uint64_t number =
         uncopied_[i] ? zeroCopy_.add(*items[transmitter_.itemOf(i)].nextHop, header.msg_iov->iov_base, header.msg_iov->iov_len) : 0;
