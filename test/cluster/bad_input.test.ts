@@ -3,12 +3,20 @@
 // open, two profiles that match, an API server that throttles. Each is told clearly to whom it concerns, and a stream of counted messages that runs meanwhile loses nothing.
 // What else is bad input is in injection.test.ts (pods of many shapes), crd_fields.test.ts (resources) and values.test.ts (the chart).
 import { status } from '@grpc/grpc-js';
+import type { Endpoint, TopicEndpointSlice } from '../../operator/src/api/topic_endpoint_slice';
 import { kDirectoryDefaults } from '../../operator/src/directory/directory';
 import { apply, command, get, kubectl, refusalOf, until } from './kubectl';
 import { containerOf, logOnNode, type ContainerHandle } from './support/nodes';
 import { kMetricsPort, leader, metricOf, replicasOf, type Part } from './support/parts';
 import { makeNamespace, Pods, type PodObject } from './support/pods';
-import { injected, installProduct, kSystem, uninstallProduct, type NodeName } from './support/product';
+import {
+  injected,
+  installProduct,
+  kImage,
+  kSystem,
+  uninstallProduct,
+  type NodeName,
+} from './support/product';
 import { Stranger } from './support/stranger';
 import {
   expectUnbroken,
@@ -192,6 +200,87 @@ describe('the directory', () => {
       code: status.RESOURCE_EXHAUSTED,
       details: expect.stringMatching(/requests a second|registrations/) as string,
     });
+  });
+});
+
+/** A driver and a sidecar that no webhook made, with topics from a file: they know of no directory. */
+function outsider(topics: object, publish: readonly string[]): readonly object[] {
+  const name = 'outsider';
+  const file = `${name}-topics`;
+  const socket = '/run/own/outrigger.sock';
+  const mounts = [
+    { name: 'own', mountPath: '/run/own' },
+    { name: 'topics', mountPath: '/etc/topics' },
+  ];
+  const args = ['--driver', '--driver-directory', '/dev/shm/own', '--grpc-socket', socket];
+  const { metadata, spec } = pods.app(name, 'node1', [...publish, '--address', `unix:${socket}`], {
+    container: { volumeMounts: mounts },
+    others: [
+      {
+        name: 'driver',
+        image: kImage,
+        imagePullPolicy: 'Never',
+        command: ['/usr/bin/outrigger', 'run', ...args, '--topics-file', '/etc/topics/topics.json'],
+        securityContext: { runAsUser: 1000, runAsNonRoot: true },
+        volumeMounts: mounts,
+      },
+    ],
+    spec: {
+      securityContext: { fsGroup: 1000 },
+      volumes: [
+        { name: 'own', emptyDir: {} },
+        { name: 'topics', configMap: { name: file } },
+      ],
+    },
+  });
+  return [
+    {
+      apiVersion: 'v1',
+      kind: 'ConfigMap',
+      metadata: { name: file, namespace: kNamespace },
+      data: { 'topics.json': JSON.stringify(topics) },
+    },
+    { apiVersion: 'v1', kind: 'Pod', metadata: { ...metadata, labels: { app: name } }, spec },
+  ];
+}
+
+describe('the driver of a pod that is no member', () => {
+  it('gets no stream into a subscriber, whose driver counts and names it', async () => {
+    const { status: topic } = await get<{ status: { streamId: number } }>(
+      'topic',
+      'steady',
+      '-n',
+      kNamespace,
+    );
+    const { items } = await get<{ items: readonly TopicEndpointSlice[] }>(
+      'topicendpointslices',
+      '-n',
+      kNamespace,
+    );
+    const endpoints = items
+      .flatMap(({ spec }) => (spec.topic === 'steady' ? spec.members : []))
+      .filter(({ pod, role }) => pod === 'listener' && role === 'Subscriber')
+      .flatMap((member) => member.endpoints);
+    expect(endpoints).toHaveLength(1);
+    const { address, port } = endpoints[0] as Endpoint;
+    const to = `${address}:${port}`;
+    const refused = async (): Promise<number> =>
+      (await metricOf(`${address}:9464`, 'outrigger_driver_sources_refused_total'))[''] ?? 0;
+    const before = await refused();
+    const joined = streams.joinedBy('listener').size;
+    await apply(
+      ...outsider({ topics: [{ name: 'steady', streamId: topic.streamId, subscribers: [to] }] }, [
+        ...['pub', 'steady', '--count', '1', '--wait', '20s'],
+      ]),
+    );
+    await until('its SETUPs are refused', async () => (await refused()) > before + 3);
+    const errors = ['exec', 'listener', '-n', kNamespace, '-c', 'outrigger', '--', '/usr/bin/outrigger'];
+    expect(await kubectl([...errors, 'errors'])).toContain(
+      `stream ${topic.streamId} from ${await pods.addressOf('outsider')} to ${to} refused`,
+    );
+    expect(await pods.exitOf('outsider')).not.toBe(0);
+    expect(await pods.logs('outsider')).toContain('no subscriber came');
+    expect(streams.joinedBy('listener').size).toBe(joined);
   });
 });
 

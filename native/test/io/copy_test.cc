@@ -57,8 +57,13 @@ void noteSubmissions(const Ring& ring, uint32_t count) {
   const uint32_t tail = *reinterpret_cast<const uint32_t*>(ring.indexes + ring.params.sq_off.tail);
   for (uint32_t i = tail - count; i != tail; ++i) {
     const io_uring_sqe& entry = ring.submissions[i & (ring.params.sq_entries - 1)];
-    if (entry.opcode != IORING_OP_SENDMSG && entry.opcode != IORING_OP_SENDMSG_ZC) continue;
-    note(look.sent, *reinterpret_cast<const msghdr*>(entry.addr));
+    if (entry.opcode == IORING_OP_SEND) {
+      if (look.on) look.sent.push_back({reinterpret_cast<void*>(entry.addr), entry.len});
+    } else if (entry.opcode == IORING_OP_SENDMSG || entry.opcode == IORING_OP_SENDMSG_ZC) {
+      note(look.sent, *reinterpret_cast<const msghdr*>(entry.addr));
+    } else {
+      continue;
+    }
     ++ringSends;
   }
 }
