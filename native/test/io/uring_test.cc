@@ -88,6 +88,9 @@ TEST(Uring, explainsEachRefusalByWhatCausesIt) {
   const auto cause = [](int err, UringLimits limits) { return explainUringRefusal(err, limits).cause; };
   EXPECT_NE(cause(EPERM, {2, true}).find("io_uring_disabled is 2"), std::string::npos) << "the sysctl comes before any filter";
   EXPECT_NE(cause(EPERM, {1, false}).find("io_uring_group"), std::string::npos);
+  EXPECT_NE(cause(EPERM, {1, true}).find("io_uring_group"), std::string::npos) << "the filter may be one that allows io_uring";
+  EXPECT_NE(cause(EPERM, {1, true, true}).find("seccomp filter forbids"), std::string::npos) << "the sysctl does not hold for this process";
+  EXPECT_NE(cause(EPERM, {1, false, true}).find("security module"), std::string::npos);
   EXPECT_NE(cause(EPERM, {0, true}).find("seccomp filter forbids"), std::string::npos);
   EXPECT_NE(cause(EPERM, {0, false}).find("security module"), std::string::npos);
   EXPECT_NE(cause(ENOSYS, {0, true}).find("hides"), std::string::npos);
@@ -95,6 +98,10 @@ TEST(Uring, explainsEachRefusalByWhatCausesIt) {
   EXPECT_NE(cause(EINVAL, {0, false}).find("6.1"), std::string::npos);
   EXPECT_NE(cause(ENOMEM, {0, false}).find("RLIMIT_MEMLOCK"), std::string::npos);
   for (const int err : {EPERM, ENOSYS, EINVAL, ENOMEM, EMFILE, EIO}) EXPECT_FALSE(explainUringRefusal(err, {}).fix.empty());
+  for (const int disabled : {1, 2}) {
+    EXPECT_NE(explainUringRefusal(EPERM, {disabled, true}).fix.find("seccomp profile"), std::string::npos) << "it may come next";
+    EXPECT_EQ(explainUringRefusal(EPERM, {disabled, false}).fix.find("seccomp"), std::string::npos);
+  }
 }
 
 TEST(Uring, isMadeByOneThreadAndOwnedByAnother) {

@@ -1,12 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """`dpdk` on virtual functions of an SR-IOV NIC, under vfio-pci with the IOMMU and hugepages; a third host has a function that stays the
-kernel's, for real Aeron."""
+kernel's, for real Aeron, and for a VLAN's interface while a driver tags its frames itself."""
+import json
 import os
 
-from world import End, Failure, Host, both, exchange, explain, functions, interface, kHugepages, kPci, load, number, run, until, write
+from world import End, Failure, Host, both, exchange, explain, functions, interface, kHugepages, kPatienceSeconds
+from world import kPci, load, number, run, until, write
 
 # Two drivers of 16 MiB of buffers and 32 MiB of DPDK's own, and some to spare.
 kHugepageCount = 72
+kVlan = 42
 
 
 class World:
@@ -14,6 +17,7 @@ class World:
         self.hosts: list[Host] = []
         self.ends: list[End] = []
         self.trouble: Failure | None = None
+        self.kernel: Host | None = None
 
     def open(self) -> None:
         load("igb")
@@ -39,6 +43,21 @@ class World:
         host = Host(name)
         self.hosts.append(host)
         return host
+
+    def kernelHost(self) -> Host:
+        """The third host, with a function of the kernel's; made once."""
+        if self.kernel is None:
+            load("igbvf")
+            address = self.virtual[1][1]
+            # The module takes the functions that have no driver; under vfio-pci the others stay.
+            if address not in functions("igbvf"):
+                self.bind(address, "igbvf")
+            host = self.host("kernel")
+            host.link = interface(address)
+            host.take(host.link, "10.9.0.3/24", "fd09::3/64")
+            host.ipv6 = "fd09::3"
+            self.kernel = host
+        return self.kernel
 
     def pair(self) -> tuple[End, End]:
         """The two drivers on functions under vfio-pci; started once, and when that failed, with its reason ever after."""
@@ -131,15 +150,7 @@ def exceptionPath(world: World) -> None:
 
 def withJava(world: World) -> None:
     a, _ = world.pair()
-    load("igbvf")
-    address = world.virtual[1][1]
-    # The module takes the functions that have no driver; under vfio-pci the others stay.
-    if address not in functions("igbvf"):
-        world.bind(address, "igbvf")
-    host = world.host("java")
-    host.take(interface(address), "10.9.0.3/24", "fd09::3/64")
-    host.ipv6 = "fd09::3"
-    java = End(host, "10.9.0.3", java=True)
+    java = End(world.kernelHost(), "10.9.0.3", java=True)
     try:
         both(a, java, 500, "mix")
         exchange(java, a, 200, "payload", "[fd09::1]")
@@ -159,6 +170,65 @@ def givesBack(world: World) -> None:
             raise Failure("the exception interface is still there")
 
 
+def tagged(world: World) -> None:
+    """A driver that tags its frames, and the kernel's interface of that VLAN at the far end."""
+    far, near = world.kernelHost(), world.host("tagged")
+    for vlan in (kVlan, kVlan + 1):
+        far.ip("link", "add", "link", far.link, "name", f"{far.link}.{vlan}", "type", "vlan", "id", str(vlan))
+        far.configure(f"{far.link}.{vlan}")
+    far.configure(f"{far.link}.{kVlan}", "10.9.42.2/24", "fd09:42::2/64")
+    ends: list[End] = []
+    try:
+        ends.append(
+            End(
+                near,
+                "10.9.42.1",
+                OUTRIGGER_BACKENDS="dpdk",
+                OUTRIGGER_VLAN=str(kVlan),
+                OUTRIGGER_DPDK_DEVICE=world.virtual[0][0],
+                OUTRIGGER_DPDK_ADDRESSES="10.9.42.1/24,fd09:42::1/64",
+            )
+        )
+        driver = ends[0].driver
+        facts = json.loads((driver.directory / "backend.json").read_text())["facts"]
+        # The physical function lets in no VLAN that the function did not ask for.
+        if facts.get("vlan") != str(kVlan) or "VLAN filter" not in facts["offloads"]:
+            raise Failure(f"the driver says of itself {facts}")
+        ends.append(End(far, "10.9.42.2", OUTRIGGER_BACKENDS="mmsg"))
+        both(*ends, 500, "mix")
+        for (sender, receiver), address in ((ends, "fd09:42::2"), (ends[::-1], "fd09:42::1")):
+            exchange(sender, receiver, 200, "payload", f"[{address}]")
+        # Small messages share frames.
+        if (sent := driver.counted("frames_sent")) < 400:
+            raise Failure(f"only {sent} frames left by the driver's stack")
+        hearsOnlyItsVlan(near, far, ends[0])
+    finally:
+        for end in ends:
+            end.close(quiet=True)
+
+
+def hearsOnlyItsVlan(near: Host, far: Host, end: End) -> None:
+    """Datagrams to an address of the VLAN: untagged, with another tag and with its own, in this order."""
+    counter, count = "device_other_vlan_frames", 20
+    mac = json.loads(near.ip("-j", "link", "show", "outrigger0"))[0]["address"]
+    devices = (far.link, f"{far.link}.{kVlan + 1}", f"{far.link}.{kVlan}")
+    before = end.driver.counted(counter)
+    with near.udp() as listener:
+        listener.settimeout(kPatienceSeconds)
+        listener.bind((end.address, 0))
+        for device in devices:
+            far.ip("neighbour", "replace", end.address, "lladdr", mac, "dev", device)
+            with far.udp(device) as sender:
+                for _ in range(count):
+                    sender.sendto(device.encode(), listener.getsockname())
+        heard = [listener.recv(100).decode() for _ in range(count)]
+    if heard != [devices[2]] * count:
+        raise Failure(f"it hears what was sent from {sorted(set(heard))}")
+    # The physical function drops those with the other tag, whose VLAN this one did not ask for.
+    until("the untagged frames are counted", lambda: end.driver.counted(counter) - before >= count)
+    print(f"# {end.driver.counted(counter) - before} frames of the {2 * count} without its tag were counted", flush=True)
+
+
 def checks():
     return [
         ("dpdk: SR-IOV functions have IOMMU groups of their own", ownGroups),
@@ -171,4 +241,5 @@ def checks():
         ("dpdk: the exception interface answers ARP and echo for the function", exceptionPath),
         ("dpdk: real Aeron on a function of the kernel's, both ways, over IPv4 and IPv6", withJava),
         ("dpdk: hugepages and exception interface are gone with the drivers", givesBack),
+        ("dpdk: a function under vfio-pci on a VLAN, with sockets on the kernel's interface of it at the far end", tagged),
     ]

@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the checks in the lab VM are made of: NICs by driver, hosts (network namespaces), drivers and peers that exchange counted messages.
 Nothing here may be timed: all is emulated. Time-outs are there to end what hangs."""
+import ctypes
 import itertools
 import json
 import os
 import pathlib
 import select
 import signal
+import socket
 import struct
 import subprocess
 import time
@@ -128,6 +130,24 @@ class Host:
         if " 0% packet loss" not in output:
             raise Failure(f"no echo from {address} to {self.name}: {output.strip()}")
 
+    def udp(self, device: str = "") -> socket.socket:
+        """A UDP socket of this host, which sends from one device alone when it is named."""
+        libc = ctypes.CDLL(None, use_errno=True)
+
+        def enter(namespace) -> None:
+            if libc.setns(namespace.fileno(), 0) != 0:
+                raise Failure(f"cannot enter a network namespace: {os.strerror(ctypes.get_errno())}")
+
+        with open("/proc/thread-self/ns/net") as own, open(f"/run/netns/{self.name}") as there:
+            enter(there)
+            try:
+                made = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+            finally:
+                enter(own)
+        if device:
+            made.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, device.encode())
+        return made
+
     def close(self) -> None:
         run("ip", "netns", "del", self.name, ok=False)
 
@@ -145,7 +165,15 @@ class Driver:
             self.process = subprocess.Popen(
                 host.command(str(kBuild / "outrigger-driver")), env=variables, stdin=subprocess.DEVNULL, stdout=log, stderr=log
             )
-        self.ready = until("driver is ready", self._readyLine)
+        try:
+            self.ready = until("driver is ready", self._readyLine)
+        except Failure as failure:
+            # Left alone it would keep its device, which then can't be taken away.
+            if self.process.poll() is None:
+                self.process.kill()
+                self.process.wait()
+                raise Failure(f"{failure}: {self.log.read_text()[-2000:]}") from None
+            raise
 
     def _readyLine(self) -> dict:
         for line in self.log.read_text().splitlines():

@@ -12,6 +12,8 @@ from world import kPci, load, number, run, until, write
 kHugepageCount = 20
 # A fill ring of 64 chunks.
 kSmallUmem = "512k"
+# What the kernel does by itself while no thread polls (docs/backends.md): without these busy polling stays off.
+kDeferred = {"napi_defer_hard_irqs": "2", "gro_flush_timeout": "200000"}
 
 
 class World:
@@ -158,6 +160,15 @@ def queues(a: End, b: End) -> None:
         raise Failure(f"the two queues got {got} frames, so nothing was proven")
 
 
+def busyPolls(a: End, b: End) -> None:
+    """The drivers have it on, and do not wait for interrupts, which the device keeps to itself meanwhile."""
+    for end in (a, b):
+        note = json.loads((end.driver.directory / "backend.json").read_text())
+        if "preferred busy polling" not in note["facts"]["offloads"] or "busy polling" in note["reason"]:
+            raise Failure(f"the driver says of itself {note}")
+    both(a, b, 300, "mix")
+
+
 def stalls(a: End, b: End) -> None:
     """The receiving driver stands still while as much as its window takes comes in: its fill ring runs dry, and it counts that."""
     stream = Stream(a, b)
@@ -219,6 +230,10 @@ def checks():
         ("xdp: zero-copy on igb with real Aeron at the far end, both ways", on("igb", withJava, java=True)),
         ("xdp: zero-copy on both queues of igb, while its table of queues changes", on("igb", queues)),
         ("xdp: zero-copy on igb from hugepages, which come back", onHugepages),
+        (
+            "xdp: busy polling with zero-copy on igb is on and carries messages, both ways",
+            on("igb", busyPolls, settings=kDeferred, OUTRIGGER_BUSY_POLL_US="20"),
+        ),
         (
             "xdp: an empty fill ring of a halted receiver on virtio_net is counted and loses no message",
             on("virtio_net", stalls, OUTRIGGER_UMEM_SIZE=kSmallUmem),

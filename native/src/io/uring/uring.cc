@@ -11,27 +11,53 @@
 #include <cerrno>
 #include <cstring>
 #include <fstream>
+#include <optional>
+#include <sstream>
+#include <string>
 #include <utility>
 
 namespace outrigger::io {
 namespace {
 
-int disabledSysctl() {
-  std::ifstream file("/proc/sys/kernel/io_uring_disabled");
-  int value = -1;
-  return file >> value ? value : -1;
+constexpr int kCapSysAdmin = 21;  // linux/capability.h
+
+std::optional<int64_t> sysctl(const std::string& name) {
+  std::ifstream file("/proc/sys/kernel/" + name);
+  int64_t value = 0;
+  return file >> value ? std::optional(value) : std::nullopt;
 }
 
-// "Seccomp:" of proc(5): 2 is a filter.
-bool underSeccompFilter() {
+// Capabilities over the node are those of its first user namespace, which alone maps every id.
+bool inFirstUserNamespace() {
+  std::ifstream file("/proc/thread-self/uid_map");
+  int64_t inside = -1;
+  int64_t outside = -1;
+  uint32_t count = 0;
+  return (file >> inside >> outside >> count) && inside == 0 && outside == 0 && count == UINT32_MAX;
+}
+
+// By proc(5). "Seccomp:" 2 is a filter; the last number of "Gid:" is the one that counts for permissions, with those of "Groups:".
+void readStatus(UringLimits& limits) {
+  const std::optional<int64_t> group = sysctl("io_uring_group");
   std::ifstream file("/proc/thread-self/status");
-  std::string word;
-  while (file >> word) {
-    if (word != "Seccomp:") continue;
-    int mode = 0;
-    return (file >> mode) && mode == 2;
+  bool member = false;
+  bool administers = false;
+  for (std::string line; std::getline(file, line);) {
+    std::istringstream words(line);
+    std::string key;
+    words >> key;
+    if (key == "Seccomp:") {
+      int mode = 0;
+      limits.seccompFilter = (words >> mode) && mode == 2;
+    } else if (key == "CapEff:") {
+      uint64_t set = 0;
+      administers = (words >> std::hex >> set) && (set >> kCapSysAdmin & 1) != 0;
+    } else if (key == "Gid:" || key == "Groups:") {
+      int64_t id = -1;
+      for (int i = 0; words >> id; ++i) member = member || (id == group && (key == "Groups:" || i == 3));
+    }
   }
-  return false;
+  limits.exempt = (administers || member) && inFirstUserNamespace();
 }
 
 constexpr const char* kSeccompFix =
@@ -39,22 +65,30 @@ constexpr const char* kSeccompFix =
 
 }  // namespace
 
-UringLimits readUringLimits() { return {disabledSysctl(), underSeccompFilter()}; }
+UringLimits readUringLimits() {
+  UringLimits limits;
+  limits.disabledSysctl = static_cast<int>(sysctl("io_uring_disabled").value_or(-1));
+  readStatus(limits);
+  return limits;
+}
 
 UringRefusal explainUringRefusal(int err, const UringLimits& limits) {
   const int disabled = limits.disabledSysctl;
   const bool filtered = limits.seccompFilter;
+  // Whether the filter lets io_uring through shows only when the sysctl does.
+  const std::string alsoFilter = filtered ? ", see that the process' seccomp profile allows io_uring" : "";
   switch (err) {
     case EPERM:
     case EACCES:
       if (disabled == 2) {
-        return {"io_uring is switched off on this node: the sysctl kernel.io_uring_disabled is 2", "set the sysctl to 0, or use mmsg"};
+        return {"io_uring is switched off on this node: the sysctl kernel.io_uring_disabled is 2",
+                "set the sysctl to 0" + alsoFilter + ", or use mmsg"};
       }
-      if (disabled == 1 && !filtered) {
+      if (disabled == 1 && !limits.exempt) {
         return {
             "the sysctl kernel.io_uring_disabled is 1, and the process is neither in the group of kernel.io_uring_group nor has "
             "CAP_SYS_ADMIN",
-            "add the process to that group, set the sysctl to 0, or use mmsg"};
+            "add the process to that group or set the sysctl to 0" + alsoFilter + ", or use mmsg"};
       }
       if (filtered) return {"a seccomp filter forbids io_uring (EPERM), as most container runtimes' default profile does", kSeccompFix};
       return {

@@ -35,6 +35,7 @@ namespace outrigger::io {
 struct UringLimits {
   int disabledSysctl = -1;  // kernel.io_uring_disabled; -1: no such switch, before Linux 6.6 or without io_uring
   bool seccompFilter = false;
+  bool exempt = false;  // from kernel.io_uring_disabled=1: CAP_SYS_ADMIN on the node, or of the group in kernel.io_uring_group
 };
 UringLimits readUringLimits();
 
