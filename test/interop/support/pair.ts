@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The world of a test over the network: Aeron's Java driver on host A, ours on host B, an unmodified Java client on each.
-import { startDriver, startJava, type Driver, type DriverOptions, type OurDriver } from './drivers';
+import { startDriver, type Driver, type DriverKind, type DriverOptions, type OurDriver } from './drivers';
 import { makeHosts, type Family, type Host, type HostPair } from './hosts';
 import {
   Peer,
@@ -57,40 +57,53 @@ export async function makeMachines(): Promise<Machines> {
   };
 }
 
-/** A client of a driver that was just started; a failure tells what that said. */
-async function clientOf(peer: Peer, driver: Driver): Promise<Client> {
+/** A client of a driver that was just started; a failure tells what that said, and nothing of it stays. */
+export async function clientOf(peer: Peer, driver: Driver): Promise<Client> {
   try {
     return await peer.client(driver.dir);
   } catch (error) {
     const said = (driver as Partial<OurDriver>).output?.() ?? '';
+    await driver.close().catch(() => undefined);
     throw new Error(`${(error as Error).message}; driver ${driver.kind}: ${said}`, { cause: error });
   }
 }
 
+export interface ClosableSide extends Side {
+  close(): Promise<void>;
+}
+
+export async function makeSideOn(
+  host: Host,
+  peer: Peer,
+  kind: DriverKind,
+  options: DriverOptions = {},
+): Promise<ClosableSide> {
+  const driver = await startDriver(kind, host, peer, options);
+  const client = await clientOf(peer, driver);
+  return { name: kind, host, peer, driver, client, close: () => closeAll(client, driver) };
+}
+
+/** Aeron's driver is at home on host A, ours on host B. */
+export function makeSide(
+  kind: DriverKind,
+  { hosts, a, b }: Machines,
+  options: DriverOptions = {},
+): Promise<ClosableSide> {
+  return kind === 'java' ? makeSideOn(hosts.a, a, kind, options) : makeSideOn(hosts.b, b, kind, options);
+}
+
 export async function makePair(machines: Machines, options: PairOptions = {}): Promise<Pair> {
-  const { hosts, a, b } = machines;
-  const javaDriver = await startJava(a, options.java);
-  const oursDriver = await startDriver('ours', hosts.b, b, options.ours);
-  const java = {
-    name: 'java',
-    host: hosts.a,
-    peer: a,
-    driver: javaDriver,
-    client: await clientOf(a, javaDriver),
-  };
-  const ours = {
-    name: 'ours',
-    host: hosts.b,
-    peer: b,
-    driver: oursDriver,
-    client: await clientOf(b, oursDriver),
-  };
+  const java = await makeSide('java', machines, options.java);
+  const ours = await makeSide('ours', machines, options.ours).catch(async (error: unknown) => {
+    await java.close();
+    throw error;
+  });
   return {
-    hosts,
+    hosts: machines.hosts,
     java,
     ours,
     close: async () => {
-      await closeAll(java.client, ours.client, javaDriver, oursDriver);
+      await closeAll(java.client, ours.client, java.driver, ours.driver);
     },
   };
 }
