@@ -40,6 +40,8 @@ struct NetworkPublication::SenderState {
   int64_t backedPosition = 0;     // memory exists up to here
   int64_t requestedPosition = 0;  // and was asked for up to here
   int64_t cleanedTo = 0;          // positions below may be written: their memory is zero or holds them already
+  int64_t lastPadBegin = 0;       // of the last PAD that was sent
+  int64_t lastPadEnd = 0;
   int64_t lastSendNs = 0;
   int64_t lastSetupNs = 0;
   int64_t lastRttRequestNs = 0;

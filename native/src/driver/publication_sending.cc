@@ -196,6 +196,10 @@ int32_t NetworkPublication::sendData(SenderContext& context, int64_t nowNs) {
       const logbuffer::Train& train = slices[doneSlices++];
       position += train.length + train.padding;
       sentBytes += train.length;
+      if (train.padding > 0) {
+        s.lastPadBegin = position - train.padding - wire::kDataHeaderLength;
+        s.lastPadEnd = position;
+      }
     }
     if (finished < count) {
       s.socketFull = true;
@@ -297,7 +301,14 @@ int32_t NetworkPublication::sendHeartbeat(SenderContext& context, int64_t nowNs)
   s.eosSent = eos;
   if (s.probes < kMaxProbes) ++s.probes;
   driverCounters_.add(SystemCounter::kHeartbeatsSent, 1);
-  return sendControl(context, reinterpret_cast<const uint8_t*>(&heartbeat), sizeof(heartbeat));
+  int32_t sent = sendControl(context, reinterpret_cast<const uint8_t*>(&heartbeat), sizeof(heartbeat));
+  // Of a PAD only the header needs room in the window, so the sender may stand behind one and beyond the limit. Where the window is half a
+  // term, Aeron's receivers drop a heartbeat from there as an overrun: one that lost the PAD and what came before it would never learn
+  // what it lacks. The header itself they take.
+  if (s.senderPosition > s.senderLimit && s.senderPosition == s.lastPadEnd) {
+    sent += sendControl(context, log_.atPosition(s.lastPadBegin), wire::kDataHeaderLength);
+  }
+  return sent;
 }
 
 void NetworkPublication::updateConnection(int64_t nowNs) {

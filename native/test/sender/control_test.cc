@@ -125,6 +125,33 @@ TEST(SenderControl, AnIdleStreamBeatsEveryHundredMilliseconds) {
   EXPECT_EQ(world.takeHeartbeats().size(), 1u);
 }
 
+TEST(SenderControl, APadThatReachesBeyondTheWindowIsSaidAgainWithEachHeartbeat) {
+  World world;
+  Stream& stream = world.publish(world.unicast());
+  world.connect(stream, 2048);
+  stream.append(992);
+  const int64_t pad = stream.producer;
+  stream.pad(kTermLength - static_cast<int32_t>(pad));
+  world.step();
+  ASSERT_EQ(stream.publication->senderPosition(), kTermLength);
+  for (int32_t i = 0; i < 2; ++i) {
+    world.io.sent.clear();
+    world.step(world.config.heartbeatTimeoutNs);
+    ASSERT_EQ(world.io.sent.size(), 2u);
+    EXPECT_TRUE(world.io.sent[0].isHeartbeat());
+    EXPECT_EQ(positionOf(stream, world.io.sent[0]), kTermLength);
+    EXPECT_EQ(world.io.sent[1].type(), wire::FrameType::kPad);
+    EXPECT_EQ(world.io.sent[1].bytes.size(), static_cast<size_t>(wire::kDataHeaderLength));
+    EXPECT_EQ(positionOf(stream, world.io.sent[1]), pad);
+  }
+  // The window reaches the heartbeat now.
+  world.statusMessage(stream, kTermLength, 2048);
+  world.step();
+  world.io.sent.clear();
+  world.step(world.config.heartbeatTimeoutNs);
+  EXPECT_EQ(world.io.sent.size(), 1u);
+}
+
 TEST(SenderControl, DataTakesThePlaceOfHeartbeats) {
   World world;
   Stream& stream = world.publish(world.unicast());
