@@ -105,7 +105,7 @@ int64_t offer(client::ExclusivePublication& publication, const uint8_t* data, in
 }
 
 int send(const Arguments& arguments) {
-  constexpr int32_t kBurst = 64;  // messages between two duty cycles
+  constexpr int64_t kTrainBytes = 65'507;  // the longest UDP payload over IPv4
   const Payload payload;
   const auto length = static_cast<int32_t>(arguments.number("size", kMinMessageLength));
   if (length < kMinMessageLength || length > kMaxMessageLength) die("--size " + std::to_string(length) + " is out of range");
@@ -113,10 +113,13 @@ int send(const Arguments& arguments) {
   const auto publication = engine.publication(arguments.text("channel"), streamOf(arguments));
   sayReady(engine);
   engine.until("no subscriber came", [&] { return publication->isConnected(); });
+  // Between two duty cycles: what fills two trains, so that those are as long as a floor's.
+  const int64_t datagram = publication->maxPayloadLength() + wire::kDataHeaderLength;
+  const int64_t burstBytes = 2 * (kTrainBytes / datagram) * datagram;
   std::vector<uint8_t> buffer(kMaxMessageLength);
   int64_t sent = 0;
   while (!stopped()) {
-    for (int32_t burst = 0; burst < kBurst; ++burst) {
+    for (const int64_t end = publication->position() + burstBytes; publication->position() < end;) {
       if (length > publication->maxPayloadLength()) {
         payload.fill(buffer.data(), length, sent, 0);
         if (offer(*publication, buffer.data(), length) < 0) break;

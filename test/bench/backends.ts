@@ -276,7 +276,7 @@ export class BackendRuns {
         AERON_SOCKET_SO_SNDBUF: '2m',
         AERON_SOCKET_SO_RCVBUF: '2m',
         AERON_RCV_INITIAL_WINDOW_LENGTH: '2m',
-        AERON_TERM_BUFFER_LENGTH: '2m', // of a topic (1 to 4 MiB): a window of half of it, and three terms that a cache may hold
+        AERON_TERM_BUFFER_LENGTH: '512k', // the longest message is an eighth of it, 64 KiB; a core's cache holds most of three
         ...variant.engine({ interface: host.interface, mtu, purpose }),
       },
     );
