@@ -274,9 +274,10 @@ describe('the driver of a pod that is no member', () => {
       ]),
     );
     await until('its SETUPs are refused', async () => (await refused()) > before + 3);
-    const errors = ['exec', 'listener', '-n', kNamespace, '-c', 'outrigger', '--', '/usr/bin/outrigger'];
-    expect(await kubectl([...errors, 'errors'])).toContain(
-      `stream ${topic.streamId} from ${await pods.addressOf('outsider')} to ${to} refused`,
+    const listener = ['exec', 'listener', '-n', kNamespace, '-c', 'outrigger', '--'];
+    const refusal = `stream ${topic.streamId} from ${await pods.addressOf('outsider')} to ${to} refused`;
+    await until('its error log names it', async () =>
+      (await kubectl([...listener, '/usr/bin/outrigger', 'errors'])).includes(refusal),
     );
     expect(await pods.exitOf('outsider')).not.toBe(0);
     expect(await pods.logs('outsider')).toContain('no subscriber came');
