@@ -63,6 +63,7 @@ TEST_F(BadFrames, withAnyBitFlippedBehindTheAddressesAreNeverDelivered) {
     for (int bit = 0; bit < 8; ++bit) {
       Bytes frame = good_;
       frame[byte] ^= static_cast<uint8_t>(1 << bit);
+      if (packet::load16(&frame[40]) == 0) continue;  // that says that there is no checksum; which it was depends on the port
       wire.deliver(1, frame);
       EXPECT_TRUE(hostB->poll(0).empty()) << "byte " << byte << " bit " << bit;
     }
