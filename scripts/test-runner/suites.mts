@@ -411,7 +411,7 @@ async function buildCluster(context: Context): Promise<string | undefined> {
  */
 const kSecondCluster = ['test/cluster/faults_outage.test.ts', 'test/cluster/bad_input.test.ts'];
 
-/** A new cluster and the longest file of them take less; a run that has fewer left goes without. */
+/** A new cluster and the longest file of them take less; a run that has fewer left goes without, and none goes on beyond what is left. */
 const kClusterAgainMinutes = 10;
 
 /** Tests inside real clusters, which are gone with the last. */
@@ -422,20 +422,26 @@ async function cluster(context: Context): Promise<Outcome[]> {
     runInCluster(context, 'second-cluster', kSecondCluster),
   ]);
   return withSecondTry(context, 'cluster', outcomes.flat(), (files) => {
-    const enough = context.minutesLeft() >= kClusterAgainMinutes;
-    return enough ? runInCluster(context, 'cluster-again', files) : Promise.resolve([]);
+    const minutes = context.minutesLeft();
+    if (minutes < kClusterAgainMinutes) return Promise.resolve([]);
+    return runInCluster(context, 'cluster-again', files, minutes * 60);
   });
 }
 
 /** In one cluster for all of them. */
-async function runInCluster(context: Context, name: string, files: readonly string[]): Promise<Outcome[]> {
+async function runInCluster(
+  context: Context,
+  name: string,
+  files: readonly string[],
+  timeoutSeconds = 2 * kTestTimeoutSeconds,
+): Promise<Outcome[]> {
   const report = join(context.results, `${name}.json`);
   rmSync(report, { force: true });
   const jest = [
     ...['jest', '--selectProjects', 'cluster', '--ci', '--runInBand', '--forceExit'],
     ...['--json', '--outputFile', report, '--runTestsByPath', ...files],
   ];
-  const result = await step(context, name, ['test/cluster/run', ...jest], 2 * kTestTimeoutSeconds, {
+  const result = await step(context, name, ['test/cluster/run', ...jest], timeoutSeconds, {
     CLUSTER_KEEP: join(context.results, `${name}-components`),
   });
   const outcomes = readJest(report, context.root);
