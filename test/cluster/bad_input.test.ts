@@ -7,16 +7,10 @@ import type { Endpoint, TopicEndpointSlice } from '../../operator/src/api/topic_
 import { kDirectoryDefaults } from '../../operator/src/directory/directory';
 import { apply, command, get, kubectl, refusalOf, until } from './kubectl';
 import { containerOf, logOnNode, type ContainerHandle } from './support/nodes';
+import { outsider } from './support/outsider';
 import { kMetricsPort, leader, metricOf, replicasOf, type Part } from './support/parts';
 import { makeNamespace, Pods, type PodObject } from './support/pods';
-import {
-  injected,
-  installProduct,
-  kImage,
-  kSystem,
-  uninstallProduct,
-  type NodeName,
-} from './support/product';
+import { injected, installProduct, kSystem, uninstallProduct, type NodeName } from './support/product';
 import { Stranger } from './support/stranger';
 import {
   expectUnbroken,
@@ -203,47 +197,6 @@ describe('the directory', () => {
   });
 });
 
-/** A driver and a sidecar that no webhook made, with topics from a file: they know of no directory. */
-function outsider(topics: object, publish: readonly string[]): readonly object[] {
-  const name = 'outsider';
-  const file = `${name}-topics`;
-  const socket = '/run/own/outrigger.sock';
-  const mounts = [
-    { name: 'own', mountPath: '/run/own' },
-    { name: 'topics', mountPath: '/etc/topics' },
-  ];
-  const args = ['--driver', '--driver-directory', '/dev/shm/own', '--grpc-socket', socket];
-  const { metadata, spec } = pods.app(name, 'node1', [...publish, '--address', `unix:${socket}`], {
-    container: { volumeMounts: mounts },
-    others: [
-      {
-        name: 'driver',
-        image: kImage,
-        imagePullPolicy: 'Never',
-        command: ['/usr/bin/outrigger', 'run', ...args, '--topics-file', '/etc/topics/topics.json'],
-        securityContext: { runAsUser: 1000, runAsNonRoot: true },
-        volumeMounts: mounts,
-      },
-    ],
-    spec: {
-      securityContext: { fsGroup: 1000 },
-      volumes: [
-        { name: 'own', emptyDir: {} },
-        { name: 'topics', configMap: { name: file } },
-      ],
-    },
-  });
-  return [
-    {
-      apiVersion: 'v1',
-      kind: 'ConfigMap',
-      metadata: { name: file, namespace: kNamespace },
-      data: { 'topics.json': JSON.stringify(topics) },
-    },
-    { apiVersion: 'v1', kind: 'Pod', metadata: { ...metadata, labels: { app: name } }, spec },
-  ];
-}
-
 describe('the driver of a pod that is no member', () => {
   it('gets no stream into a subscriber, whose driver counts and names it', async () => {
     const { status: topic } = await get<{ status: { streamId: number } }>(
@@ -268,11 +221,8 @@ describe('the driver of a pod that is no member', () => {
       (await metricOf(`${address}:9464`, 'outrigger_driver_sources_refused_total'))[''] ?? 0;
     const before = await refused();
     const joined = streams.joinedBy('listener').size;
-    await apply(
-      ...outsider({ topics: [{ name: 'steady', streamId: topic.streamId, subscribers: [to] }] }, [
-        ...['pub', 'steady', '--count', '1', '--wait', '20s'],
-      ]),
-    );
+    const topics = { topics: [{ name: 'steady', streamId: topic.streamId, subscribers: [to] }] };
+    await apply(...outsider(pods, topics, ['pub', 'steady', '--count', '1', '--wait', '20s']));
     await until('its SETUPs are refused', async () => (await refused()) > before + 3);
     const listener = ['exec', 'listener', '-n', kNamespace, '-c', 'outrigger', '--'];
     const refusal = `stream ${topic.streamId} from ${await pods.addressOf('outsider')} to ${to} refused`;
