@@ -49,7 +49,11 @@ export const suites: readonly Suite[] = [
   jestSuite('jest-unit', 'unit'),
   jestSuite('jest-e2e', 'e2e'),
   nativeSuite('asan', ['-DOUTRIGGER_SANITIZE=address'], {
-    env: { ASAN_OPTIONS: 'detect_stack_use_after_return=1', UBSAN_OPTIONS: 'print_stacktrace=1' },
+    env: {
+      // A device's or a stream's memory is megabytes, and freed memory that is kept costs as many fresh pages: half of the time at 256 MB.
+      ASAN_OPTIONS: 'detect_stack_use_after_return=1 quarantine_size_mb=16',
+      UBSAN_OPTIONS: 'print_stacktrace=1',
+    },
   }),
   nativeSuite('tsan', ['-DOUTRIGGER_SANITIZE=thread'], {
     env: { TSAN_OPTIONS: 'halt_on_error=1 second_deadlock_stack=1' },

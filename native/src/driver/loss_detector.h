@@ -11,6 +11,7 @@
 #include "base/random.h"
 #include "driver/driver_config.h"
 #include "driver/gap_list.h"
+#include "driver/intervals.h"
 #include "driver/rtt_estimator.h"
 
 namespace outrigger::driver {
@@ -60,7 +61,6 @@ class LossDetector {
 
  private:
   static constexpr int32_t kMaxAsksPerPoll = 128;
-  static constexpr int64_t kSocketRetryNs = 50 * kMicroNs;
 
   int64_t firstDelayNs();
   int64_t repeatDelayNs(int32_t naks);

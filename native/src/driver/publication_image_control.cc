@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstdio>
 
+#include "driver/intervals.h"
 #include "driver/publication_image.h"
 #include "driver/publication_image_state.h"
 #include "driver/receiver.h"
@@ -17,21 +18,14 @@ namespace {
 
 // A status message goes out once this part of the window was consumed: often enough that the sender never waits for one.
 constexpr int32_t kWindowParts = 4;
-// A full socket tells nobody when it has room again: how soon to look.
-constexpr int64_t kSocketRetryNs = 50 * kMicroNs;
 // A status message with EOS may get lost as any other; after this many the sender finds out by its own timeout.
 constexpr int32_t kEndMessages = 5;
 // Clients that drain an image that died without an end of stream do not ring.
 constexpr int64_t kDrainCheckNs = 10 * kMilliNs;
 // Losses are reported in sums, not one by one: at 10 % loss there are more than a hundred thousand a second.
 constexpr int64_t kLossReportIntervalNs = 10 * kMilliNs;
-// How long a request for memory may stay unanswered (a full volume) until it is made again.
-constexpr int64_t kMemoryRetryNs = kSecondNs;
-// The first round trip is asked for until it is known, ever more rarely, since a peer need not answer; later only where losses are repaired.
-constexpr int64_t kRttRetryIntervalNs = 2 * kMilliNs;
+// The first round trip is asked for ever more rarely, since a peer need not answer.
 constexpr int32_t kMaxRttRequests = 12;
-constexpr int64_t kRttRequestIntervalNs = 100 * kMilliNs;
-constexpr int64_t kMaxRttNs = 10 * kSecondNs;
 // A SETUP for an image that stands means that the sender heard no status message. It gets one at once, but not for every forged SETUP.
 constexpr int64_t kSetupAnswerIntervalNs = 5 * kMilliNs;
 

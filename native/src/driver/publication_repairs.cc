@@ -2,6 +2,7 @@
 // How a network publication repairs losses: NAKs, retransmission out of the log, and the round trip that both wait for.
 #include <algorithm>
 
+#include "driver/intervals.h"
 #include "driver/network_publication.h"
 #include "driver/publication_sender_state.h"
 #include "driver/sender.h"
@@ -11,14 +12,6 @@ namespace outrigger::driver {
 
 using cnc::OutriggerCounter;
 using cnc::SystemCounter;
-
-namespace {
-
-constexpr int64_t kRttRequestIntervalNs = 100 * kMilliNs;
-constexpr int64_t kRttRetryIntervalNs = 2 * kMilliNs;
-constexpr int64_t kMaxRttNs = 10 * kSecondNs;
-
-}  // namespace
 
 void NetworkPublication::requestRtt(SenderContext& context, int64_t nowNs) {
   SenderState& s = *state_;

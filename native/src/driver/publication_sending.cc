@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cstdio>
 
+#include "driver/intervals.h"
 #include "driver/network_publication.h"
 #include "driver/publication_sender_state.h"
 #include "driver/sender.h"
@@ -24,14 +25,10 @@ constexpr size_t kMaxSingles = 32;  // without segmentation offload a train is o
 constexpr int64_t kElicitedSetupIntervalNs = 5 * kMilliNs;
 // Zeroing per duty cycle: the longest run of trains that one cycle can send, so cleaning keeps up without stalling it.
 constexpr int64_t kCleanChunk = 1024 * 1024;
-// A full socket tells nobody when it has room again: how soon the sender looks.
-constexpr int64_t kSocketRetryNs = 50 * kMicroNs;
 // Spies move their positions without ringing the sender.
 constexpr int64_t kSpyCheckNs = kMilliNs;
 // The network tells nobody when it has read what it was lent.
 constexpr int64_t kLentRetryNs = 50 * kMicroNs;
-// How long a request for memory may stay unanswered (a full volume) until it is made again.
-constexpr int64_t kMemoryRetryNs = kSecondNs;
 // A receiver that rejects an image says so again and again: the clients hear it at most this often.
 constexpr int64_t kErrorEventIntervalNs = 10 * kMilliNs;
 // Where datagrams get lost, the last of a burst may be one: nothing follows that would show its receivers the hole, and the heartbeat is

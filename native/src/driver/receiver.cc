@@ -9,6 +9,7 @@
 
 #include "driver/backend_switch.h"
 #include "driver/endpoints.h"
+#include "driver/intervals.h"
 #include "driver/publication_image.h"
 #include "driver/receiver_endpoint.h"
 
@@ -19,7 +20,6 @@ using cnc::SystemCounter;
 
 namespace {
 
-constexpr int32_t kCommandsPerCycle = 64;
 // Up to this many images all have a turn in each cycle; of more only those that got packets and a slice of the others.
 constexpr size_t kImagesPerCycle = 32;
 constexpr size_t kMaxTouched = 1024;

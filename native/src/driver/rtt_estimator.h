@@ -6,7 +6,7 @@
 #include <cstdint>
 #include <cstdlib>
 
-#include "driver/driver_config.h"
+#include "driver/intervals.h"
 
 namespace outrigger::driver {
 
@@ -41,7 +41,6 @@ class RttEstimator {
   }
 
  private:
-  static constexpr int64_t kMaxRttNs = 10 * kSecondNs;
   static constexpr int64_t kUnknownRetryNs = 10 * kMilliNs;
   static constexpr int64_t kMinRetryNs = 100 * kMicroNs;  // Aeron's retry; below it scheduling noise would be taken for loss
   static constexpr int64_t kMaxRetryNs = kMaxRttNs;

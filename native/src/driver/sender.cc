@@ -7,6 +7,7 @@
 
 #include "driver/backend_switch.h"
 #include "driver/endpoints.h"
+#include "driver/intervals.h"
 #include "driver/network_publication.h"
 #include "wire/frames.h"
 
@@ -18,7 +19,6 @@ using cnc::SystemCounter;
 namespace {
 
 constexpr size_t kScratchItems = 512;
-constexpr int32_t kCommandsPerCycle = 64;
 // Control is polled when nothing was sent, and at the latest after this many sending cycles (Aeron's send_to_status_poll_ratio).
 constexpr int32_t kSendToPollRatio = 6;
 constexpr int64_t kDestinationTimeoutNs = 5 * kSecondNs;

@@ -8,6 +8,7 @@
 #include <cstring>
 
 #include "base/fd.h"
+#include "nicd/numbers.h"
 
 namespace outrigger::nicd {
 namespace {
@@ -19,12 +20,6 @@ std::string_view trim(std::string_view text) {
   const size_t first = text.find_first_not_of(" \t\r");
   if (first == std::string_view::npos) return {};
   return text.substr(first, text.find_last_not_of(" \t\r") - first + 1);
-}
-
-template <typename Number>
-bool parseNumber(std::string_view text, Number& value) {
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  return error == std::errc() && end == text.data() + text.size() && !text.empty();
 }
 
 // Calls `take` with each item of a list; false as soon as it says false.

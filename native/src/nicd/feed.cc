@@ -12,7 +12,7 @@ net::IpAddress ipOf(const Address& address) {
   return net::IpAddress::fromBytes(address.family == 6 ? AF_INET6 : AF_INET, address.bytes);
 }
 
-Address addressOf(const net::IpAddress& ip) {
+Address netAddressOf(const net::IpAddress& ip) {
   Address address;
   if (ip.family == AF_UNSPEC) return address;
   address.family = ip.isV6() ? 6 : 4;
@@ -34,8 +34,8 @@ FeedEntry entryOf(uint32_t cell, const net::RouteAnswer& answer) {
   entry.interfaceIndex = answer.interfaceIndex;
   entry.mtu = answer.mtu;
   std::copy(answer.mac.begin(), answer.mac.end(), entry.mac);
-  entry.address = addressOf(answer.source);
-  entry.nextHop = addressOf(answer.nextHop);
+  entry.address = netAddressOf(answer.source);
+  entry.nextHop = netAddressOf(answer.nextHop);
   return entry;
 }
 
@@ -128,7 +128,7 @@ void SessionFeed::collectAddresses(std::vector<FeedEntry>& entries) {
     entry.kind = static_cast<uint8_t>(FeedKind::kAddress);
     entry.interfaceIndex = each.interfaceIndex;
     entry.prefixLength = each.prefixLength;
-    entry.address = addressOf(each.address);
+    entry.address = netAddressOf(each.address);
     if (&each == &addresses.back()) entry.flags = kFeedLast;
     entries.push_back(entry);
   }

@@ -9,14 +9,13 @@
 #include <limits>
 
 #include "base/json_log.h"
+#include "nicd/numbers.h"
 #include "nicd/refusal.h"
 #include "nicd/registry.h"
 #include "nicd/steer_key.h"
 
 namespace outrigger::nicd {
 namespace {
-
-constexpr int64_t kMillisecond = 1'000'000;
 
 bool interfaceIs(const SessionRecord& record) { return ::if_nametoindex(record.interface.c_str()) == record.interfaceIndex; }
 

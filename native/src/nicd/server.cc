@@ -14,12 +14,12 @@
 
 #include "base/clock.h"
 #include "base/json_log.h"
+#include "nicd/numbers.h"
 #include "nicd/refusal.h"
 
 namespace outrigger::nicd {
 namespace {
 
-constexpr int64_t kMillisecond = 1'000'000;
 constexpr uint64_t kSignal = 1;
 constexpr uint64_t kListener = 2;
 constexpr uint64_t kTables = 3;

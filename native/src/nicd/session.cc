@@ -14,6 +14,8 @@
 #include <charconv>
 #include <cstring>
 
+#include "nicd/numbers.h"
+
 namespace outrigger::nicd {
 namespace {
 
@@ -33,12 +35,6 @@ std::string readAll(const std::string& path, size_t limit) {
     text.append(chunk, static_cast<size_t>(length));
   }
   return text;
-}
-
-template <typename Number>
-bool parseNumber(std::string_view text, Number& value, int base = 10) {
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value, base);
-  return error == std::errc() && end == text.data() + text.size() && !text.empty();
 }
 
 std::string hexOf(uint64_t value) {

@@ -52,6 +52,11 @@ class OpenPublication final : public Operation {
 
 // Stands where JavaScript stands: sleeps until notified, then takes everything.
 class Consumer {
+  // Before the service, whose thread notifies until it is destroyed.
+  std::mutex mutex_;
+  std::condition_variable wake_;
+  bool notified_ = false;
+
  public:
   explicit Consumer(const std::string& directory) {
     MediaClientOptions options;
@@ -130,10 +135,6 @@ class Consumer {
     messages[&task] += chunk.messages();
     if (wasFull) service->wake();
   }
-
-  std::mutex mutex_;
-  std::condition_variable wake_;
-  bool notified_ = false;
 };
 
 struct ClientServiceTest : ::testing::Test {

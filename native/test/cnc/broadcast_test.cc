@@ -10,14 +10,14 @@
 namespace outrigger::cnc {
 namespace {
 
-constexpr size_t kCapacity = 1024;
+constexpr size_t kBroadcastCapacity = 1024;
 using Status = BroadcastReceiver::Status;
 
 class Broadcast : public ::testing::Test {
  protected:
-  std::vector<int64_t> memory = std::vector<int64_t>((kCapacity + kBroadcastTrailerLength) / 8);
+  std::vector<int64_t> memory = std::vector<int64_t>((kBroadcastCapacity + kBroadcastTrailerLength) / 8);
   uint8_t* base = reinterpret_cast<uint8_t*>(memory.data());
-  Region region{base, kCapacity + kBroadcastTrailerLength};
+  Region region{base, kBroadcastCapacity + kBroadcastTrailerLength};
   BroadcastTransmitter transmitter{region};
 
   bool transmit(const std::string& message, int32_t type = 1) {
@@ -60,7 +60,7 @@ TEST_F(Broadcast, AReceiverHearsOnlyWhatIsSaidAfterItCame) {
 TEST_F(Broadcast, WrapsAroundForMessagesOfEveryLength) {
   BroadcastReceiver receiver(region);
   for (size_t i = 0; i < 3000; ++i) {
-    const std::string message(i % (kCapacity / 8), static_cast<char>('a' + i % 26));
+    const std::string message(i % (kBroadcastCapacity / 8), static_cast<char>('a' + i % 26));
     ASSERT_TRUE(transmit(message));
     std::string got;
     ASSERT_EQ(receive(receiver, got), Status::kMessage) << i;
@@ -81,18 +81,18 @@ TEST_F(Broadcast, ASlowReceiverIsToldThatItWasLapped) {
 }
 
 TEST_F(Broadcast, MessagesOverAnEighthAreRefused) {
-  EXPECT_FALSE(transmit(std::string(kCapacity / 8 + 1, 'x')));
+  EXPECT_FALSE(transmit(std::string(kBroadcastCapacity / 8 + 1, 'x')));
   EXPECT_FALSE(transmitter.transmit(1, "x", -1));
-  EXPECT_TRUE(transmit(std::string(kCapacity / 8, 'x')));
+  EXPECT_TRUE(transmit(std::string(kBroadcastCapacity / 8, 'x')));
 }
 
 TEST_F(Broadcast, ARecordThatLiesAboutItsLengthIsNotFollowed) {
-  for (const int32_t length : {0, -8, 7, INT32_MAX, static_cast<int32_t>(kCapacity) * 2}) {
+  for (const int32_t length : {0, -8, 7, INT32_MAX, static_cast<int32_t>(kBroadcastCapacity) * 2}) {
     SCOPED_TRACE(length);
     BroadcastReceiver receiver(region);
-    const int64_t tail = loadAcquire<int64_t>(base + kCapacity + broadcast::kTail);
+    const int64_t tail = loadAcquire<int64_t>(base + kBroadcastCapacity + broadcast::kTail);
     ASSERT_TRUE(transmit("honest"));
-    storeRelease<int32_t>(base + (tail & (kCapacity - 1)), length);
+    storeRelease<int32_t>(base + (tail & (kBroadcastCapacity - 1)), length);
     std::string got;
     EXPECT_EQ(receive(receiver, got), Status::kLapped);
   }

@@ -7,7 +7,6 @@ namespace outrigger::driver::testing {
 namespace {
 
 constexpr const char* kChannel = "aeron:udp?endpoint=10.0.0.1:4000";
-constexpr int32_t kStream = 10;
 
 class Clients : public DriverWorld {
  public:

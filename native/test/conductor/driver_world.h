@@ -25,6 +25,7 @@
 namespace outrigger::driver::testing {
 
 constexpr int64_t kStepNs = 100 * kMicroNs;
+constexpr int32_t kStream = 10;
 
 // A directory of the test's own, gone at its end.
 class TempDirectory {

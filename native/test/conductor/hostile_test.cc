@@ -5,15 +5,14 @@
 namespace outrigger::driver::testing {
 namespace {
 
-constexpr const char* kChannel = "aeron:udp?endpoint=10.0.0.1:4000";
-constexpr int32_t kStream = 10;
+constexpr const char* kHostileChannel = "aeron:udp?endpoint=10.0.0.1:4000";
 
 class Hostile : public DriverWorld {
  public:
   DriverHost& a = host();
   client::MediaClient& honest = connect(a);
-  std::shared_ptr<client::Subscription> sub = subscription(honest, kChannel, kStream);
-  std::shared_ptr<client::Publication> pub = publication(honest, kChannel, kStream);
+  std::shared_ptr<client::Subscription> sub = subscription(honest, kHostileChannel, kStream);
+  std::shared_ptr<client::Publication> pub = publication(honest, kHostileChannel, kStream);
 
   void expectHonestUnharmed() {
     ASSERT_TRUE(until([&] { return pub->isConnected() && sub->isConnected(); }));

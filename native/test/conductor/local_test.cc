@@ -6,7 +6,6 @@ namespace outrigger::driver::testing {
 namespace {
 
 constexpr const char* kIpc = "aeron:ipc";
-constexpr int32_t kStream = 10;
 
 using client::FragmentHeader;
 

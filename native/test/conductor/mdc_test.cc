@@ -7,7 +7,6 @@ namespace {
 
 constexpr const char* kDynamic = "aeron:udp?control=10.0.0.1:5000|control-mode=dynamic";
 constexpr const char* kManual = "aeron:udp?control-mode=manual|control=10.0.0.1:5000";
-constexpr int32_t kStream = 10;
 
 size_t readCount(client::Subscription& sub) {
   size_t count = 0;

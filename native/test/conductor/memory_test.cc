@@ -5,8 +5,7 @@
 namespace outrigger::driver::testing {
 namespace {
 
-constexpr int32_t kStream = 10;
-constexpr int64_t kTerm = 64 * 1024;
+constexpr int64_t kMemoryTerm = 64 * 1024;
 
 class FullVolume : public DriverWorld {
  public:
@@ -62,7 +61,7 @@ TEST_F(FullVolume, AnIpcStreamWaitsAtTheEndOfItsMemoryAndGoesOnWhenThereIsRoom) 
     step();
   }
   EXPECT_EQ(pub->offer(message.data(), 1000), client::kOfferBackPressured);
-  EXPECT_LE(pub->position(), 2 * kTerm) << "never into memory that is not there";
+  EXPECT_LE(pub->position(), 2 * kMemoryTerm) << "never into memory that is not there";
   EXPECT_GT(ownCounter(a, cnc::OutriggerCounter::kStorageWaits), 0);
   EXPECT_FALSE(errors(a).empty());
   room = INT64_MAX;
@@ -135,10 +134,10 @@ TEST_F(FullVolume, MemoryIsAskedForOnceATermOfTheLogAndNotAtEachRotation) {
           60 * kSecondNs);
     };
     const int64_t before = asked;
-    ASSERT_TRUE(sendUpTo(4 * kTerm));
+    ASSERT_TRUE(sendUpTo(4 * kMemoryTerm));
     EXPECT_GT(asked, before);
     const int64_t settled = asked;
-    ASSERT_TRUE(sendUpTo(20 * kTerm));
+    ASSERT_TRUE(sendUpTo(20 * kMemoryTerm));
     EXPECT_EQ(asked, settled);
   }
 }

@@ -18,10 +18,10 @@ using ::testing::Contains;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 
-constexpr int32_t kStream = 1001;
+constexpr int32_t kPolicyStream = 1001;
 constexpr const char* kHere = "aeron:udp?endpoint=10.0.0.1:40200";
 constexpr const char* kThere = "aeron:udp?endpoint=10.0.0.2:40200";
-constexpr const char* kManual = "aeron:udp?control-mode=manual";
+constexpr const char* kPolicyManual = "aeron:udp?control-mode=manual";
 
 class PolicyWorld : public DriverWorld {
  public:
@@ -45,7 +45,7 @@ class PolicyWorld : public DriverWorld {
     ASSERT_EQ(::chmod((path() + ".new").c_str(), 0640), 0);
     ASSERT_EQ(std::rename((path() + ".new").c_str(), path().c_str()), 0);
   }
-  static std::string rule(const char* kind, const std::string& channel, int32_t streamId = kStream) {
+  static std::string rule(const char* kind, const std::string& channel, int32_t streamId = kPolicyStream) {
     return std::string(kind) + " " + std::to_string(streamId) + " " + channel;
   }
   // Of an add that is refused, empty when it is not.
@@ -54,10 +54,10 @@ class PolicyWorld : public DriverWorld {
     EXPECT_TRUE(status.done());
     return status.succeeded() ? "" : status.error.message;
   }
-  std::string refusalOfSubscription(client::MediaClient& client, const std::string& channel, int32_t streamId = kStream) {
+  std::string refusalOfSubscription(client::MediaClient& client, const std::string& channel, int32_t streamId = kPolicyStream) {
     return refusal(client, client.addSubscription(channel, streamId));
   }
-  std::string refusalOfPublication(client::MediaClient& client, const std::string& channel, int32_t streamId = kStream) {
+  std::string refusalOfPublication(client::MediaClient& client, const std::string& channel, int32_t streamId = kPolicyStream) {
     return refusal(client, client.addPublication(channel, streamId));
   }
   size_t read(client::Subscription& sub) const {
@@ -105,24 +105,24 @@ TEST_F(PolicyOfCommands, ARuleThatIsWrittenBeforeTheCommandIsSentIsInForce) {
 }
 
 TEST_F(PolicyOfCommands, ARefusalNamesChannelStreamAndReasonAndIsCountedAndLogged) {
-  write({rule("publish", kManual)});
+  write({rule("publish", kPolicyManual)});
   auto& driver = host("10.0.0.1", governed());
   auto& client = connect(driver);
   const char* foreign = "aeron:udp?endpoint=10.6.6.6:1";
   EXPECT_THAT(refusalOfPublication(client, foreign, 7), AllOf(HasSubstr(foreign), HasSubstr("stream 7"), HasSubstr("a publication to"),
                                                               HasSubstr("no topic that the sidecar has open in this role")));
-  EXPECT_THAT(refusal(client, client.addExclusivePublication(foreign, kStream)), HasSubstr("not allowed"));
+  EXPECT_THAT(refusal(client, client.addExclusivePublication(foreign, kPolicyStream)), HasSubstr("not allowed"));
   EXPECT_THAT(refusalOfSubscription(client, "aeron:udp?endpoint=10.0.0.1:0"), HasSubstr("a subscription of"));
   EXPECT_EQ(ownCounter(driver, OutriggerCounter::kCommandsForbidden), 3);
   EXPECT_THAT(errors(driver), Contains(HasSubstr(foreign)));
 }
 
 TEST_F(PolicyOfCommands, DestinationsAreThoseOfThePublicationsStream) {
-  write({rule("publish", kManual), rule("publish", kManual, 7), rule("destination", kThere)});
+  write({rule("publish", kPolicyManual), rule("publish", kPolicyManual, 7), rule("destination", kThere)});
   auto& driver = host("10.0.0.1", governed());
   auto& client = connect(driver);
-  const auto mine = publication(client, kManual, kStream);
-  const auto other = publication(client, kManual, 7);
+  const auto mine = publication(client, kPolicyManual, kPolicyStream);
+  const auto other = publication(client, kPolicyManual, 7);
   EXPECT_EQ(refusal(client, client.addDestination(*mine, kThere)), "");
   EXPECT_THAT(refusal(client, client.addDestination(*other, kThere)), AllOf(HasSubstr("the destination"), HasSubstr("stream 7")));
   EXPECT_THAT(refusal(client, client.addDestination(*mine, "aeron:udp?endpoint=10.6.6.6:1")), HasSubstr("stream 1001"));
@@ -130,10 +130,10 @@ TEST_F(PolicyOfCommands, DestinationsAreThoseOfThePublicationsStream) {
 }
 
 TEST_F(PolicyOfCommands, AnotherClientsIdOpensNoMore) {
-  write({rule("publish", kManual), rule("destination", kThere)});
+  write({rule("publish", kPolicyManual), rule("destination", kThere)});
   auto& driver = host("10.0.0.1", governed());
   auto& sidecar = connect(driver);
-  const auto mine = publication(sidecar, kManual, kStream);
+  const auto mine = publication(sidecar, kPolicyManual, kPolicyStream);
   RawClient forger(driver.directory());
   const int64_t correlation = forger.nextId();
   const std::string channel = "aeron:udp?endpoint=10.6.6.6:1";
@@ -156,14 +156,14 @@ TEST_F(PolicyOfCommands, ARemoveWaitsForTheAddThatWaitsForTheFile) {
   write({});
   auto& driver = host("10.0.0.1", governed());
   RawClient raw(driver.directory());
-  const int64_t add = raw.add(Command::kAddSubscription, kHere, kStream);
+  const int64_t add = raw.add(Command::kAddSubscription, kHere, kPolicyStream);
   const int64_t remove = raw.remove(Command::kRemoveSubscription, add);
   ASSERT_TRUE(awaitResponse(raw, remove));
   EXPECT_EQ(raw.about(add)->type, Response::kError);
   EXPECT_EQ(ownCounter(driver, OutriggerCounter::kCommandsForbidden), 1) << "it is judged first";
   EXPECT_EQ(raw.about(remove)->type, Response::kError) << "there is none of this id";
   write({rule("subscribe", kHere), "source any"});
-  const int64_t again = raw.add(Command::kAddSubscription, kHere, kStream);
+  const int64_t again = raw.add(Command::kAddSubscription, kHere, kPolicyStream);
   const int64_t gone = raw.remove(Command::kRemoveSubscription, again);
   ASSERT_TRUE(awaitResponse(raw, gone));
   EXPECT_NE(raw.about(again, Response::kSubscriptionReady), nullptr);
@@ -174,7 +174,7 @@ TEST_F(PolicyOfCommands, WhatIsOpenStaysOpenWhenItsRuleGoes) {
   write({rule("subscribe", kHere), "source any"});
   auto& driver = host("10.0.0.1", governed());
   auto& client = connect(driver);
-  const auto sub = subscription(client, kHere, kStream);
+  const auto sub = subscription(client, kHere, kPolicyStream);
   write({});
   EXPECT_TRUE(until([&] { return !refusalOfSubscription(client, kHere).empty(); }, 3 * kSecondNs, 100 * kMilliNs));
   EXPECT_FALSE(sub->isClosed());
@@ -217,9 +217,9 @@ class PolicyOfSources : public PolicyWorld {
 
 TEST_F(PolicyOfSources, AreTakenFromMembersAloneAndOthersAreCounted) {
   admit({"10.0.0.2"});
-  const auto sub = subscription(connect(subscriber), kHere, kStream);
-  const auto good = publication(connect(member), kHere, kStream);
-  const auto bad = publication(connect(stranger), kHere, kStream);
+  const auto sub = subscription(connect(subscriber), kHere, kPolicyStream);
+  const auto good = publication(connect(member), kHere, kPolicyStream);
+  const auto bad = publication(connect(stranger), kHere, kPolicyStream);
   ASSERT_TRUE(until([&] { return good->isConnected() && refused() > 3; }));
   EXPECT_FALSE(bad->isConnected());
   EXPECT_EQ(sub->imageCount(), 1U);
@@ -236,8 +236,8 @@ TEST_F(PolicyOfSources, AreTakenFromMembersAloneAndOthersAreCounted) {
 
 TEST_F(PolicyOfSources, ANewMembersStreamIsTakenOnceTheFileSaysSo) {
   admit({});
-  const auto sub = subscription(connect(subscriber), kHere, kStream);
-  const auto late = publication(connect(member), kHere, kStream);
+  const auto sub = subscription(connect(subscriber), kHere, kPolicyStream);
+  const auto late = publication(connect(member), kHere, kPolicyStream);
   ASSERT_TRUE(until([&] { return refused() > 3; }));
   EXPECT_EQ(sub->imageCount(), 0U);
   admit({"10.0.0.2"});
@@ -247,9 +247,9 @@ TEST_F(PolicyOfSources, ANewMembersStreamIsTakenOnceTheFileSaysSo) {
 
 TEST_F(PolicyOfSources, AMemberThatLeavesIsHeardToTheEndAndNotTakenAgain) {
   admit({"10.0.0.2"});
-  const auto sub = subscription(connect(subscriber), kHere, kStream);
+  const auto sub = subscription(connect(subscriber), kHere, kPolicyStream);
   auto& publisher = connect(member);
-  const auto pub = publication(publisher, kHere, kStream);
+  const auto pub = publication(publisher, kHere, kPolicyStream);
   ASSERT_TRUE(until([&] { return pub->isConnected(); }));
   admit({});
   run(3 * kSecondNs, kMilliNs);
@@ -259,17 +259,17 @@ TEST_F(PolicyOfSources, AMemberThatLeavesIsHeardToTheEndAndNotTakenAgain) {
   EXPECT_EQ(refused(), 0);
   publisher.closePublication(pub);
   ASSERT_TRUE(until([&] { return sub->imageCount() == 0; }, 20 * kSecondNs, kMilliNs));
-  const auto again = publication(publisher, kHere, kStream);
+  const auto again = publication(publisher, kHere, kPolicyStream);
   EXPECT_TRUE(until([&] { return refused() > 3; }, 20 * kSecondNs));
   EXPECT_EQ(sub->imageCount(), 0U);
 }
 
 TEST_F(PolicyOfSources, AFileThatOnlyTakesAwayIsNoticedWithoutAnybodyAsking) {
   admit({"10.0.0.2"});
-  const auto sub = subscription(connect(subscriber), kHere, kStream);
+  const auto sub = subscription(connect(subscriber), kHere, kPolicyStream);
   admit({"10.0.0.9"});
   run(1'200 * kMilliNs, kMilliNs);
-  const auto pub = publication(connect(member), kHere, kStream);
+  const auto pub = publication(connect(member), kHere, kPolicyStream);
   EXPECT_TRUE(until([&] { return refused() > 0; }));
   EXPECT_EQ(sub->imageCount(), 0U);
 }
@@ -277,10 +277,10 @@ TEST_F(PolicyOfSources, AFileThatOnlyTakesAwayIsNoticedWithoutAnybodyAsking) {
 TEST_F(PolicyOfSources, AreThoseOfEachStreamOfAnEndpoint) {
   write({rule("subscribe", kHere), "source 10.0.0.2", rule("subscribe", kHere, 7), "source 10.0.0.3"});
   auto& client = connect(subscriber);
-  const auto first = subscription(client, kHere, kStream);
+  const auto first = subscription(client, kHere, kPolicyStream);
   const auto second = subscription(client, kHere, 7);
-  const auto right = publication(connect(member), kHere, kStream);
-  const auto wrong = publication(connect(stranger), kHere, kStream);
+  const auto right = publication(connect(member), kHere, kPolicyStream);
+  const auto wrong = publication(connect(stranger), kHere, kPolicyStream);
   const auto other = publication(connect(stranger), kHere, 7);
   EXPECT_TRUE(until([&] { return right->isConnected() && other->isConnected() && refused() > 0; }));
   EXPECT_FALSE(wrong->isConnected());
@@ -288,11 +288,11 @@ TEST_F(PolicyOfSources, AreThoseOfEachStreamOfAnEndpoint) {
 
 TEST_F(PolicyOfSources, EndpointsComeAndGoWhileTheListsChange) {
   auto& client = connect(subscriber);
-  const auto pub = publication(connect(member), kHere, kStream);
+  const auto pub = publication(connect(member), kHere, kPolicyStream);
   for (int32_t round = 0; round < 10; ++round) {
     admit({"10.0.0.2", "10.0.1." + std::to_string(round)});
-    const auto first = subscription(client, kHere, kStream);
-    const auto second = subscription(client, kHere, kStream);
+    const auto first = subscription(client, kHere, kPolicyStream);
+    const auto second = subscription(client, kHere, kPolicyStream);
     ASSERT_TRUE(until([&] { return first->imageCount() == 1 && second->imageCount() == 1; }, 20 * kSecondNs)) << round;
     admit({"10.0.0.2", "10.0.2." + std::to_string(round)});
     client.closeSubscription(first);

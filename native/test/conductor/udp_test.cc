@@ -5,8 +5,7 @@
 namespace outrigger::driver::testing {
 namespace {
 
-constexpr const char* kChannel = "aeron:udp?endpoint=10.0.0.2:4000";
-constexpr int32_t kStream = 10;
+constexpr const char* kUdpChannel = "aeron:udp?endpoint=10.0.0.2:4000";
 
 using client::FragmentHeader;
 
@@ -27,8 +26,8 @@ class Udp : public DriverWorld {
 };
 
 TEST_F(Udp, AMessageReachesASubscriberOnAnotherHost) {
-  const auto sub = subscription(connect(b), kChannel, kStream);
-  const auto pub = publication(connect(a), kChannel, kStream);
+  const auto sub = subscription(connect(b), kUdpChannel, kStream);
+  const auto pub = publication(connect(a), kUdpChannel, kStream);
   ASSERT_TRUE(until([&] { return pub->isConnected() && sub->isConnected(); }));
   ASSERT_GT(offerWithin(*this, *pub, "hello"), 0);
   std::vector<std::string> got;
@@ -37,8 +36,8 @@ TEST_F(Udp, AMessageReachesASubscriberOnAnotherHost) {
 }
 
 TEST_F(Udp, AStreamRunsThroughManyTermsOfASparseLogWithoutLoss) {
-  const auto sub = subscription(connect(b), kChannel, kStream);
-  const auto pub = exclusive(connect(a), kChannel, kStream);
+  const auto sub = subscription(connect(b), kUdpChannel, kStream);
+  const auto pub = exclusive(connect(a), kUdpChannel, kStream);
   ASSERT_TRUE(until([&] { return pub->isConnected() && sub->isConnected(); }));
   constexpr int kMessages = 2000;  // of 1 KiB through terms of 64 KiB
   int received = 0;
@@ -64,9 +63,9 @@ TEST_F(Udp, AStreamRunsThroughManyTermsOfASparseLogWithoutLoss) {
 TEST_F(Udp, ASecondConcurrentPublicationSharesTheFirstAndNamesIt) {
   RawClient one(a.directory());
   RawClient two(a.directory());
-  const int64_t first = one.add(cnc::Command::kAddPublication, kChannel, kStream);
+  const int64_t first = one.add(cnc::Command::kAddPublication, kUdpChannel, kStream);
   ASSERT_TRUE(awaitResponse(one, first));
-  const int64_t second = two.add(cnc::Command::kAddPublication, kChannel, kStream);
+  const int64_t second = two.add(cnc::Command::kAddPublication, kUdpChannel, kStream);
   ASSERT_TRUE(awaitResponse(two, second));
   const auto* firstReady = one.about(first, cnc::Response::kPublicationReady);
   const auto* secondReady = two.about(second, cnc::Response::kPublicationReady);
@@ -87,8 +86,8 @@ TEST_F(Udp, ASecondConcurrentPublicationSharesTheFirstAndNamesIt) {
 
 TEST_F(Udp, ExclusivePublicationsHaveSessionsOfTheirOwn) {
   auto& client = connect(a);
-  const auto first = exclusive(client, kChannel, kStream);
-  const auto second = exclusive(client, kChannel, kStream);
+  const auto first = exclusive(client, kUdpChannel, kStream);
+  const auto second = exclusive(client, kUdpChannel, kStream);
   EXPECT_NE(first->sessionId(), second->sessionId());
   EXPECT_EQ(first->originalRegistrationId(), first->registrationId());
   EXPECT_EQ(countersOf(a, cnc::counter_type::kSendChannelStatus).size(), 1U) << "one endpoint for both";
@@ -96,15 +95,15 @@ TEST_F(Udp, ExclusivePublicationsHaveSessionsOfTheirOwn) {
 
 TEST_F(Udp, StreamsOfOneSecondAddInTheSameCycleStillShare) {
   RawClient raw(a.directory());
-  const int64_t first = raw.add(cnc::Command::kAddPublication, kChannel, kStream);
-  const int64_t second = raw.add(cnc::Command::kAddPublication, kChannel, kStream);
+  const int64_t first = raw.add(cnc::Command::kAddPublication, kUdpChannel, kStream);
+  const int64_t second = raw.add(cnc::Command::kAddPublication, kUdpChannel, kStream);
   ASSERT_TRUE(awaitResponse(raw, second));
   EXPECT_EQ(raw.about(second, cnc::Response::kPublicationReady)->as<cnc::PublicationReady>().registrationId, first);
 }
 
 TEST_F(Udp, SessionIdsAreTakenAsAskedAndClashesRefused) {
   RawClient raw(a.directory());
-  const std::string channel = std::string(kChannel) + "|session-id=77";
+  const std::string channel = std::string(kUdpChannel) + "|session-id=77";
   const int64_t first = raw.add(cnc::Command::kAddExclusivePublication, channel, kStream);
   const int64_t second = raw.add(cnc::Command::kAddExclusivePublication, channel, kStream);
   const int64_t otherStream = raw.add(cnc::Command::kAddExclusivePublication, channel, kStream + 1);
@@ -126,15 +125,15 @@ TEST_F(Udp, GeneratedSessionIdsSkipTheReservedRange) {
   DriverHost& c = host("10.0.0.3", config);
   auto& client = connect(c);
   for (int i = 0; i < 3; ++i) {
-    EXPECT_LT(exclusive(client, kChannel, kStream)->sessionId(), config.publicationReservedSessionIdLow);
+    EXPECT_LT(exclusive(client, kUdpChannel, kStream)->sessionId(), config.publicationReservedSessionIdLow);
   }
 }
 
 TEST_F(Udp, ASecondAddThatContradictsTheExistingPublicationIsRefusedNamingTheParameter) {
   RawClient raw(a.directory());
-  raw.add(cnc::Command::kAddPublication, kChannel, kStream);
+  raw.add(cnc::Command::kAddPublication, kUdpChannel, kStream);
   for (const char* parameter : {"mtu=2048", "term-length=128k", "session-id=5", "linger=1s", "pub-wnd=8k", "eos=false"}) {
-    const int64_t id = raw.add(cnc::Command::kAddPublication, std::string(kChannel) + "|" + parameter, kStream);
+    const int64_t id = raw.add(cnc::Command::kAddPublication, std::string(kUdpChannel) + "|" + parameter, kStream);
     ASSERT_TRUE(awaitResponse(raw, id));
     const auto* refused = raw.about(id, cnc::Response::kError);
     ASSERT_NE(refused, nullptr) << parameter;
@@ -146,8 +145,8 @@ TEST_F(Udp, ASecondAddThatContradictsTheExistingPublicationIsRefusedNamingThePar
 
 TEST_F(Udp, AnInitialPositionIsWhereThePublicationStarts) {
   auto& client = connect(a);
-  const auto pub = exclusive(client, std::string(kChannel) + "|init-term-id=5|term-id=7|term-offset=96", kStream);
-  const auto sub = subscription(connect(b), kChannel, kStream);
+  const auto pub = exclusive(client, std::string(kUdpChannel) + "|init-term-id=5|term-id=7|term-offset=96", kStream);
+  const auto sub = subscription(connect(b), kUdpChannel, kStream);
   ASSERT_TRUE(until([&] { return pub->isConnected() && sub->isConnected(); }));
   const int64_t start = 2 * 64 * 1024 + 96;
   EXPECT_EQ(pub->position(), start);
@@ -228,9 +227,9 @@ TEST_F(Udp, SubscriptionsThatMakeNoSenseAreRefusedWithTheReason) {
 TEST_F(Udp, AnAddressInUseIsNamedAndTheCommandFails) {
   // Another driver of the same host has the port.
   DriverHost& other = host("10.0.0.2");
-  ASSERT_NE(subscription(connect(b), kChannel, kStream), nullptr);
+  ASSERT_NE(subscription(connect(b), kUdpChannel, kStream), nullptr);
   auto& client = connect(other);
-  const auto status = decided(client, client.addSubscription(kChannel, kStream));
+  const auto status = decided(client, client.addSubscription(kUdpChannel, kStream));
   EXPECT_EQ(status.failure, client::CommandStatus::Failure::kRefused);
   EXPECT_NE(status.error.message.find("10.0.0.2:4000"), std::string::npos) << status.error.message;
   EXPECT_FALSE(errors(other).empty());
@@ -238,7 +237,7 @@ TEST_F(Udp, AnAddressInUseIsNamedAndTheCommandFails) {
 
 TEST_F(Udp, AddAndRemoveInOneBreathLeavesNothing) {
   RawClient raw(a.directory());
-  const int64_t pub = raw.add(cnc::Command::kAddPublication, std::string(kChannel) + "|linger=0", kStream);
+  const int64_t pub = raw.add(cnc::Command::kAddPublication, std::string(kUdpChannel) + "|linger=0", kStream);
   const int64_t removePub = raw.remove(cnc::Command::kRemovePublication, pub);
   const int64_t sub = raw.add(cnc::Command::kAddSubscription, "aeron:udp?endpoint=10.0.0.1:4001", kStream);
   const int64_t removeSub = raw.remove(cnc::Command::kRemoveSubscription, sub);
@@ -269,7 +268,7 @@ TEST_F(Udp, RemovingWhatIsNotThereIsAnError) {
 TEST_F(Udp, NobodyRemovesThePublicationOrSubscriptionOfAnother) {
   RawClient owner(a.directory());
   RawClient thief(a.directory());
-  const int64_t pub = owner.add(cnc::Command::kAddPublication, kChannel, kStream);
+  const int64_t pub = owner.add(cnc::Command::kAddPublication, kUdpChannel, kStream);
   const int64_t sub = owner.add(cnc::Command::kAddSubscription, "aeron:udp?endpoint=10.0.0.1:4001", kStream);
   ASSERT_TRUE(awaitResponse(owner, sub));
   const int64_t stealPub = thief.remove(cnc::Command::kRemovePublication, pub);
@@ -281,8 +280,8 @@ TEST_F(Udp, NobodyRemovesThePublicationOrSubscriptionOfAnother) {
 
 TEST_F(Udp, ClosingThePublicationEndsTheImageAfterTheLastMessageAndLeavesNoFiles) {
   auto& publisher = connect(a);
-  const auto sub = subscription(connect(b), kChannel, kStream);
-  auto pub = publication(publisher, kChannel, kStream);
+  const auto sub = subscription(connect(b), kUdpChannel, kStream);
+  auto pub = publication(publisher, kUdpChannel, kStream);
   ASSERT_TRUE(until([&] { return pub->isConnected() && sub->isConnected(); }));
   ASSERT_GT(offerWithin(*this, *pub, "last words"), 0);
   publisher.closePublication(pub);
@@ -301,8 +300,8 @@ TEST_F(Udp, ClosingThePublicationEndsTheImageAfterTheLastMessageAndLeavesNoFiles
 
 TEST_F(Udp, ARevokedPublicationEndsTheImageAtOnce) {
   auto& publisher = connect(a);
-  const auto sub = subscription(connect(b), kChannel, kStream);
-  const auto pub = publication(publisher, kChannel, kStream);
+  const auto sub = subscription(connect(b), kUdpChannel, kStream);
+  const auto pub = publication(publisher, kUdpChannel, kStream);
   ASSERT_TRUE(until([&] { return pub->isConnected() && sub->isConnected(); }));
   const auto image = sub->imagesSnapshot().front();
   publisher.closePublication(pub, true);
@@ -313,8 +312,8 @@ TEST_F(Udp, ARevokedPublicationEndsTheImageAtOnce) {
 }
 
 TEST_F(Udp, AnImageWhoseSenderFallsSilentBecomesUnavailableAndComesBackWithIt) {
-  const auto sub = subscription(connect(b), kChannel, kStream);
-  const auto pub = publication(connect(a), kChannel, kStream);
+  const auto sub = subscription(connect(b), kUdpChannel, kStream);
+  const auto pub = publication(connect(a), kUdpChannel, kStream);
   ASSERT_TRUE(until([&] { return pub->isConnected() && sub->isConnected(); }));
   const int64_t first = sub->imagesSnapshot().front()->correlationId();
   io::SimLink cut;
@@ -330,13 +329,13 @@ TEST_F(Udp, AnImageWhoseSenderFallsSilentBecomesUnavailableAndComesBackWithIt) {
 
 TEST_F(Udp, ALaterSubscriptionJoinsTheRunningImageAtItsPosition) {
   auto& subscriber = connect(b);
-  const auto first = subscription(subscriber, kChannel, kStream);
-  const auto pub = publication(connect(a), kChannel, kStream);
+  const auto first = subscription(subscriber, kUdpChannel, kStream);
+  const auto pub = publication(connect(a), kUdpChannel, kStream);
   ASSERT_TRUE(until([&] { return pub->isConnected() && first->isConnected(); }));
   ASSERT_GT(offerWithin(*this, *pub, "early"), 0);
   ASSERT_TRUE(until([&] { return !readAll(*first).empty(); }));
   run(10 * kMilliNs);
-  const auto second = subscription(subscriber, kChannel, kStream);
+  const auto second = subscription(subscriber, kUdpChannel, kStream);
   ASSERT_TRUE(until([&] { return second->isConnected(); }));
   EXPECT_EQ(second->images().front()->correlationId(), first->images().front()->correlationId());
   EXPECT_GT(second->images().front()->joinPosition(), 0);
@@ -347,28 +346,28 @@ TEST_F(Udp, ALaterSubscriptionJoinsTheRunningImageAtItsPosition) {
 
 TEST_F(Udp, ASubscriptionForASessionSeesOnlyThatSession) {
   auto& publisher = connect(a);
-  const auto wanted = exclusive(publisher, std::string(kChannel) + "|session-id=1", kStream);
-  const auto other = exclusive(publisher, std::string(kChannel) + "|session-id=2", kStream);
+  const auto wanted = exclusive(publisher, std::string(kUdpChannel) + "|session-id=1", kStream);
+  const auto other = exclusive(publisher, std::string(kUdpChannel) + "|session-id=2", kStream);
   auto& subscriber = connect(b);
-  const auto filtered = subscription(subscriber, std::string(kChannel) + "|session-id=1", kStream);
+  const auto filtered = subscription(subscriber, std::string(kUdpChannel) + "|session-id=1", kStream);
   ASSERT_TRUE(until([&] { return filtered->isConnected(); }));
   run(kSecondNs, kMilliNs);
   EXPECT_EQ(filtered->imageCount(), 1);
   EXPECT_EQ(filtered->images().front()->sessionId(), 1);
   EXPECT_FALSE(other->isConnected());
-  const auto all = subscription(subscriber, kChannel, kStream);
+  const auto all = subscription(subscriber, kUdpChannel, kStream);
   ASSERT_TRUE(until([&] { return all->imageCount() == 2; }));
   EXPECT_EQ(filtered->imageCount(), 1);
 }
 
 TEST_F(Udp, AStreamThatIsLeftAndWantedAgainComesBackSoon) {
   auto& subscriber = connect(b);
-  const auto pub = publication(connect(a), kChannel, kStream);
-  auto sub = subscription(subscriber, kChannel, kStream);
+  const auto pub = publication(connect(a), kUdpChannel, kStream);
+  auto sub = subscription(subscriber, kUdpChannel, kStream);
   ASSERT_TRUE(until([&] { return pub->isConnected() && sub->isConnected(); }));
   subscriber.closeSubscription(sub);
   run(50 * kMilliNs);
-  sub = subscription(subscriber, kChannel, kStream);
+  sub = subscription(subscriber, kUdpChannel, kStream);
   ASSERT_TRUE(until([&] { return pub->isConnected() && sub->isConnected(); }, 2 * kSecondNs));
   ASSERT_GT(offerWithin(*this, *pub, "back"), 0);
   EXPECT_TRUE(until([&] { return readAll(*sub) == std::vector<std::string>{"back"}; }));
@@ -376,8 +375,8 @@ TEST_F(Udp, AStreamThatIsLeftAndWantedAgainComesBackSoon) {
 
 TEST_F(Udp, ThePublisherHearsAtOnceThatItsLastSubscriberLeft) {
   auto& subscriber = connect(b);
-  const auto pub = publication(connect(a), kChannel, kStream);
-  const auto sub = subscription(subscriber, kChannel, kStream);
+  const auto pub = publication(connect(a), kUdpChannel, kStream);
+  const auto sub = subscription(subscriber, kUdpChannel, kStream);
   ASSERT_TRUE(until([&] { return pub->isConnected() && sub->isConnected(); }));
   subscriber.closeSubscription(sub);
   EXPECT_TRUE(until([&] { return !pub->isConnected(); }, kSecondNs)) << "not only after the connection timeout of 5 s";
@@ -386,8 +385,8 @@ TEST_F(Udp, ThePublisherHearsAtOnceThatItsLastSubscriberLeft) {
 
 TEST_F(Udp, ConflictingOptionsOfTwoSubscriptionsAreRefused) {
   auto& subscriber = connect(b);
-  ASSERT_NE(subscription(subscriber, kChannel, kStream), nullptr);
-  const auto status = decided(subscriber, subscriber.addSubscription(std::string(kChannel) + "|reliable=false", kStream));
+  ASSERT_NE(subscription(subscriber, kUdpChannel, kStream), nullptr);
+  const auto status = decided(subscriber, subscriber.addSubscription(std::string(kUdpChannel) + "|reliable=false", kStream));
   EXPECT_EQ(status.error.code, ErrorCode::kInvalidChannel);
   EXPECT_NE(status.error.message.find("reliable"), std::string::npos);
 }
@@ -395,10 +394,10 @@ TEST_F(Udp, ConflictingOptionsOfTwoSubscriptionsAreRefused) {
 TEST_F(Udp, CountersOfAStreamCarryAeronsLabelsAndKeys) {
   auto& publisher = connect(a);
   auto& subscriber = connect(b);
-  const auto sub = subscription(subscriber, kChannel, kStream);
-  const auto pub = publication(publisher, kChannel, kStream);
+  const auto sub = subscription(subscriber, kUdpChannel, kStream);
+  const auto pub = publication(publisher, kUdpChannel, kStream);
   ASSERT_TRUE(until([&] { return pub->isConnected() && sub->isConnected(); }));
-  const std::string suffix = ": " + std::to_string(pub->registrationId()) + " " + std::to_string(pub->sessionId()) + " 10 " + kChannel;
+  const std::string suffix = ": " + std::to_string(pub->registrationId()) + " " + std::to_string(pub->sessionId()) + " 10 " + kUdpChannel;
   const std::map<int32_t, std::string> names = {
       {cnc::counter_type::kPublisherLimit, "pub-lmt"},     {cnc::counter_type::kPublisherPosition, "pub-pos (concurrent)"},
       {cnc::counter_type::kSenderPosition, "snd-pos"},     {cnc::counter_type::kSenderLimit, "snd-lmt"},
@@ -415,13 +414,13 @@ TEST_F(Udp, CountersOfAStreamCarryAeronsLabelsAndKeys) {
   }
   const auto sendChannel = countersOf(a, cnc::counter_type::kSendChannelStatus);
   ASSERT_EQ(sendChannel.size(), 1U);
-  EXPECT_EQ(sendChannel[0].label, std::string("snd-channel: ") + kChannel);
+  EXPECT_EQ(sendChannel[0].label, std::string("snd-channel: ") + kUdpChannel);
   EXPECT_EQ(sendChannel[0].value, cnc::kChannelStatusActive);
   const auto image = sub->images().front();
   const auto subPositions = countersOf(b, cnc::counter_type::kSubscriberPosition);
   ASSERT_EQ(subPositions.size(), 1U);
   EXPECT_EQ(subPositions[0].label,
-            "sub-pos: " + std::to_string(sub->registrationId()) + " " + std::to_string(pub->sessionId()) + " 10 " + kChannel + " @0");
+            "sub-pos: " + std::to_string(sub->registrationId()) + " " + std::to_string(pub->sessionId()) + " 10 " + kUdpChannel + " @0");
   EXPECT_EQ(subPositions[0].ownerId, subscriber.clientId());
   EXPECT_EQ(subPositions[0].id, image->subscriberPositionId());
   for (const auto& [type, name] : std::map<int32_t, std::string>{{cnc::counter_type::kReceiverHwm, "rcv-hwm"},
@@ -430,7 +429,7 @@ TEST_F(Udp, CountersOfAStreamCarryAeronsLabelsAndKeys) {
     const auto found = countersOf(b, type);
     ASSERT_EQ(found.size(), 1U) << name;
     EXPECT_EQ(found[0].label,
-              name + ": " + std::to_string(image->correlationId()) + " " + std::to_string(pub->sessionId()) + " 10 " + kChannel);
+              name + ": " + std::to_string(image->correlationId()) + " " + std::to_string(pub->sessionId()) + " 10 " + kUdpChannel);
   }
   const auto local = countersOf(b, cnc::counter_type::kLocalSockaddr);
   ASSERT_EQ(local.size(), 1U);
@@ -442,8 +441,8 @@ TEST_F(Udp, CountersOfAStreamCarryAeronsLabelsAndKeys) {
 }
 
 TEST_F(Udp, TheImageNamesItsSourceAndItsLogSaysWhatItIs) {
-  const auto sub = subscription(connect(b), kChannel, kStream);
-  const auto pub = publication(connect(a), kChannel, kStream);
+  const auto sub = subscription(connect(b), kUdpChannel, kStream);
+  const auto pub = publication(connect(a), kUdpChannel, kStream);
   ASSERT_TRUE(until([&] { return pub->isConnected() && sub->isConnected(); }));
   const auto image = sub->images().front();
   EXPECT_EQ(image->sourceIdentity().substr(0, 9), "10.0.0.1:");
@@ -472,7 +471,7 @@ TEST_F(Udp, AWildcardPortIsReportedInTheLocalAddressCounter) {
 
 TEST_F(Udp, ChannelsWithOneTagShareAnEndpoint) {
   auto& client = connect(a);
-  ASSERT_NE(publication(client, std::string(kChannel) + "|tags=5,6", kStream), nullptr);
+  ASSERT_NE(publication(client, std::string(kUdpChannel) + "|tags=5,6", kStream), nullptr);
   const auto other = exclusive(client, "aeron:udp?tags=5", kStream + 1);
   ASSERT_NE(other, nullptr);
   EXPECT_EQ(countersOf(a, cnc::counter_type::kSendChannelStatus).size(), 1U);
@@ -486,7 +485,7 @@ TEST_F(Udp, NamesAreLookedUpAndAnUnknownHostIsAnError) {
     return makeError(ErrorCode::kUnknownHost, "cannot resolve host '" + name + "'");
   };
   DriverHost& c = host("10.0.0.3", smallConfig(), {}, resolver);
-  const auto sub = subscription(connect(b), kChannel, kStream);
+  const auto sub = subscription(connect(b), kUdpChannel, kStream);
   auto& client = connect(c);
   const auto pub = publication(client, "aeron:udp?endpoint=subscriber.example:4000", kStream);
   EXPECT_TRUE(until([&] { return pub->isConnected() && sub->isConnected(); }));
@@ -504,7 +503,7 @@ TEST_F(Udp, ANameThatStandsForAnotherAddressIsFollowedOnceNobodyAnswers) {
   DriverHost& c = host("10.0.0.3", smallConfig(), {}, resolver);
   DriverHost& d = host("10.0.0.4");
   auto& client = connect(c);
-  const auto before = subscription(connect(b), kChannel, kStream);
+  const auto before = subscription(connect(b), kUdpChannel, kStream);
   const auto pub = publication(client, "aeron:udp?endpoint=pod.example:4000", kStream);
   const auto mdc = publication(client, "aeron:udp?control-mode=manual|control=10.0.0.3:5000", kStream);
   ASSERT_TRUE(decided(client, client.addDestination(*mdc, "aeron:udp?endpoint=pod.example:4000")).succeeded());
@@ -536,10 +535,10 @@ TEST_F(Udp, WildcardPortsComeFromTheConfiguredRange) {
 
 TEST_F(Udp, ARejectedImageIsReportedToThePublisherWithItsReason) {
   auto& subscriber = connect(b);
-  const auto sub = subscription(subscriber, kChannel, kStream);
+  const auto sub = subscription(subscriber, kUdpChannel, kStream);
   std::vector<Error> told;
   auto& publisher = connect(a, [&](const Error& error) { told.push_back(error); });
-  const auto pub = publication(publisher, kChannel, kStream);
+  const auto pub = publication(publisher, kUdpChannel, kStream);
   ASSERT_TRUE(until([&] { return pub->isConnected() && sub->isConnected(); }));
   const auto status = decided(subscriber, subscriber.rejectImage(*sub->images().front(), "not today"));
   EXPECT_TRUE(status.succeeded()) << status.error.message;
@@ -558,8 +557,8 @@ TEST_F(Udp, LossIsInTheLossReport) {
   io::SimLink lossy;
   lossy.loss = 0.1;
   ASSERT_TRUE(network_.setLink("10.0.0.1", "10.0.0.2", lossy).ok());
-  const auto sub = subscription(connect(b), kChannel, kStream);
-  const auto pub = publication(connect(a), kChannel, kStream);
+  const auto sub = subscription(connect(b), kUdpChannel, kStream);
+  const auto pub = publication(connect(a), kUdpChannel, kStream);
   ASSERT_TRUE(until([&] { return pub->isConnected() && sub->isConnected(); }));
   size_t received = 0;
   for (int i = 0; i < 500; ++i) {
@@ -578,7 +577,7 @@ TEST_F(Udp, LossIsInTheLossReport) {
   EXPECT_GT(loss.bytesLost, 0);
   EXPECT_EQ(loss.streamId, kStream);
   EXPECT_EQ(loss.sessionId, pub->sessionId());
-  EXPECT_EQ(loss.channel, kChannel);
+  EXPECT_EQ(loss.channel, kUdpChannel);
   EXPECT_EQ(loss.source, sub->images().front()->sourceIdentity());
 }
 
@@ -602,7 +601,7 @@ TEST_F(Udp, TheNextAvailableSessionIdIsUnusedAndCanBeTaken) {
   ASSERT_NE(answer, nullptr);
   const int32_t sessionId = answer->as<cnc::NextAvailableSessionId>().nextSessionId;
   const int64_t pub =
-      raw.add(cnc::Command::kAddExclusivePublication, std::string(kChannel) + "|session-id=" + std::to_string(sessionId), kStream);
+      raw.add(cnc::Command::kAddExclusivePublication, std::string(kUdpChannel) + "|session-id=" + std::to_string(sessionId), kStream);
   ASSERT_TRUE(awaitResponse(raw, pub));
   EXPECT_EQ(raw.about(pub)->as<cnc::PublicationReady>().sessionId, sessionId);
 }

@@ -5,7 +5,6 @@
 namespace outrigger::driver::testing {
 namespace {
 
-constexpr int32_t kStream = 10;
 constexpr const char* kTimeouts =
     "|tether=false|untethered-window-limit-timeout=2s|untethered-linger-timeout=1s|untethered-resting-timeout=3s";
 

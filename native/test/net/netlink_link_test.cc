@@ -26,7 +26,7 @@ std::string bytesOf(T value) {
   return {reinterpret_cast<const char*>(&value), sizeof(value)};
 }
 
-NetlinkLink parsed(const std::string& attributes) {
+NetlinkLink parsedLink(const std::string& attributes) {
   ifinfomsg fixed{};
   fixed.ifi_index = 7;
   const std::string body = bytesOf(fixed) + attributes;
@@ -48,7 +48,7 @@ std::string infoOf(const std::string& kind, uint16_t id, uint16_t protocol) {
 
 TEST(NetlinkLinks, ofAVlanHaveItsIdAndTheInterfaceBeneath) {
   const std::string name = attribute(IFLA_IFNAME, std::string("eth0.42") + '\0');
-  const NetlinkLink link = parsed(name + attribute(IFLA_LINK, bytesOf(3U)) + infoOf("vlan", 42, ETH_P_8021Q));
+  const NetlinkLink link = parsedLink(name + attribute(IFLA_LINK, bytesOf(3U)) + infoOf("vlan", 42, ETH_P_8021Q));
   EXPECT_EQ(link.name, "eth0.42");
   EXPECT_EQ(link.index, 7U);
   EXPECT_EQ(link.lower, 3U);
@@ -56,14 +56,14 @@ TEST(NetlinkLinks, ofAVlanHaveItsIdAndTheInterfaceBeneath) {
 }
 
 TEST(NetlinkLinks, ofAnotherKindOrWithAServiceTagAreNoVlan) {
-  EXPECT_EQ(parsed(infoOf("vlan", 42, ETH_P_8021AD)).vlan, 0);
-  EXPECT_EQ(parsed(infoOf("macvlan", 42, ETH_P_8021Q)).vlan, 0);
-  EXPECT_EQ(parsed(attribute(IFLA_LINKINFO, "x")).vlan, 0);
-  EXPECT_EQ(parsed(infoOf("vlan", 42, ETH_P_8021Q).substr(0, 20)).vlan, 0) << "cut short";
+  EXPECT_EQ(parsedLink(infoOf("vlan", 42, ETH_P_8021AD)).vlan, 0);
+  EXPECT_EQ(parsedLink(infoOf("macvlan", 42, ETH_P_8021Q)).vlan, 0);
+  EXPECT_EQ(parsedLink(attribute(IFLA_LINKINFO, "x")).vlan, 0);
+  EXPECT_EQ(parsedLink(infoOf("vlan", 42, ETH_P_8021Q).substr(0, 20)).vlan, 0) << "cut short";
 }
 
 TEST(NetlinkLinks, overAnInterfaceOfAnotherNamespaceHaveNoneBeneathHere) {
-  EXPECT_EQ(parsed(attribute(IFLA_LINK, bytesOf(3U)) + attribute(IFLA_LINK_NETNSID, bytesOf(0))).lower, 0U);
+  EXPECT_EQ(parsedLink(attribute(IFLA_LINK, bytesOf(3U)) + attribute(IFLA_LINK_NETNSID, bytesOf(0))).lower, 0U);
 }
 
 }  // namespace

@@ -22,7 +22,7 @@ Result<io::SockAddr> tableResolver(const std::string& host, uint16_t port, bool 
   return io::SockAddr::parseNumeric(preferV6 || v4.empty() ? v6 : v4, port);
 }
 
-UdpChannel parsed(const std::string& uri) {
+UdpChannel parsedChannel(const std::string& uri) {
   auto channel = UdpChannel::parse(uri, tableResolver);
   EXPECT_TRUE(channel.ok()) << channel.error().message;
   return channel.ok() ? channel.take() : UdpChannel();
@@ -95,7 +95,7 @@ TEST(SockAddr, printsAndComparesByFamilyAddressPortAndScope) {
 
 TEST(UdpChannel, readsAUnicastChannel) {
   const UdpChannel channel =
-      parsed("aeron:udp?endpoint=alpha:40123|ttl=4|so-sndbuf=1m|so-rcvbuf=2m|rcv-wnd=256k|cc=cubic|gtag=-3|tags=7,9");
+      parsedChannel("aeron:udp?endpoint=alpha:40123|ttl=4|so-sndbuf=1m|so-rcvbuf=2m|rcv-wnd=256k|cc=cubic|gtag=-3|tags=7,9");
   EXPECT_EQ(channel.endpoint->toString(), "10.1.0.1:40123");
   EXPECT_FALSE(channel.control.has_value());
   EXPECT_FALSE(channel.multicast);
@@ -112,52 +112,52 @@ TEST(UdpChannel, readsAUnicastChannel) {
 }
 
 TEST(UdpChannel, takesTheFamilyOfItsAddresses) {
-  EXPECT_EQ(parsed("aeron:udp?endpoint=[fd00::2]:1").localBind.toString(), "[::]:0");
-  EXPECT_EQ(parsed("aeron:udp?endpoint=six:1").localBind.toString(), "[::]:0");
-  EXPECT_EQ(parsed("aeron:udp?endpoint=alpha:1|interface=[::1]").endpoint->toString(), "[fd00::1]:1")
+  EXPECT_EQ(parsedChannel("aeron:udp?endpoint=[fd00::2]:1").localBind.toString(), "[::]:0");
+  EXPECT_EQ(parsedChannel("aeron:udp?endpoint=six:1").localBind.toString(), "[::]:0");
+  EXPECT_EQ(parsedChannel("aeron:udp?endpoint=alpha:1|interface=[::1]").endpoint->toString(), "[fd00::1]:1")
       << "an IPv6 interface asks for the host's IPv6 address";
 }
 
 TEST(UdpChannel, readsMultiDestinationModes) {
-  const UdpChannel dynamic = parsed("aeron:udp?control=localhost:40456|control-mode=dynamic");
+  const UdpChannel dynamic = parsedChannel("aeron:udp?control=localhost:40456|control-mode=dynamic");
   EXPECT_EQ(dynamic.controlMode, ControlMode::kDynamic);
   EXPECT_TRUE(dynamic.isMdcSender());
-  EXPECT_TRUE(parsed("aeron:udp?control=localhost:40456").isMdcSender()) << "control without a mode is dynamic";
-  const UdpChannel manual = parsed("aeron:udp?control-mode=manual");
+  EXPECT_TRUE(parsedChannel("aeron:udp?control=localhost:40456").isMdcSender()) << "control without a mode is dynamic";
+  const UdpChannel manual = parsedChannel("aeron:udp?control-mode=manual");
   EXPECT_EQ(manual.controlMode, ControlMode::kManual);
   EXPECT_TRUE(manual.isMdcSender());
-  const UdpChannel receiver = parsed("aeron:udp?endpoint=localhost:40457|control=alpha:40456|control-mode=dynamic");
+  const UdpChannel receiver = parsedChannel("aeron:udp?endpoint=localhost:40457|control=alpha:40456|control-mode=dynamic");
   EXPECT_EQ(receiver.endpoint->toString(), "127.0.0.1:40457");
   EXPECT_EQ(receiver.control->toString(), "10.1.0.1:40456");
-  EXPECT_EQ(parsed("aeron:udp?control-mode=response").controlMode, ControlMode::kResponse);
-  EXPECT_EQ(parsed("aeron:udp?tags=12").tag, 12) << "a tag alone refers to another channel";
+  EXPECT_EQ(parsedChannel("aeron:udp?control-mode=response").controlMode, ControlMode::kResponse);
+  EXPECT_EQ(parsedChannel("aeron:udp?tags=12").tag, 12) << "a tag alone refers to another channel";
 }
 
 TEST(UdpChannel, knowsMulticast) {
-  EXPECT_TRUE(parsed("aeron:udp?endpoint=224.20.30.39:40456").multicast);
-  EXPECT_TRUE(parsed("aeron:udp?endpoint=[ff02::3]:40456").multicast);
+  EXPECT_TRUE(parsedChannel("aeron:udp?endpoint=224.20.30.39:40456").multicast);
+  EXPECT_TRUE(parsedChannel("aeron:udp?endpoint=[ff02::3]:40456").multicast);
   const auto even = UdpChannel::parse("aeron:udp?endpoint=224.20.30.40:40456", tableResolver);
   ASSERT_FALSE(even.ok());
   EXPECT_NE(even.error().message.find("224.20.30.40:40456 must be odd"), std::string::npos) << even.error().message;
 }
 
 TEST(UdpChannel, readsFlowControl) {
-  const FlowControlParams none = parsed("aeron:udp?endpoint=alpha:1").flowControl;
+  const FlowControlParams none = parsedChannel("aeron:udp?endpoint=alpha:1").flowControl;
   EXPECT_EQ(none.kind, FlowControlKind::kDefault);
-  EXPECT_EQ(parsed("aeron:udp?endpoint=alpha:1|fc=max").flowControl.kind, FlowControlKind::kMax);
-  const FlowControlParams min = parsed("aeron:udp?endpoint=alpha:1|fc=min,g:/3,t:2s,rrwm:4").flowControl;
+  EXPECT_EQ(parsedChannel("aeron:udp?endpoint=alpha:1|fc=max").flowControl.kind, FlowControlKind::kMax);
+  const FlowControlParams min = parsedChannel("aeron:udp?endpoint=alpha:1|fc=min,g:/3,t:2s,rrwm:4").flowControl;
   EXPECT_EQ(min.kind, FlowControlKind::kMin);
   EXPECT_EQ(min.groupMinSize, 3);
   EXPECT_FALSE(min.hasGroupTag);
   EXPECT_EQ(min.receiverTimeoutNs, 2'000'000'000);
   EXPECT_EQ(min.retransmitReceiverWindowMultiple, 4);
-  const FlowControlParams tagged = parsed("aeron:udp?endpoint=alpha:1|fc=tagged,t:500ms,g:-123/2").flowControl;
+  const FlowControlParams tagged = parsedChannel("aeron:udp?endpoint=alpha:1|fc=tagged,t:500ms,g:-123/2").flowControl;
   EXPECT_EQ(tagged.kind, FlowControlKind::kTagged);
   EXPECT_TRUE(tagged.hasGroupTag);
   EXPECT_EQ(tagged.groupTag, -123);
   EXPECT_EQ(tagged.groupMinSize, 2);
   EXPECT_EQ(tagged.receiverTimeoutNs, 500'000'000);
-  EXPECT_EQ(parsed("aeron:udp?endpoint=alpha:1|fc=tagged,g:9").flowControl.groupTag, 9);
+  EXPECT_EQ(parsedChannel("aeron:udp?endpoint=alpha:1|fc=tagged,g:9").flowControl.groupTag, 9);
 }
 
 TEST(UdpChannel, saysWhatIsWrong) {
@@ -201,18 +201,18 @@ TEST(UdpChannel, saysWhatIsWrong) {
 
 TEST(UdpChannel, findsTheInterfaceByNameAddressAndSubnet) {
   for (const char* spec : {"{lo}", "127.0.0.1", "127.0.0.1/8", "127.9.9.9/8", "localhost"}) {
-    const UdpChannel channel = parsed("aeron:udp?endpoint=alpha:1|interface=" + std::string(spec));
+    const UdpChannel channel = parsedChannel("aeron:udp?endpoint=alpha:1|interface=" + std::string(spec));
     EXPECT_EQ(channel.localBind.toString(), "127.0.0.1:0") << spec;
     EXPECT_EQ(channel.interfaceName, "lo") << spec;
     EXPECT_EQ(channel.interfaceSpec, spec);
   }
-  EXPECT_EQ(parsed("aeron:udp?endpoint=alpha:1|interface=127.0.0.1:4000").localBind.toString(), "127.0.0.1:4000");
-  EXPECT_EQ(parsed("aeron:udp?endpoint=alpha:1|interface=203.0.113.7").localBind.toString(), "203.0.113.7:0")
+  EXPECT_EQ(parsedChannel("aeron:udp?endpoint=alpha:1|interface=127.0.0.1:4000").localBind.toString(), "127.0.0.1:4000");
+  EXPECT_EQ(parsedChannel("aeron:udp?endpoint=alpha:1|interface=203.0.113.7").localBind.toString(), "203.0.113.7:0")
       << "an address without prefix need not exist here: binding tells";
 }
 
 TEST(UdpChannel, sharesACanonicalFormWhereTheEndpointCanBeShared) {
-  const auto form = [](const std::string& uri) { return parsed(uri).canonicalForm; };
+  const auto form = [](const std::string& uri) { return parsedChannel(uri).canonicalForm; };
   EXPECT_EQ(form("aeron:udp?endpoint=alpha:1"), form("aeron:udp?endpoint=10.1.0.1:1|mtu=1408"));
   EXPECT_NE(form("aeron:udp?endpoint=alpha:1"), form("aeron:udp?endpoint=alpha:2"));
   EXPECT_NE(form("aeron:udp?endpoint=alpha:1"), form("aeron:udp?endpoint=alpha:1|interface=127.0.0.1"));
@@ -222,7 +222,7 @@ TEST(UdpChannel, sharesACanonicalFormWhereTheEndpointCanBeShared) {
 }
 
 TEST(UdpChannel, sharesNoCanonicalFormWhereEachWantsAPortOfItsOwn) {
-  const auto form = [](const std::string& uri) { return parsed(uri).canonicalForm; };
+  const auto form = [](const std::string& uri) { return parsedChannel(uri).canonicalForm; };
   EXPECT_NE(form("aeron:udp?endpoint=alpha:0"), form("aeron:udp?endpoint=alpha:0"));
   EXPECT_NE(form("aeron:udp?control-mode=manual"), form("aeron:udp?control-mode=manual"));
   EXPECT_EQ(form("aeron:udp?endpoint=alpha:0|tags=5"), form("aeron:udp?endpoint=alpha:0|tags=5"));

@@ -22,7 +22,7 @@ using io::testing::FrameSender;
 using io::testing::VethWorld;
 using io::testing::waitUntil;
 
-constexpr uint16_t kPort = 40399;
+constexpr uint16_t kEchoPort = 40399;
 
 std::string probe(const std::string& rest) { return "OGP1" + rest; }
 
@@ -36,7 +36,7 @@ std::map<std::string, int64_t> byName(const EchoProgram& program) {
 std::vector<uint8_t> reflectionOf(const FrameBuilder& sent, bool v6) {
   const std::string near = v6 ? "fd77::1" : "10.77.0.1";
   const std::string far = v6 ? "fd77::2" : "10.77.0.2";
-  std::vector<uint8_t> frame = sent.to(far, 5000).from(near).fromPort(kPort).hopLimit(63).build();
+  std::vector<uint8_t> frame = sent.to(far, 5000).from(near).fromPort(kEchoPort).hopLimit(63).build();
   const std::vector<uint8_t> original = sent.build();
   std::copy_n(original.begin() + 6, 6, frame.begin());
   std::copy_n(original.begin(), 6, frame.begin() + 6);
@@ -53,7 +53,7 @@ class EchoTest : public ::testing::TestWithParam<AttachMode> {
 
 TEST_P(EchoTest, SendsProbesBackSwappedAndLeavesOrDropsAllElseEachWithItsReason) {
   VethWorld::run([mode = GetParam()](VethWorld& world) {
-    auto echo = EchoProgram::attach(::if_nametoindex("va"), mode, true, kPort);
+    auto echo = EchoProgram::attach(::if_nametoindex("va"), mode, true, kEchoPort);
     ASSERT_TRUE(echo) << echo.error().message;
     FrameSender wire;
     UniqueFd listener;
@@ -85,29 +85,29 @@ TEST_P(EchoTest, SendsProbesBackSwappedAndLeavesOrDropsAllElseEachWithItsReason)
     };
     for (const bool v6 : {false, true}) {
       for (const size_t length : {12, 13, 700, 1400}) {
-        const FrameBuilder sent = FrameBuilder().to(v6 ? "fd77::1" : "10.77.0.1", kPort).payload(probe(std::string(length, 'x')));
+        const FrameBuilder sent = FrameBuilder().to(v6 ? "fd77::1" : "10.77.0.1", kEchoPort).payload(probe(std::string(length, 'x')));
         wire.send(sent.build());
         EXPECT_TRUE(comesBack(reflectionOf(sent, v6))) << length;
       }
     }
     EXPECT_EQ(byName(*echo)["reflected"], 8);
 
-    const FrameBuilder good = FrameBuilder().to("10.77.0.1", kPort).payload(probe(std::string(20, 'x')));
-    const FrameBuilder good6 = FrameBuilder().to("fd77::1", kPort).payload(probe(std::string(20, 'x')));
+    const FrameBuilder good = FrameBuilder().to("10.77.0.1", kEchoPort).payload(probe(std::string(20, 'x')));
+    const FrameBuilder good6 = FrameBuilder().to("fd77::1", kEchoPort).payload(probe(std::string(20, 'x')));
     struct Case {
       const char* reason;
       FrameBuilder frame;
     };
     const std::vector<Case> cases{
-        {"other", good.to("10.77.0.1", kPort + 1)},
+        {"other", good.to("10.77.0.1", kEchoPort + 1)},
         {"other", good.protocol(6)},
         {"other", good.fragment(0x2000)},
         {"other", good.options(4)},
         {"not a probe", good.payload("something else that is long enough")},
         {"not a probe", good.payload(probe("short"))},
         {"not a probe", good6.payload("something else that is long enough")},
-        {"no return", good.fromPort(kPort)},
-        {"no return", good6.fromPort(kPort)},
+        {"no return", good.fromPort(kEchoPort)},
+        {"no return", good6.fromPort(kEchoPort)},
         {"no return", good.from("224.0.0.1")},
         {"no return", good.from("255.255.255.255")},
         {"no return", good.from("0.0.0.0")},

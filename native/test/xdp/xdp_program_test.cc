@@ -99,7 +99,7 @@ std::map<std::string, int64_t> byName(const XdpProgram& program) {
   return counters;
 }
 
-SockAddr address(const char* host, uint16_t port) { return SockAddr::parseNumeric(host, port).take(); }
+SockAddr addressOf(const char* host, uint16_t port) { return SockAddr::parseNumeric(host, port).take(); }
 
 TEST_P(XdpProgramTest, DatagramsToARuleReachTheSocketAndAllElseTheKernelEachWithItsReason) {
   VethWorld::run([mode = GetParam()](VethWorld& world) {
@@ -107,9 +107,9 @@ TEST_P(XdpProgramTest, DatagramsToARuleReachTheSocketAndAllElseTheKernelEachWith
     ASSERT_NO_FATAL_FAILURE(socket.open());
     XdpProgram program = attached(mode);
     ASSERT_TRUE(program.setSocket(0, socket.fd.get()));
-    ASSERT_TRUE(program.addRule(address("10.77.0.1", 40001)));
-    ASSERT_TRUE(program.addRule(address("10.77.0.1", 40001))) << "adding is idempotent";
-    ASSERT_TRUE(program.addRule(address("::", 40002)));
+    ASSERT_TRUE(program.addRule(addressOf("10.77.0.1", 40001)));
+    ASSERT_TRUE(program.addRule(addressOf("10.77.0.1", 40001))) << "adding is idempotent";
+    ASSERT_TRUE(program.addRule(addressOf("::", 40002)));
     FrameSender wire;
     world.inFar([&] { wire.open("vb"); });
     const auto before = byName(program);
@@ -154,8 +154,8 @@ TEST_P(XdpProgramTest, DatagramsToARuleReachTheSocketAndAllElseTheKernelEachWith
     EXPECT_EQ(count("steered"), 3);
     EXPECT_EQ(socket.rings.receive.refreshed(), 0U);
 
-    ASSERT_TRUE(program.removeRule(address("10.77.0.1", 40001)));
-    ASSERT_TRUE(program.removeRule(address("10.77.0.1", 40001))) << "removing is idempotent";
+    ASSERT_TRUE(program.removeRule(addressOf("10.77.0.1", 40001)));
+    ASSERT_TRUE(program.removeRule(addressOf("10.77.0.1", 40001))) << "removing is idempotent";
     wire.send(ours.build());
     EXPECT_TRUE(waitUntil([&] { return count("no rule") >= expected["no rule"] + 1; }));
   });
@@ -164,9 +164,9 @@ TEST_P(XdpProgramTest, DatagramsToARuleReachTheSocketAndAllElseTheKernelEachWith
 TEST_P(XdpProgramTest, WithoutASocketOnTheQueueTheKernelGetsTheDatagram) {
   VethWorld::run([mode = GetParam()](VethWorld& world) {
     XdpProgram program = attached(mode);
-    ASSERT_TRUE(program.addRule(address("10.77.0.1", 40001)));
+    ASSERT_TRUE(program.addRule(addressOf("10.77.0.1", 40001)));
     UniqueFd listener(::socket(AF_INET, SOCK_DGRAM, 0));
-    const SockAddr local = address("10.77.0.1", 40001);
+    const SockAddr local = addressOf("10.77.0.1", 40001);
     ASSERT_EQ(::bind(listener.get(), local.get(), local.length), 0);
     UniqueFd sender;
     world.inFar([&] { sender = UniqueFd(::socket(AF_INET, SOCK_DGRAM, 0)); });
@@ -185,7 +185,7 @@ TEST_P(XdpProgramTest, EveryDatagramOfASegmentationTrainArrivesThroughSocketOrKe
     ASSERT_NO_FATAL_FAILURE(socket.open());
     XdpProgram program = attached(mode);
     ASSERT_TRUE(program.setSocket(0, socket.fd.get()));
-    const SockAddr local = address("10.77.0.1", 40001);
+    const SockAddr local = addressOf("10.77.0.1", 40001);
     ASSERT_TRUE(program.addRule(local));
     UniqueFd listener(::socket(AF_INET, SOCK_DGRAM, 0));
     ASSERT_EQ(::bind(listener.get(), local.get(), local.length), 0);
@@ -255,7 +255,7 @@ TEST_P(XdpProgramTest, TheProgramGoesWithItsOwnerUnlessPinnedAndIsTakenUpAgainFr
     ASSERT_EQ(::mount("bpf", "/mnt", "bpf", 0, nullptr), 0) << std::strerror(errno);
     {
       XdpProgram program = attached(mode);
-      ASSERT_TRUE(program.addRule(address("10.77.0.1", 40001)));
+      ASSERT_TRUE(program.addRule(addressOf("10.77.0.1", 40001)));
       auto pinned = program.pin("/mnt");
       ASSERT_TRUE(pinned) << pinned.error().message;
     }

@@ -24,7 +24,7 @@ using io::testing::keepCapabilities;
 using io::testing::VethWorld;
 using ::testing::HasSubstr;
 
-constexpr RingSizes kSizes{64, 64, 64, 64};
+constexpr RingSizes kRingSizes{64, 64, 64, 64};
 constexpr uint64_t kUmemBytes = 1u << 20;
 constexpr uint16_t kLocalExperiment = 0x88B5;  // IEEE 802, local experimental ethertype
 
@@ -43,7 +43,7 @@ UniqueFd boundSocket(const UmemMemory& memory, uint32_t queue = 0) {
   EXPECT_TRUE(socket) << socket.error().message;
   auto registered = registerUmem(socket->get(), memory.data(), memory.lengthBytes(), UmemLayout{});
   EXPECT_TRUE(registered) << registered.error().message;
-  auto rings = setRings(socket->get(), kSizes);
+  auto rings = setRings(socket->get(), kRingSizes);
   EXPECT_TRUE(rings) << rings.error().message;
   XskBinding binding;
   binding.interfaceIndex = ::if_nametoindex("va");
@@ -77,7 +77,7 @@ TEST_F(XskTest, AProcessWithoutAnyCapabilitySendsThroughASocketThatAnotherSetUp)
     keepCapabilities({});
     ASSERT_FALSE(openXsk()) << "this process should have no capability left";
 
-    auto rings = XskRings::map(socket.get(), kSizes);
+    auto rings = XskRings::map(socket.get(), kRingSizes);
     ASSERT_TRUE(rings) << rings.error().message;
     uint8_t* frame = own->data() + 2048;
     std::memset(frame, 0xFF, 12);
@@ -109,10 +109,10 @@ TEST_F(XskTest, AQueueThatAnotherSocketHasIsRefusedByNameAndFreeAgainOnceItIsClo
     auto second = openXsk();
     ASSERT_TRUE(second);
     ASSERT_TRUE(registerUmem(second->get(), memory->data(), memory->lengthBytes(), UmemLayout{}));
-    ASSERT_TRUE(setRings(second->get(), kSizes));
+    ASSERT_TRUE(setRings(second->get(), kRingSizes));
     {
       UniqueFd first = boundSocket(*memory);
-      auto rings = XskRings::map(first.get(), kSizes);
+      auto rings = XskRings::map(first.get(), kRingSizes);
       ASSERT_TRUE(rings);
       first.reset();  // the mapping alone holds the queue
       auto refused = bindXsk(second->get(), binding);
@@ -132,7 +132,7 @@ TEST_F(XskTest, ZeroCopyOnAVethIsRefusedAndTheSameSocketThenBindsWithCopies) {
     auto memory = UmemMemory::allocate(kUmemBytes, false, reason);
     auto socket = openXsk();
     ASSERT_TRUE(registerUmem(socket->get(), memory->data(), memory->lengthBytes(), UmemLayout{}));
-    ASSERT_TRUE(setRings(socket->get(), kSizes));
+    ASSERT_TRUE(setRings(socket->get(), kRingSizes));
     XskBinding binding;
     binding.interfaceIndex = ::if_nametoindex("va");
     binding.mode = XskMode::kZeroCopy;
@@ -154,18 +154,18 @@ TEST_F(XskTest, QueuesOfOneInterfaceShareOneUmem) {
     auto memory = UmemMemory::allocate(kUmemBytes, false, reason);
     UniqueFd first = boundSocket(*memory);
     auto second = openXsk();
-    ASSERT_TRUE(setRings(second->get(), kSizes));
+    ASSERT_TRUE(setRings(second->get(), kRingSizes));
     XskBinding binding;
     binding.interfaceIndex = ::if_nametoindex("va");
     binding.queue = 1;
     binding.sharedUmemSocket = first.get();
     auto bound = bindXsk(second->get(), binding);
     ASSERT_TRUE(bound) << bound.error().message;
-    auto rings = XskRings::map(second->get(), kSizes);
+    auto rings = XskRings::map(second->get(), kRingSizes);
     EXPECT_TRUE(rings) << rings.error().message;
 
     auto third = openXsk();
-    ASSERT_TRUE(setRings(third->get(), kSizes));
+    ASSERT_TRUE(setRings(third->get(), kRingSizes));
     binding.queue = 2;
     auto refused = bindXsk(third->get(), binding);
     ASSERT_FALSE(refused);

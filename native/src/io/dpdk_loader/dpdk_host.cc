@@ -22,8 +22,6 @@
 namespace outrigger::io {
 namespace {
 
-constexpr uint64_t kMiB = 1ull << 20;
-
 // Drivers that stay the kernel's while DPDK works beside them, through verbs.
 constexpr std::array<std::string_view, 3> kBifurcated{"mlx5_core", "mlx4_core", "mana"};
 

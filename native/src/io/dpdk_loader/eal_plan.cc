@@ -15,7 +15,6 @@ namespace {
 constexpr uint32_t kMinBufferBytes = 4u << 20;
 // Queue structures, rings, EAL's own tables, the heap's fragmentation: measured 18 MiB with one port of 22.11.
 constexpr uint64_t kOverheadBytes = 32ull << 20;
-constexpr uint64_t kMiB = 1ull << 20;
 
 // What this process decides itself: one primary process, nothing shared, cores as the container got them.
 constexpr std::array<std::string_view, 13> kOurs{"-c",

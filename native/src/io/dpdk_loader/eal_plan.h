@@ -12,6 +12,8 @@
 
 namespace outrigger::io {
 
+inline constexpr uint64_t kMiB = 1ull << 20;
+
 // A device as EAL takes it: "0000:01:10.0" or "net_af_packet0", and its arguments ("iface=eth0,qpairs=2").
 struct EalDevice {
   std::string name;

@@ -24,10 +24,10 @@ constexpr int kLastRetryMs = 1000;
 constexpr size_t kMaxClaimFile = 16 * 1024;
 constexpr size_t kMaxUnheard = 1024;  // entries of a session: above net::KernelTables::kMaxLocalAddresses and a link
 
-using Clock = std::chrono::steady_clock;
+using SteadyClock = std::chrono::steady_clock;
 
-int millisecondsUntil(Clock::time_point when) {
-  const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(when - Clock::now()).count();
+int millisecondsUntil(SteadyClock::time_point when) {
+  const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(when - SteadyClock::now()).count();
   return static_cast<int>(std::clamp<int64_t>(left, 0, 60'000));
 }
 
@@ -110,7 +110,7 @@ Result<UniqueFd> Connection::connectAndGreet() {
 }
 
 Result<Connection::Reply> Connection::exchange(int socket, Message message, std::span<const int> descriptors) {
-  const auto deadline = Clock::now() + kGreetingTime;
+  const auto deadline = SteadyClock::now() + kGreetingTime;
   uint64_t id = 0;
   {
     const std::lock_guard lock(mutex_);
@@ -138,7 +138,7 @@ Result<Connection::Reply> Connection::exchange(int socket, Message message, std:
 }
 
 bool Connection::sendNow(const Message& message, std::span<const int> descriptors) {
-  const auto deadline = Clock::now() + kAnswerTime;
+  const auto deadline = SteadyClock::now() + kAnswerTime;
   for (;;) {
     const Transfer sent = sendMessage(socket_.get(), message, descriptors);
     if (sent == Transfer::kDone) return true;

@@ -12,9 +12,9 @@ namespace {
 
 constexpr uint32_t kFrameLength = 2048;  // of no meaning to V3 but that it must divide the whole
 
-tpacket_hdr_v1& headerOf(uint8_t* block) { return reinterpret_cast<tpacket_block_desc*>(block)->hdr.bh1; }
+tpacket_hdr_v1& blockHeaderOf(uint8_t* block) { return reinterpret_cast<tpacket_block_desc*>(block)->hdr.bh1; }
 
-uint32_t statusOf(uint8_t* block) { return __atomic_load_n(&headerOf(block).block_status, __ATOMIC_ACQUIRE); }
+uint32_t blockStatusOf(uint8_t* block) { return __atomic_load_n(&blockHeaderOf(block).block_status, __ATOMIC_ACQUIRE); }
 
 }  // namespace
 
@@ -53,17 +53,19 @@ Result<std::unique_ptr<ReceiveRing>> BlockRing::map(UniqueFd fd, const ReceiveRi
 
 // A block whose frames are all read but not all given back is behind next_; when the ring has come around to it, it still reads as ours.
 bool BlockRing::hasFrame() const {
-  return framesLeft_ > 0 || (outstanding_[next_] == 0 && (statusOf(blockAt(next_)) & TP_STATUS_USER) != 0);
+  return framesLeft_ > 0 || (outstanding_[next_] == 0 && (blockStatusOf(blockAt(next_)) & TP_STATUS_USER) != 0);
 }
 
-void BlockRing::release(uint32_t block) { __atomic_store_n(&headerOf(blockAt(block)).block_status, TP_STATUS_KERNEL, __ATOMIC_RELEASE); }
+void BlockRing::release(uint32_t block) {
+  __atomic_store_n(&blockHeaderOf(blockAt(block)).block_status, TP_STATUS_KERNEL, __ATOMIC_RELEASE);
+}
 
 uint32_t BlockRing::receive(std::span<RxFrame> frames, uint32_t count, FrameStats& stats) {
   while (count < frames.size() && hasFrame()) {
     uint8_t* block = blockAt(next_);
     if (framesLeft_ == 0) {
-      framesLeft_ = headerOf(block).num_pkts;
-      frame_ = block + headerOf(block).offset_to_first_pkt;
+      framesLeft_ = blockHeaderOf(block).num_pkts;
+      frame_ = block + blockHeaderOf(block).offset_to_first_pkt;
     }
     while (framesLeft_ > 0 && count < frames.size()) {
       const auto* header = reinterpret_cast<const tpacket3_hdr*>(frame_);

@@ -23,13 +23,13 @@ constexpr uint32_t kTrainSlotLength = 64 * 1024;
 constexpr uint32_t kHopelessRefusals = 1000;
 constexpr int64_t kHopelessNs = 100'000'000;
 
-tpacket2_hdr& headerOf(uint8_t* slot) { return *reinterpret_cast<tpacket2_hdr*>(slot); }
-uint32_t statusOf(uint8_t* slot) {
+tpacket2_hdr& transmitHeaderOf(uint8_t* slot) { return *reinterpret_cast<tpacket2_hdr*>(slot); }
+uint32_t transmitStatusOf(uint8_t* slot) {
   // Above the low bits the kernel may leave timestamp flags.
-  return __atomic_load_n(&headerOf(slot).tp_status, __ATOMIC_ACQUIRE) &
+  return __atomic_load_n(&transmitHeaderOf(slot).tp_status, __ATOMIC_ACQUIRE) &
          (TP_STATUS_SEND_REQUEST | TP_STATUS_SENDING | TP_STATUS_WRONG_FORMAT);
 }
-void setStatus(uint8_t* slot, uint32_t status) { __atomic_store_n(&headerOf(slot).tp_status, status, __ATOMIC_RELEASE); }
+void setTransmitStatus(uint8_t* slot, uint32_t status) { __atomic_store_n(&transmitHeaderOf(slot).tp_status, status, __ATOMIC_RELEASE); }
 
 }  // namespace
 
@@ -86,7 +86,7 @@ Result<std::unique_ptr<TransmitRing>> TransmitRing::open(const Netdev& netdev, c
 }
 
 void TransmitRing::reclaim() {
-  while (reclaimed_ < sent_ && statusOf(slotAt(reclaimed_)) == TP_STATUS_AVAILABLE) {
+  while (reclaimed_ < sent_ && transmitStatusOf(slotAt(reclaimed_)) == TP_STATUS_AVAILABLE) {
     stateAt(reclaimed_) = State::kFree;
     ++reclaimed_;
   }
@@ -119,11 +119,11 @@ void TransmitRing::commit(std::span<const TxFrame> frames) {
   for (const TxFrame& frame : frames) {
     const uint64_t position = positionOf(frame);
     uint8_t* slot = slotAt(position);
-    headerOf(slot).tp_len = frame.length;
+    transmitHeaderOf(slot).tp_len = frame.length;
     if (vnetHeader_) {
       const VnetHeader header = vnetHeaderOf(frame);
       std::memcpy(slot + kSlotHeaderLength, &header, sizeof(header));
-      headerOf(slot).tp_len += static_cast<uint32_t>(sizeof(header));
+      transmitHeaderOf(slot).tp_len += static_cast<uint32_t>(sizeof(header));
     }
     stateAt(position) = State::kCommitted;
   }
@@ -147,12 +147,12 @@ void TransmitRing::handOver() {
         return;
       }
       if (stateAt(from) == State::kReserved) return;
-      headerOf(slotAt(handed_)).tp_len = headerOf(slotAt(from)).tp_len;
-      std::memcpy(slotAt(handed_) + kSlotHeaderLength, slotAt(from) + kSlotHeaderLength, headerOf(slotAt(from)).tp_len);
+      transmitHeaderOf(slotAt(handed_)).tp_len = transmitHeaderOf(slotAt(from)).tp_len;
+      std::memcpy(slotAt(handed_) + kSlotHeaderLength, slotAt(from) + kSlotHeaderLength, transmitHeaderOf(slotAt(from)).tp_len);
       stateAt(from) = State::kHole;
     }
     stateAt(handed_) = State::kHanded;
-    setStatus(slotAt(handed_), TP_STATUS_SEND_REQUEST);
+    setTransmitStatus(slotAt(handed_), TP_STATUS_SEND_REQUEST);
   }
 }
 
@@ -164,14 +164,14 @@ bool TransmitRing::isTrain(uint64_t position) const {
 }
 
 uint32_t TransmitRing::frameLengthAt(uint64_t position) const {
-  return headerOf(slotAt(position)).tp_len - (dataOffset_ - kSlotHeaderLength);
+  return transmitHeaderOf(slotAt(position)).tp_len - (dataOffset_ - kSlotHeaderLength);
 }
 
 void TransmitRing::noteSent(FrameStats& stats) {
   int64_t frames = 0;
   int64_t bytes = 0;
   for (; sent_ < handed_; ++sent_) {
-    const uint32_t status = statusOf(slotAt(sent_));
+    const uint32_t status = transmitStatusOf(slotAt(sent_));
     if (status == TP_STATUS_SEND_REQUEST || status == TP_STATUS_WRONG_FORMAT) break;
     if (frameLengthAt(sent_) >= hopelessLength_ && !isTrain(sent_)) hopelessLength_ = UINT32_MAX;
     ++frames;
@@ -184,7 +184,7 @@ void TransmitRing::noteSent(FrameStats& stats) {
 // Takes what the kernel has not taken back from it: it reads slots only within a call of ours.
 void TransmitRing::takeBack(uint64_t from) {
   for (uint64_t position = from; position < handed_; ++position) {
-    setStatus(slotAt(position), TP_STATUS_AVAILABLE);
+    setTransmitStatus(slotAt(position), TP_STATUS_AVAILABLE);
     stateAt(position) = State::kCommitted;
   }
   handed_ = from;
@@ -229,7 +229,7 @@ bool TransmitRing::giveUpHopeless(const LinkState& link, FrameStats& stats) {
 
 // After a refused call. True: worth another one.
 bool TransmitRing::recover(int err, FrameStats& stats) {
-  if (sent_ < handed_ && statusOf(slotAt(sent_)) == TP_STATUS_WRONG_FORMAT) {
+  if (sent_ < handed_ && transmitStatusOf(slotAt(sent_)) == TP_STATUS_WRONG_FORMAT) {
     const uint64_t refused = sent_;
     discard(stats, [refused](uint64_t position) { return position == refused; });
     return sent_ < handed_;

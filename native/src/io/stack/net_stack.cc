@@ -18,7 +18,6 @@ namespace {
 
 constexpr size_t kExpectedEndpoints = 256;  // attaching up to this many allocates nothing
 constexpr uint32_t kCopyBlocks = 512;       // 32 MiB of address space: four endpoints with full queues of the longest trains
-constexpr uint32_t kMaxTrainSegments = 64;  // UDP_MAX_SEGMENTS of kernels before 6.9
 constexpr uint32_t kMaxTrainBytes = 65507;  // what one IPv4 packet can carry as UDP
 constexpr int64_t kUpkeepIntervalNs = 1'000'000'000;
 

@@ -31,6 +31,8 @@
 
 namespace outrigger::io {
 
+inline constexpr uint32_t kMaxTrainSegments = 64;  // UDP_MAX_SEGMENTS of kernels before 6.9
+
 struct StackOptions {
   uint32_t faces = 1;
   uint16_t vlan = 0;           // 802.1Q tag of all traffic, 0: none

@@ -14,7 +14,6 @@ namespace {
 constexpr int64_t kAskIntervalNs = 100'000'000;
 // A stale neighbour is confirmed by the kernel five seconds after it saw traffic (delay_first_probe_time).
 constexpr int64_t kConfirmIntervalNs = 10'000'000'000;
-constexpr uint32_t kMaxTrainSegments = 64;  // UDP_MAX_SEGMENTS of kernels before 6.9
 constexpr uint32_t kMaxIpPayload = 65507;
 // Late errors of other datagrams that sending one puts up with. While a path shrinks a router answers each frame that is under way.
 constexpr int kMaxLateErrors = 4;
