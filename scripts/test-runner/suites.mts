@@ -48,6 +48,8 @@ export const suites: readonly Suite[] = [
   nativeSuite('native', [], { targets: ['all'] }),
   jestSuite('jest-unit', 'unit'),
   jestSuite('jest-e2e', 'e2e'),
+  // Takes a third of what it may take: after the sanitizers a slow machine without caches would leave it out.
+  { name: 'lab', build: buildLab, test: lab, minutes: () => Promise.resolve(18) },
   nativeSuite('asan', ['-DOUTRIGGER_SANITIZE=address'], {
     env: {
       // A device's or a stream's memory is megabytes, and freed memory that is kept costs as many fresh pages: half of the time at 256 MB.
@@ -64,7 +66,6 @@ export const suites: readonly Suite[] = [
   }),
   { name: 'dpdk-next', build: buildDpdkNext, test: dpdkNext, minutes: () => Promise.resolve(6) },
   { name: 'fuzz', build: buildFuzzers, test: fuzz },
-  { name: 'lab', build: buildLab, test: lab, minutes: () => Promise.resolve(18) },
   { name: 'cluster', build: buildCluster, test: cluster, minutes: clusterMinutes },
   // Compiles all of it twice more in a container the first time, and is about nothing but the Dockerfile.
   { name: 'dockerfile', build: buildDockerfile, test: dockerfile, named: true },
@@ -533,7 +534,10 @@ async function dpdkNext(context: Context): Promise<Outcome[]> {
 const kFuzzFolder = 'build/fuzz';
 
 async function buildFuzzers(context: Context): Promise<string | undefined> {
-  return buildNative(context, kFuzzFolder, ['fuzzers'], ['-DOUTRIGGER_FUZZ=ON'], { CC: 'clang', CXX: 'clang++' });
+  return buildNative(context, kFuzzFolder, ['fuzzers'], ['-DOUTRIGGER_FUZZ=ON'], {
+    CC: 'clang',
+    CXX: 'clang++',
+  });
 }
 
 /** Each fuzzer for FUZZ_SECONDS, from its seeds in native/fuzz/corpus and from what earlier runs found. */
