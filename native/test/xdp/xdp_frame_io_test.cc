@@ -327,26 +327,26 @@ TEST_P(XdpFrameIoTest, QueuesOfOneInterfaceArePolledTogetherFromOneMemory) {
     ASSERT_TRUE(world.far("ethtool -K vb tx off >/dev/null"));
     // Many flows, so that the veth spreads them over its queues.
     std::vector<UniqueFd> senders;
-    constexpr size_t kStreams = 64;
-    for (size_t i = 0; i < kStreams; ++i) senders.push_back(udpFar(world));
+    constexpr size_t kSenders = 64;
+    for (size_t i = 0; i < kSenders; ++i) senders.push_back(udpFar(world));
     for (int round = 0; round < 5; ++round) {
-      for (size_t i = 0; i < kStreams; ++i) {
+      for (size_t i = 0; i < kSenders; ++i) {
         const std::string text = std::to_string(i);
         ASSERT_GT(::sendto(senders[i].get(), text.data(), text.size(), 0, local.get(), local.length), 0);
       }
-      const auto frames = receive(*io, kStreams);
+      const auto frames = receive(*io, kSenders);
       std::set<std::string> texts;
       for (const Received& frame : frames) texts.insert(payloadOf(frame.bytes));
-      EXPECT_EQ(texts.size(), kStreams);
+      EXPECT_EQ(texts.size(), kSenders);
     }
     // Also who was awake for long, and so is woken no more until it asks for that, sleeps on all of them.
     std::array<RxFrame, 64> none;
     for (int look = 0; look < 10'000; ++look) EXPECT_EQ(io->receive(none), 0U);
     ASSERT_TRUE(io->arm());
-    for (size_t i = 0; i < kStreams; ++i) ASSERT_GT(::sendto(senders[i].get(), "x", 1, 0, local.get(), local.length), 0);
+    for (size_t i = 0; i < kSenders; ++i) ASSERT_GT(::sendto(senders[i].get(), "x", 1, 0, local.get(), local.length), 0);
     pollfd handle{io->waitHandle(), POLLIN, 0};
     EXPECT_GT(::poll(&handle, 1, 10'000), 0);
-    EXPECT_EQ(receive(*io, kStreams).size(), kStreams);
+    EXPECT_EQ(receive(*io, kSenders).size(), kSenders);
     EXPECT_EQ(io->receiveChunksHeld(), 0U);
   });
 }

@@ -66,7 +66,7 @@ Caps capsOf(const FrameCaps& device) {
   caps.segmentationOffload = true;
   caps.receiveCoalescing = device.receiveTrains;
   caps.maxTrainLengthBytes = kMaxTrainBytes;
-  caps.maxTrainSegments = kMaxTrainSegments;
+  caps.maxTrainSegments = NetStack::kMaxTrainSegments;
   caps.reason = device.reason;
   caps.alwaysPolled = device.exceptionPath;
   return caps;

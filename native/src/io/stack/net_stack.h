@@ -31,8 +31,6 @@
 
 namespace outrigger::io {
 
-inline constexpr uint32_t kMaxTrainSegments = 64;  // UDP_MAX_SEGMENTS of kernels before 6.9
-
 struct StackOptions {
   uint32_t faces = 1;
   uint16_t vlan = 0;           // 802.1Q tag of all traffic, 0: none
@@ -41,6 +39,8 @@ struct StackOptions {
 
 class NetStack : public std::enable_shared_from_this<NetStack> {
  public:
+  static constexpr uint32_t kMaxTrainSegments = 64;  // UDP_MAX_SEGMENTS of kernels before 6.9
+
   static Result<std::shared_ptr<NetStack>> create(std::unique_ptr<FrameIo> device, std::shared_ptr<net::KernelTables> tables,
                                                   const StackOptions& options);
   ~NetStack();
