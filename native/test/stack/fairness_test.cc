@@ -6,10 +6,13 @@ namespace outrigger::io::testing {
 namespace {
 
 class StackFairness : public StackWorld {};
+// Whether the device tells that its ring overflows.
+class StackUnderFlood : public StackWorld, public ::testing::WithParamInterface<bool> {};
 
-TEST_F(StackFairness, letsNoFloodedEndpointStarveAnotherOnTheSameRing) {
+TEST_P(StackUnderFlood, letsNoFloodedEndpointStarveAnotherOnTheSameRing) {
   HostOptions b;
   b.station.receiveRing = 256;
+  b.station.tellsOverflow = GetParam();
   makeHosts({}, b);
   auto flooded = hostB->open(kHostB);
   auto quiet = hostB->open(kHostB);
@@ -38,8 +41,10 @@ TEST_F(StackFairness, letsNoFloodedEndpointStarveAnotherOnTheSameRing) {
   EXPECT_EQ(wire.outstanding(1), 0U);
 }
 
-TEST_F(StackFairness, leavesTheRingAloneWhileItHasRoom) {
-  makeHosts();
+TEST_P(StackUnderFlood, leavesTheRingAloneWhileItHasRoom) {
+  HostOptions b;
+  b.station.tellsOverflow = GetParam();
+  makeHosts({}, b);
   auto first = hostB->open(kHostB);
   auto second = hostB->open(kHostB);
   const Bytes frame = udpFrame(kMacB, at("127.66.0.9", 1), first->localAddress(), pattern(200, 1));
@@ -48,6 +53,9 @@ TEST_F(StackFairness, leavesTheRingAloneWhileItHasRoom) {
   EXPECT_EQ(hostB->count(StackCounter::kStashedDatagrams), 0) << "and is not copied";
   EXPECT_EQ(hostB->count(StackCounter::kIsolationPolls), 0);
 }
+
+INSTANTIATE_TEST_SUITE_P(Devices, StackUnderFlood, ::testing::Bool(),
+                         [](const auto& tells) { return tells.param ? "ThatTell" : "ThatDoNot"; });
 
 class StackWithAnEmptyFillRing : public StackWorld, public ::testing::WithParamInterface<bool> {};
 

@@ -39,15 +39,22 @@ constexpr uint64_t kWantedTransmit = RTE_ETH_TX_OFFLOAD_UDP_CKSUM | RTE_ETH_TX_O
 
 constexpr std::string_view kBifurcated[] = {"mlx5_pci", "mlx4_pci", "net_mlx4", "net_mana"};
 
-// af_packet's ring has slots of one length (argument framesz, its default is 2048), each with the kernel's headers before the packet:
+// af_packet's ring has slots of one length (argument framesz, its default is 2048; so many by framecnt, 512), each with the kernel's headers before the packet:
 // TPACKET2_HDRLEN, 16 bytes for the link's header, alignment; and 4 for a tag.
 constexpr uint32_t kSlotLength = 2048;
 constexpr uint32_t kSlotOverhead = 84;
+constexpr uint32_t kSlotCount = 512;
 
 uint32_t slotOf(const EalDevice& device) {
   const std::string text = device.argument("framesz");
   const int length = text.empty() ? 0 : std::atoi(text.c_str());
   return length > 256 ? static_cast<uint32_t>(std::min(length, 65536)) : kSlotLength;
+}
+
+uint32_t slotCountOf(const EalDevice& device) {
+  const std::string text = device.argument("framecnt");
+  const int count = text.empty() ? 0 : std::atoi(text.c_str());
+  return count > 0 ? static_cast<uint32_t>(count) : kSlotCount;
 }
 
 // Of memory, for one buffer that holds `length`.
@@ -126,14 +133,17 @@ DriverTraits traitsOf(const std::string& driver, const EalDevice& device) {
     traits.kernelOwnsDevice = true;
     traits.kernelSeesFrames = true;
     traits.fedByKernel = true;
+    traits.untoldOverflow = true;
   } else if (driver == "net_af_xdp") {
     // The PMD's own program redirects every frame to us; one that is given decides itself what stays with the kernel.
     traits.kernelOwnsDevice = !device.argument("xdp_prog").empty();
     traits.fedByKernel = true;
+    traits.untoldOverflow = true;
   } else if (driver == "net_ring") {
     traits.sharesBuffers = true;
   } else if (driver == "net_tap" || driver == "net_virtio_user") {
     traits.fedByKernel = true;
+    traits.untoldOverflow = true;
     // Seen in 25.11: it cuts the headers off for the checksum, and leaves them off when the interface is down and the frame stays ours.
     traits.spoilsRefused = driver == "net_tap";
   } else if (std::find(std::begin(kBifurcated), std::end(kBifurcated), driver) != std::end(kBifurcated)) {
@@ -436,6 +446,7 @@ void Port::describe(const EalPlan& plan) {
   caps_.kernelSeesFrames = traits_.kernelSeesFrames;
   // Its sockets are a fanout group, which has the kernel join IPv4 fragments before it picks a socket (PACKET_FANOUT_FLAG_DEFRAG).
   caps_.joinsFragments = driver == "net_af_packet";
+  if (traits_.untoldOverflow) caps_.untoldRing = driver == "net_af_packet" ? slotCountOf(plan.device) : receiveDescriptors_;
   caps_.singleOwner = true;
   if (const std::string text = offloadText(receiveOffloads_, transmitOffloads_); !text.empty()) caps_.offloads.push_back(text);
   if (!caps_.transmitChecksum || !caps_.receiveChecksum) {

@@ -27,6 +27,7 @@ struct DriverTraits {
   bool fedByKernel = false;       // frames may come from a local socket with the checksum left out
   bool sharesBuffers = false;     // what it sends is received by another port in the very same buffers
   bool spoilsRefused = false;     // with its checksum offload, a frame that it could not send is no longer whole
+  bool untoldOverflow = false;    // what found its ring full is in no figure that it gives (imissed)
   bool flowIsolation = false;     // bifurcated: takes only what a flow rule names, all else goes to the kernel
 };
 DriverTraits traitsOf(const std::string& driver, const EalDevice& device);

@@ -49,6 +49,7 @@ struct FrameCaps {
   bool kernelOwnsDevice = true;       // ARP, NDP and ICMP are the kernel's; false under vfio: the stack answers them
   bool exceptionPath = false;         // what is not ours reaches the kernel through this instance, so it is polled at all times
   bool emptyFillRingLoses = false;    // FrameStats::fillRingEmpty counts lost frames (xdp with copies), not tries that the device repeats
+  uint32_t untoldRing = 0;            // frames of a ring whose overflows the device does not tell (DPDK over the kernel); 0: it tells
   bool singleOwner = false;           // sender and receiver have to share this instance, so one thread (one queue)
   std::vector<std::string> offloads;  // device features in use, for `explain`
   std::string memory;                 // whether rings are locked in memory, and why not (packet); empty: nothing to tell

@@ -18,6 +18,7 @@ SimStation::SimStation(SimWire& wire, uint32_t index, const SimStationOptions& o
   caps_.receiveChecksum = options.receiveChecksum;
   caps_.receiveTrains = true;
   caps_.emptyFillRingLoses = options.emptyFillRingLoses;
+  caps_.untoldRing = options.tellsOverflow ? 0 : options.receiveRing;
   caps_.kernelOwnsDevice = options.kernelOwnsDevice;
   caps_.singleOwner = options.singleOwner;
   link_.mac = options.mac;
@@ -54,7 +55,7 @@ uint32_t SimStation::buffersOf(size_t length) const {
 
 void SimStation::arrive(const SimWire::Frame& frame) {
   if (freeReceived_.empty()) {
-    stats.ringFullDrops.fetch_add(1, std::memory_order_relaxed);
+    if (options_.tellsOverflow) stats.ringFullDrops.fetch_add(1, std::memory_order_relaxed);
     return;
   }
   const uint32_t slot = freeReceived_.back();

@@ -41,6 +41,7 @@ struct SimStationOptions {
   bool transmitSegmentation = false;  // trains travel whole, as over veth
   bool receiveChecksum = false;       // frames arrive as verified
   bool emptyFillRingLoses = false;    // as AF_XDP with copies
+  bool tellsOverflow = true;          // false: what the ring lost is in no figure, as of some of DPDK's devices
 };
 
 class SimStation;

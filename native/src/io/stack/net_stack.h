@@ -223,6 +223,7 @@ class NetStack : public std::enable_shared_from_this<NetStack> {
   int64_t lastOverflowLookNs_ = 0;
   int64_t isolateUntilNs_ = 0;
   int64_t lastRingDrops_ = 0;
+  uint64_t framesSinceEmpty_ = 0;  // read since the device last had less than was asked for
   std::array<StackEndpoint*, kPortBuckets> ports_{};
   std::vector<net::LocalAddress> addresses_;
   uint64_t addressVersion_ = 0;

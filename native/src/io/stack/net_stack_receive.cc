@@ -173,8 +173,11 @@ uint32_t NetStack::readDevice(Face& face, uint32_t index, RxBurst& burst) {
 }
 
 // Whether the device has dropped frames for want of room a moment ago: in its ring, or (AF_XDP with copies, whose ring has an entry for each
-// buffer) for want of a buffer, which it counts apart.
+// buffer) for want of a buffer, which it counts apart. Of a device that does not tell: whether as many frames as its ring holds were read without
+// finding it empty, as they are after every overflow. That may be so without one, too, and then costs copies, and no datagram.
 bool NetStack::ringOverflows() {
+  const uint32_t untold = device_->caps().untoldRing;
+  if (untold > 0 && framesSinceEmpty_ >= untold) isolateUntilNs_ = nowNs_ + kIsolationNs;
   if (lastOverflowLookNs_ == 0 || nowNs_ - lastOverflowLookNs_ >= kOverflowLookNs) {
     lastOverflowLookNs_ = std::max<int64_t>(nowNs_, 1);
     device_->refreshStats();
@@ -210,6 +213,7 @@ bool NetStack::readBatch(Face& face, uint32_t index, RxBurst& burst, uint32_t& d
     }
     i += pieces;
   }
+  framesSinceEmpty_ = count == wanted ? framesSinceEmpty_ + count : 0;
   return count == wanted;
 }
 
