@@ -278,10 +278,9 @@ TEST_P(NarrowingPath, isNotTouchedByForgedOnesAboutOthersHoweverMany) {
   EXPECT_LE(count(StackCounter::kPathChanges), changes + 2) << "a neighbour that was confirmed, perhaps";
 }
 
-// Not with an exception interface ("dpdkExceptions"): what these streams send again at once goes through it in fragments, which overrun its queue
-// between two polls of this test. That datagrams arrive that way one after the other is shown in kernel_test.cc and kernel_faults_test.cc.
 INSTANTIATE_TEST_SUITE_P(Devices, NarrowingPath,
-                         ::testing::Combine(::testing::Values("packet", "native", "generic", "dpdk"), ::testing::Values(4, 6)),
+                         ::testing::Combine(::testing::Values("packet", "native", "generic", "dpdk", "dpdkExceptions"),
+                                            ::testing::Values(4, 6)),
                          [](const auto& row) {
                            return std::string(std::get<0>(row.param)) + "Ipv" + std::to_string(std::get<1>(row.param));
                          });

@@ -198,6 +198,8 @@ void DpdkIo::setAside(rte_mbuf* packet) {
 
 // What the kernel sends there: ARP and NDP, ICMP, and what the stack left to the reserved socket.
 void DpdkIo::readExceptions() {
+  // Where there was more than is taken at a time the next call goes on: such a sender's fragments would overrun the interface's queue.
+  receivesSinceRead_ = kReceivesPerExceptionRead;
   for (uint32_t i = 0; i < kMaxExceptionFrames; i++) {
     if (pending_.size() - pendingNext_ + reserved_ >= pending_.capacity()) break;
     rte_mbuf* buffer = rte_pktmbuf_alloc(port_->transmitPool());
@@ -210,6 +212,7 @@ void DpdkIo::readExceptions() {
     uint32_t length = tap_->take({bytes + tag, rte_pktmbuf_tailroom(buffer) - tag});
     if (length == 0) {
       rte_pktmbuf_free(buffer);
+      receivesSinceRead_ = 0;
       break;
     }
     if (tag != 0) {
@@ -259,7 +262,6 @@ uint32_t DpdkIo::receive(std::span<RxFrame> frames) {
     receivesSinceRead_ = kReceivesPerExceptionRead;
   }
   if (tap_ && ++receivesSinceRead_ >= kReceivesPerExceptionRead) {
-    receivesSinceRead_ = 0;
     readExceptions();
   }
   if (filtered_) filter_.refresh();
@@ -387,6 +389,14 @@ void DpdkIo::transmitPending() {
 bool DpdkIo::flush() {
   transmitPending();
   return pending_.empty();
+}
+
+void DpdkIo::kernelSent() {
+  if (!tap_) return;
+  receivesSinceRead_ = kReceivesPerExceptionRead;
+  if (++kernelSends_ < kKernelSendsPerRead) return;
+  kernelSends_ = 0;
+  readExceptions();
 }
 
 // True when there is something for the stack, or so much for others that the next poll has to go on with it.

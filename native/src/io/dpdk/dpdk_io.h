@@ -36,6 +36,7 @@ class DpdkIo final : public FrameIo {
   void commit(std::span<const TxFrame> frames) override;
   void abort(std::span<const TxFrame> frames) override;
   bool flush() override;
+  void kernelSent() override;
   int waitHandle() const override { return waitFd_.get(); }
   bool arm() override;
   void refreshStats() override;
@@ -45,6 +46,8 @@ class DpdkIo final : public FrameIo {
   // The kernel speaks seldom on the exception interface; a read costs as much as a burst.
   static constexpr uint32_t kReceivesPerExceptionRead = 32;
   static constexpr uint32_t kMaxExceptionFrames = 16;
+  // Of four fragments each they are what is read at a time: a burst of them must not overrun the interface's queue (500 frames).
+  static constexpr uint32_t kKernelSendsPerRead = 4;
 
   DpdkIo(std::unique_ptr<Port> port, std::optional<ExceptionTap> tap, uint16_t vlan);
   Result<void> makeWaitHandle();
@@ -67,6 +70,7 @@ class DpdkIo final : public FrameIo {
   bool filtered_ = false;  // only what `steer` named is the stack's
   UniqueFd waitFd_;        // the device's interrupts and the exception interface
   uint32_t receivesSinceRead_ = 0;
+  uint32_t kernelSends_ = 0;  // since they were last read for
   PortFilter filter_;
   FlowRules flows_;
   std::atomic<uint32_t> mtu_{0};

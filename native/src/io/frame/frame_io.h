@@ -157,6 +157,8 @@ class FrameIo {
   virtual void abort(std::span<const TxFrame> frames) = 0;
   // Tells the device about what was committed, once a burst, and takes back what it has sent. False: the device is still full.
   virtual bool flush() = 0;
+  // The stack had the kernel send a datagram, which may come back out through this instance (caps().exceptionPath).
+  virtual void kernelSent() {}
 
   // As in DatagramIo: a descriptor to sleep on, or -1; arm() false means something is already there.
   virtual int waitHandle() const = 0;

@@ -34,6 +34,7 @@ TxStatus NetStack::kernelSend(StackEndpoint& endpoint, const SockAddr& destinati
         ::sendto(endpoint.reserved().fd(), data, length, MSG_DONTWAIT | MSG_NOSIGNAL, destination.get(), destination.length);
     if (sent >= 0) {
       stats_.add(StackCounter::kKernelSends);
+      device_->kernelSent();
       faces_[endpoint.face()].kernelReady = true;  // over lo it is there at once
       return TxStatus::kSent;
     }
