@@ -68,6 +68,7 @@ struct EndpointConfig {
   int32_t sendBufferBytes = 0;     // SO_SNDBUF, 0 = OS default
   int32_t ttl = 0;                 // 0 = OS default
   bool reuseAddress = false;       // multicast receive only
+  SockAddr peer;                   // whom it talks with, where that is one socket and known; else without a port
   // An open endpoint of another instance whose address and port the new one takes over, so that the port is never free in between. Its
   // kernel socket is shared (duplicated), not bound again; it goes on being used by its owner until that detaches it.
   const Endpoint* predecessor = nullptr;

@@ -6,13 +6,14 @@ import traceback
 
 import dpdk
 import netem
+import queues
 import uring
 import verbs
 import vlan
 import xdp
 from world import Failure
 
-kGroups = (dpdk, xdp, uring, netem, verbs, vlan)
+kGroups = (dpdk, xdp, uring, netem, verbs, vlan, queues)
 
 
 def main(arguments: list[str]) -> int:

@@ -5,6 +5,7 @@
 #include "driver/conductor/socket_opening.h"
 #include "driver/conductor/state.h"
 #include "logbuffer/term_ops.h"
+#include "net/ip_address.h"
 
 namespace outrigger::driver {
 
@@ -287,7 +288,10 @@ ConductorState::LaneStep ConductorState::addNetworkPublication(const std::shared
         udp.socketReceiveBufferBytes > 0 ? udp.socketReceiveBufferBytes : config_.socketReceiveBufferLength;
     job->socketConfig.sendBufferBytes = udp.socketSendBufferBytes > 0 ? udp.socketSendBufferBytes : config_.socketSendBufferLength;
     job->socketConfig.ttl = udp.ttl;
-    if (!udp.isMdcSender()) job->destination = udp.endpoint;
+    if (!udp.isMdcSender()) {
+      job->destination = udp.endpoint;
+      if (udp.endpoint && !net::IpAddress::of(*udp.endpoint).isMulticast()) job->socketConfig.peer = *udp.endpoint;
+    }
   }
   ResourceTask task;
   task.run = [job] { job->run(); };

@@ -17,3 +17,17 @@
 #if RTE_VERSION < RTE_VERSION_NUM(22, 11, 0, 0)
 #error "DPDK 22.11 is the oldest release that this is written for"
 #endif
+
+namespace outrigger::io::dpdk {
+
+// Whether receive side scaling hashes by Toeplitz, addresses and ports in their order: the default, and before 23.11 all there was.
+inline bool isToeplitz(const rte_eth_rss_conf& configuration) {
+#if RTE_VERSION >= RTE_VERSION_NUM(23, 11, 0, 0)
+  return configuration.algorithm == RTE_ETH_HASH_FUNCTION_DEFAULT || configuration.algorithm == RTE_ETH_HASH_FUNCTION_TOEPLITZ;
+#else
+  static_cast<void>(configuration);
+  return true;
+#endif
+}
+
+}  // namespace outrigger::io::dpdk

@@ -104,6 +104,10 @@ Result<void> DpdkIo::unsteer(const SteerRule& rule) {
   return port_->traits().flowIsolation ? flows_.remove(port_->id(), rule.address) : Result<void>();
 }
 
+std::optional<uint32_t> DpdkIo::queueOf(const SockAddr& source, const SockAddr& destination) const {
+  return port_->rss() ? port_->rss()->queueOf(source, destination) : std::nullopt;
+}
+
 LinkState DpdkIo::link() {
   const std::lock_guard lock(linkMutex_);
   LinkState now = port_->link();

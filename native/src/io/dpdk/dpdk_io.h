@@ -28,6 +28,7 @@ class DpdkIo final : public FrameIo {
   const FrameCaps& caps() const override { return caps_; }
   Result<void> steer(const SteerRule& rule) override;
   Result<void> unsteer(const SteerRule& rule) override;
+  std::optional<uint32_t> queueOf(const SockAddr& source, const SockAddr& destination) const override;
   LinkState link() override;
 
   uint32_t receive(std::span<RxFrame> frames) override;

@@ -363,6 +363,7 @@ Result<void> Port::start(const EalPlan& plan, bool interrupts) {
     }
   }
   if (!traits_.kernelOwnsDevice) joinGroups(plan);
+  if (queues_ > 1) rss_ = RssMap::of(id_, info_);
   caps_.transmitBufferLength = bufferLength;
   return {};
 }
@@ -449,6 +450,7 @@ void Port::describe(const EalPlan& plan) {
   if (traits_.untoldOverflow) caps_.untoldRing = driver == "net_af_packet" ? slotCountOf(plan.device) : receiveDescriptors_;
   caps_.singleOwner = true;
   if (const std::string text = offloadText(receiveOffloads_, transmitOffloads_); !text.empty()) caps_.offloads.push_back(text);
+  if (rss_) caps_.offloads.push_back("answers spread over the queues by source ports (RSS)");
   if (!caps_.transmitChecksum || !caps_.receiveChecksum) {
     caps_.reason = "driver " + driver + (traits_.spoilsRefused ? " spoils the frames that it can't send when it has a " : " offers no ") +
                    (caps_.transmitChecksum  ? "receive"
@@ -459,6 +461,10 @@ void Port::describe(const EalPlan& plan) {
   }
   if (driver == "net_af_packet")
     caps_.reason += "; it cuts trains of datagrams that were not segmented, and does not tell what its ring lost";
+  if (queues_ > 1 && !rss_) {
+    caps_.reason += (caps_.reason.empty() ? "driver " + driver : "; it") +
+                    std::string(" does not tell by which hash it picks a queue: source ports are the kernel's choice");
+  }
   if (interruptFd_ < 0) {
     caps_.reason +=
         (caps_.reason.empty() ? "" : "; ") + std::string("it has no receive interrupts: the driver's thread polls even when idle");

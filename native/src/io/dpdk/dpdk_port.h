@@ -9,6 +9,7 @@
 
 #include "base/result.h"
 #include "io/dpdk/dpdk_headers.h"
+#include "io/dpdk/rss_map.h"
 #include "io/dpdk_loader/eal_plan.h"
 #include "io/frame/frame_io.h"
 #include "io/frame/netdev.h"
@@ -51,6 +52,8 @@ class Port {
   // An epoll descriptor that the device's receive interrupts wake, -1 where there are none.
   int interruptFd() const { return interruptFd_; }
 
+  const std::optional<RssMap>& rss() const { return rss_; }
+
   // The link as it is now, but for `generation`, which is the caller's.
   LinkState link();
 
@@ -82,9 +85,10 @@ class Port {
   FrameCaps caps_;
   Pool receivePool_;
   Pool transmitPool_;
-  uint32_t longestMtu_ = 0;  // of a port over the kernel
-  uint16_t deviceMtu_ = 0;   // as it was found
-  uint32_t tagRoom_ = 0;     // bytes of the port's MTU that a VLAN tag takes
+  uint32_t longestMtu_ = 0;    // of a port over the kernel
+  uint16_t deviceMtu_ = 0;     // as it was found
+  std::optional<RssMap> rss_;  // of several queues
+  uint32_t tagRoom_ = 0;       // bytes of the port's MTU that a VLAN tag takes
   Netdev kernelInterface_;
   std::unique_ptr<LinkReader> kernelLink_;  // of the interface beneath a port over the kernel, which itself says it is always up
   int interruptFd_ = -1;

@@ -15,6 +15,7 @@
 #include <atomic>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -140,6 +141,11 @@ class FrameIo {
     static_cast<void>(address);
     static_cast<void>(receiveBufferBytes);
     return UniqueFd();
+  }
+  // The receive queue that the device's hash picks for a datagram from `source` to `destination`; none where that can't be told: one queue,
+  // a hash without ports, a driver that keeps its key to itself.
+  virtual std::optional<uint32_t> queueOf([[maybe_unused]] const SockAddr& source, [[maybe_unused]] const SockAddr& destination) const {
+    return {};
   }
   // The link as it is now; cheap enough for once a second and after each netlink event.
   virtual LinkState link() = 0;

@@ -11,6 +11,7 @@ SimStation::SimStation(SimWire& wire, uint32_t index, const SimStationOptions& o
   caps_.name = "sim";
   caps_.mode = "simulated wire";
   caps_.interfaceIndex = options.interfaceIndex;
+  caps_.queues = options.queues;
   caps_.maxTransmitPieces = options.maxTransmitPieces;
   caps_.transmitBufferLength = options.transmitBufferLength;
   caps_.transmitChecksum = options.transmitChecksum || options.transmitSegmentation;

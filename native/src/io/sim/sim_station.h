@@ -16,6 +16,9 @@ class SimStation final : public FrameIo {
   const FrameCaps& caps() const override { return caps_; }
   Result<void> steer(const SteerRule& rule) override;
   Result<void> unsteer(const SteerRule& rule) override;
+  std::optional<uint32_t> queueOf([[maybe_unused]] const SockAddr& source, const SockAddr& destination) const override {
+    return destination.port() % options_.queues;
+  }
   LinkState link() override { return link_; }
   uint32_t receive(std::span<RxFrame> frames) override;
   void giveBack(std::span<const RxFrame> frames) override;

@@ -41,6 +41,7 @@ struct SimStationOptions {
   bool transmitSegmentation = false;  // trains travel whole, as over veth
   bool receiveChecksum = false;       // frames arrive as verified
   bool emptyFillRingLoses = false;    // as AF_XDP with copies
+  uint32_t queues = 1;                // as it says: its hash is the destination's port, and all of them are one ring
   bool tellsOverflow = true;          // false: what the ring lost is in no figure, as of some of DPDK's devices
 };
 

@@ -74,12 +74,13 @@ Caps capsOf(const FrameCaps& device) {
 
 }  // namespace
 
-StackEndpoint::StackEndpoint(std::shared_ptr<NetStack> stack, uint32_t face, std::unique_ptr<UdpEndpoint> reserved,
+StackEndpoint::StackEndpoint(std::shared_ptr<NetStack> stack, uint32_t face, std::unique_ptr<UdpEndpoint> reserved, int32_t queue,
                              const EndpointConfig& config)
     : stack_(std::move(stack)),
       face_(face),
       id_(nextEndpointId.fetch_add(1, std::memory_order_relaxed)),
       reserved_(std::move(reserved)),
+      queue_(queue),
       ip_(net::IpAddress::of(reserved_->localAddress())),
       port_(reserved_->localAddress().port()),
       wildcard_(isUnspecified(reserved_->localAddress())),
@@ -88,6 +89,7 @@ StackEndpoint::StackEndpoint(std::shared_ptr<NetStack> stack, uint32_t face, std
 StackEndpoint::~StackEndpoint() {
   // What can't be taken out of the device's filter is dropped by the stack, which no longer knows the port.
   static_cast<void>(stack_->device().unsteer({localAddress()}));
+  stack_->queues().forget(queue_);
 }
 
 StackNextHop::StackNextHop(std::shared_ptr<NetStack> stack, StackEndpoint& endpoint, const SockAddr& destination)
@@ -112,6 +114,7 @@ NetStack::NetStack(std::unique_ptr<FrameIo> device, std::shared_ptr<net::KernelT
       tables_(std::move(tables)),
       options_(options),
       caps_(capsOf(device_->caps())),
+      queues_(*device_),
       faces_(options.faces),
       copies_(kCopyBlocks),
       controlPaths_(std::make_unique<Path[]>(kControlPaths)),
@@ -181,19 +184,26 @@ Result<std::unique_ptr<Endpoint>> NetStack::openEndpoint(uint32_t face, const En
     if (!socket) return unreceivable(config.bindAddress, caps_.name, socket.error());
     if (socket->valid()) own = handed.take(socket.take(), config);
   }
-  auto reserved = UdpEndpoint::open(own, socketOptions);
+  int32_t queue = QueueSpread::kNone;
+  auto reserved = queues_.open(own, socketOptions, queue);
   if (!reserved) return reserved.error();
+  const auto refused = [&](Error error) {
+    queues_.forget(queue);
+    return error;
+  };
   // Fragments and local traffic come as trains where the kernel can do that; one by one where not.
   const int coalesce = 1;
   ::setsockopt((*reserved)->fd(), SOL_UDP, UDP_GRO, &coalesce, sizeof(coalesce));
   const SockAddr local = (*reserved)->localAddress();
   if (device.kernelSeesFrames) {
     if (auto r = dropDeviceCopies((*reserved)->fd(), local.isV6(), device.interfaceIndex); !r) {
-      return makeError(r.error().code, "UDP endpoint " + local.toString() + ": " + r.error().message);
+      return refused(makeError(r.error().code, "UDP endpoint " + local.toString() + ": " + r.error().message));
     }
   }
-  if (auto steered = device_->steer({local, (*reserved)->fd()}); !steered) return unreceivable(local, caps_.name, steered.error());
-  return std::unique_ptr<Endpoint>(std::make_unique<StackEndpoint>(shared_from_this(), face, reserved.take(), config));
+  if (auto steered = device_->steer({local, (*reserved)->fd()}); !steered) {
+    return refused(unreceivable(local, caps_.name, steered.error()));
+  }
+  return std::unique_ptr<Endpoint>(std::make_unique<StackEndpoint>(shared_from_this(), face, reserved.take(), queue, config));
 }
 
 bool NetStack::hasAddress(const SockAddr& address) const {

@@ -24,6 +24,7 @@
 #include "io/stack/neighbour_table.h"
 #include "io/stack/path.h"
 #include "io/stack/path_mtus.h"
+#include "io/stack/queue_spread.h"
 #include "io/stack/stack_endpoint.h"
 #include "io/stack/stack_stats.h"
 #include "io/wake_watch.h"
@@ -48,6 +49,7 @@ class NetStack : public std::enable_shared_from_this<NetStack> {
   const Caps& caps() const { return caps_; }
   FrameIo& device() { return *device_; }
   net::KernelTables& tables() { return *tables_; }
+  QueueSpread& queues() { return queues_; }
   const StackStats& stats() const { return stats_; }
 
   // --- control threads ---
@@ -216,6 +218,7 @@ class NetStack : public std::enable_shared_from_this<NetStack> {
   uint64_t version_ = 1;      // grows when all headers must be built again
   int64_t nowNs_ = 0;
   int64_t lastUpkeepNs_ = 0;
+  QueueSpread queues_;
   std::vector<Face> faces_;
   CopyPool copies_;
   uint32_t heldFrames_ = 0;  // device buffers in waiting queues

@@ -41,7 +41,9 @@ class StackEndpoint final : public Endpoint {
   // Datagrams or trains that may wait. With the longest trains that is 8 MiB, so bytes are bounded too, by the receive buffer.
   static constexpr uint32_t kMaxWaiting = 128;
 
-  StackEndpoint(std::shared_ptr<NetStack> stack, uint32_t face, std::unique_ptr<UdpEndpoint> reserved, const EndpointConfig& config);
+  // `queue`: of QueueSpread.
+  StackEndpoint(std::shared_ptr<NetStack> stack, uint32_t face, std::unique_ptr<UdpEndpoint> reserved, int32_t queue,
+                const EndpointConfig& config);
   ~StackEndpoint() override;
 
   const SockAddr& localAddress() const override { return reserved_->localAddress(); }
@@ -95,6 +97,7 @@ class StackEndpoint final : public Endpoint {
   uint32_t face_;
   uint64_t id_;
   std::unique_ptr<UdpEndpoint> reserved_;
+  int32_t queue_;
   net::IpAddress ip_;
   uint16_t port_;
   bool wildcard_;
