@@ -69,6 +69,7 @@ struct EndpointConfig {
   int32_t ttl = 0;                 // 0 = OS default
   bool reuseAddress = false;       // multicast receive only
   SockAddr peer;                   // whom it talks with, where that is one socket and known; else without a port
+  bool arrivalTimes = false;       // RxPacket::arrivedNs is wanted: where it is not free, nobody else pays for it
   // An open endpoint of another instance whose address and port the new one takes over, so that the port is never free in between. Its
   // kernel socket is shared (duplicated), not bound again; it goes on being used by its owner until that detaches it.
   const Endpoint* predecessor = nullptr;
@@ -145,7 +146,14 @@ struct RxPacket {
   Endpoint* endpoint = nullptr;
   const SockAddr* source = nullptr;
   const SockAddr* destination = nullptr;  // the local address it was sent to; the bound address where that is specific
+  // When the kernel or the device had it (a train: one of its datagrams), ns since the epoch. 0: not known, or not asked for
+  // (EndpointConfig::arrivalTimes).
+  int64_t arrivedNs = 0;
 };
+
+// The fact "timestamps": where arrival times come from.
+constexpr const char* kTimestampsOnArrival = "the kernel's, on arrival";
+constexpr const char* kTimestampsWhenRead = "by software, when read";  // RxPacket::arrivedNs is 0
 
 // Views into the backend's receive memory, valid until the next poll or release.
 struct RxBurst {

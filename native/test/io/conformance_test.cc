@@ -4,11 +4,13 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <fstream>
 #include <set>
 #include <thread>
 
+#include "base/clock.h"
 #include "conformance_world.h"
 #include "lending_io.h"
 #include "verbs_world.h"
@@ -601,6 +603,34 @@ TEST_P(DatagramIoConformance, anEndpointTakesAddressAndPortOverFromOneOfAnotherI
     EXPECT_EQ(arrivals[0].endpoint, after.get());
     EXPECT_EQ(arrivals[0].destination, target);
     receiver_->detach(*after);
+    sender_->detach(*from);
+  }
+}
+
+// After it was sent and before it was read, for each datagram of a train. A backend that does not know says 0, or the kernel's word where that
+// brought the datagram.
+TEST_P(DatagramIoConformance, tellsWhenADatagramArrivedIfItKnows) {
+  const auto facts = receiver_->facts();
+  const bool knows =
+      std::find(facts.begin(), facts.end(), std::pair<std::string, std::string>("timestamps", kTimestampsOnArrival)) != facts.end();
+  SystemClock clock;
+  for (const uint32_t count : {1U, 8U}) {
+    auto to = openAt(*receiver_, there(), kLargeBufferBytes, 0, true);
+    auto from = openAt(*sender_, here());
+    auto next = hop(*sender_, *from, to->localAddress());
+    const Bytes bytes = pattern(count * 1000, count);
+    const int64_t beforeNs = clock.epochNanos();
+    std::vector<TxItem> items{item(*next, bytes, 1000)};
+    ASSERT_EQ(sender_->transmit(*from, items), 1U);
+    const auto arrivals = collect(*world_, *receiver_, count);
+    const int64_t afterNs = clock.epochNanos();
+    ASSERT_EQ(arrivals.size(), count);
+    for (const Arrival& arrival : arrivals) {
+      if (!knows && arrival.arrivedNs == 0) continue;
+      EXPECT_GE(arrival.arrivedNs, beforeNs);
+      EXPECT_LE(arrival.arrivedNs, afterNs);
+    }
+    receiver_->detach(*to);
     sender_->detach(*from);
   }
 }

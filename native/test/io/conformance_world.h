@@ -88,6 +88,7 @@ struct Arrival {
   SockAddr source;
   SockAddr destination;
   Endpoint* endpoint = nullptr;
+  int64_t arrivedNs = 0;
 };
 
 inline SockAddr address(const std::string& host, uint16_t port = 0) {
@@ -96,11 +97,13 @@ inline SockAddr address(const std::string& host, uint16_t port = 0) {
   return parsed.take();
 }
 
-inline std::unique_ptr<Endpoint> openAt(DatagramIo& io, const SockAddr& bind, int32_t receiveBufferBytes = 0, int32_t sendBufferBytes = 0) {
+inline std::unique_ptr<Endpoint> openAt(DatagramIo& io, const SockAddr& bind, int32_t receiveBufferBytes = 0, int32_t sendBufferBytes = 0,
+                                        bool arrivalTimes = false) {
   EndpointConfig config;
   config.bindAddress = bind;
   config.receiveBufferBytes = receiveBufferBytes;
   config.sendBufferBytes = sendBufferBytes;
+  config.arrivalTimes = arrivalTimes;
   auto endpoint = io.openEndpoint(config);
   EXPECT_TRUE(endpoint.ok()) << endpoint.error().message;
   if (!endpoint.ok()) return nullptr;
@@ -140,8 +143,8 @@ inline std::vector<Arrival> pollOnce(DatagramIo& io, int64_t nowNs) {
     EXPECT_GT(packet.segmentLength, 0U);
     for (uint32_t offset = 0; offset < packet.length; offset += packet.segmentLength) {
       const uint32_t length = std::min(packet.segmentLength, packet.length - offset);
-      arrivals.push_back(
-          {Bytes(packet.data + offset, packet.data + offset + length), *packet.source, *packet.destination, packet.endpoint});
+      arrivals.push_back({Bytes(packet.data + offset, packet.data + offset + length), *packet.source, *packet.destination, packet.endpoint,
+                          packet.arrivedNs});
     }
   }
   EXPECT_EQ(announced, arrivals.size()) << "poll counts the datagrams of trains";

@@ -158,6 +158,7 @@ uint32_t DpdkIo::deliver(rte_mbuf* packet, std::span<RxFrame> frames) {
     frame.checksum = checksum;
     frame.vlanTci = tag;
     frame.vlanPresent = tagged;
+    frame.arrivedNs = 0;  // a device's clock counts ticks of its own, from a time of its own
     frame.cookie = cookieOf(segment);
     segment = next;
   }

@@ -127,6 +127,7 @@ BackendReport probeDpdk(const BackendOptions& options) {
   }
   report.facts.emplace_back("device", plan->device.text());
   if (plan->vlan != 0) report.facts.emplace_back("vlan", std::to_string(plan->vlan));
+  report.facts.emplace_back("timestamps", kTimestampsWhenRead);
   const std::vector<BackendCause> causes = causesOf(*plan);
   report.causes.insert(report.causes.end(), causes.begin(), causes.end());
   const std::vector<BackendCause> exception = exceptionCauses(*plan);

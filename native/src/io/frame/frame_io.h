@@ -45,6 +45,7 @@ struct FrameCaps {
   bool transmitSegmentation = false;  // commit takes trains: TxFrame::segmentLength (a vnet header, or the device's)
   bool receiveChecksum = false;       // RxFrame::checksum may be kGood
   bool receiveTrains = false;         // RxFrame::segmentLength may be set
+  bool arrivalTimes = false;          // RxFrame::arrivedNs is set
   bool kernelSeesFrames = false;      // the kernel's stack gets a copy of each received frame (packet)
   bool joinsFragments = false;        // an IPv4 datagram in fragments comes whole, up to the MTU, besides the kernel's copy (net_af_packet)
   bool kernelOwnsDevice = true;       // ARP, NDP and ICMP are the kernel's; false under vfio: the stack answers them
@@ -81,7 +82,8 @@ struct RxFrame {
   RxChecksum checksum = RxChecksum::kUnknown;
   uint16_t vlanTci = 0;  // tag that the device took out of the frame; valid with vlanPresent
   bool vlanPresent = false;
-  uint64_t cookie = 0;  // backend's own
+  int64_t arrivedNs = 0;  // ns since the epoch, by the kernel or the device; 0: not known
+  uint64_t cookie = 0;    // backend's own
 };
 
 // One transmit buffer. A frame of several buffers is several in a row, all but the last with `more`; offload fields count in the first.

@@ -74,6 +74,7 @@ uint32_t BlockRing::receive(std::span<RxFrame> frames, uint32_t count, FrameStat
       raw.vlanTci = static_cast<uint16_t>(header->hv1.tp_vlan_tci);
       raw.data = frame_ + header->tp_mac;
       raw.length = header->tp_len;
+      raw.arrivedNs = int64_t{header->tp_sec} * 1'000'000'000 + header->tp_nsec;
       RxFrame& frame = frames[count];
       frame.cookie = tag_ | next_;
       if (header->tp_snaplen < header->tp_len) {

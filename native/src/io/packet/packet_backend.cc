@@ -81,6 +81,7 @@ BackendReport probePacket(const BackendOptions& options) {
                   {"sockets", std::to_string(options.packetSockets)},
                   {"mtu", std::to_string(link.mtu)},
                   {"offloads", joined(caps.offloads)},
+                  {"timestamps", kTimestampsOnArrival},
                   {"memory", caps.memory}};
   return report;
 }

@@ -92,6 +92,7 @@ void PacketIo::describe(const PacketOptions& options, bool deviceCutsTrains) {
   caps_.kernelSeesFrames = true;
   const std::string refusal = vnetTrainRefusal();
   caps_.receiveTrains = options.vnetHeader && refusal.empty();
+  caps_.arrivalTimes = true;
   caps_.transmitSegmentation = transmitOptions(options, 0, deviceCutsTrains).trains;
   if (!options.vnetHeader) {
     addReason(caps_.reason, "checksum offload and trains: off, they need PACKET_VNET_HDR");

@@ -25,6 +25,7 @@ bool ReceiveRing::describe(const RawFrame& raw, RxFrame& frame, FrameStats& stat
   frame.length = raw.length;
   frame.more = false;
   frame.segmentLength = 0;
+  frame.arrivedNs = raw.arrivedNs;
   frame.vlanPresent = (raw.status & TP_STATUS_VLAN_VALID) != 0;
   frame.vlanTci = frame.vlanPresent ? raw.vlanTci : uint16_t{0};
   if (!vnetHeader_) {

@@ -28,6 +28,7 @@ struct RawFrame {
   uint32_t length = 0;
   uint32_t status = 0;
   uint16_t vlanTci = 0;
+  int64_t arrivedNs = 0;  // of the socket's clock, the epoch's (PACKET_TIMESTAMP is not set)
 };
 
 class ReceiveRing {

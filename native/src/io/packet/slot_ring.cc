@@ -93,6 +93,7 @@ uint32_t SlotRing::receive(std::span<RxFrame> frames, uint32_t count, FrameStats
     raw.vlanTci = header->tp_vlan_tci;
     raw.data = slot + header->tp_mac;
     raw.length = header->tp_len;
+    raw.arrivedNs = int64_t{header->tp_sec} * 1'000'000'000 + header->tp_nsec;
     RxFrame& frame = frames[count];
     frame.cookie = tag_ | next_;
     bool whole = true;

@@ -3,6 +3,7 @@
 #include "io/posix/receive_slots.h"
 
 #include <netinet/udp.h>
+#include <time.h>
 
 #ifndef IP_RECVFRAGSIZE
 #define IP_RECVFRAGSIZE 25
@@ -17,6 +18,7 @@ bool readDatagram(msghdr& header, const uint8_t* data, uint32_t length, UdpEndpo
                   RxPacket& packet) {
   uint32_t segmentLength = length;
   packet.destination = &endpoint.localAddress();
+  packet.arrivedNs = 0;
   addresses.arrival = {};
   for (cmsghdr* message = CMSG_FIRSTHDR(&header); message != nullptr; message = CMSG_NXTHDR(&header, message)) {
     if (message->cmsg_level == SOL_UDP && message->cmsg_type == UDP_GRO) {
@@ -27,6 +29,10 @@ bool readDatagram(msghdr& header, const uint8_t* data, uint32_t length, UdpEndpo
       uint32_t total = 0;
       std::memcpy(&total, CMSG_DATA(message), sizeof(total));
       endpoint.noteQueueDrops(total);
+    } else if (message->cmsg_level == SOL_SOCKET && message->cmsg_type == SCM_TIMESTAMPNS) {
+      timespec time{};
+      std::memcpy(&time, CMSG_DATA(message), sizeof(time));
+      packet.arrivedNs = int64_t{time.tv_sec} * 1'000'000'000 + time.tv_nsec;
     } else if (message->cmsg_level == IPPROTO_IP && message->cmsg_type == IP_PKTINFO) {
       in_pktinfo info{};
       std::memcpy(&info, CMSG_DATA(message), sizeof(info));

@@ -6,6 +6,7 @@
 #include <netinet/in.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
+#include <time.h>
 
 #include <algorithm>
 #include <array>
@@ -18,9 +19,10 @@
 namespace outrigger::io {
 
 // Control messages a datagram can carry: UDP_GRO (int), SO_RXQ_OVFL (u32), IP_PKTINFO or IPV6_PKTINFO (at most 20 bytes),
-// IP_RECVFRAGSIZE (int), IP_RECVOPTS (at most 40 bytes).
-constexpr size_t kReceiveControlLength =
-    2 * CMSG_SPACE(sizeof(int)) + CMSG_SPACE(sizeof(uint32_t)) + CMSG_SPACE(sizeof(in6_pktinfo)) + CMSG_SPACE(40);
+// IP_RECVFRAGSIZE (int), IP_RECVOPTS (at most 40 bytes), SO_TIMESTAMPNS (timespec).
+constexpr size_t kReceiveControlLength = 2 * CMSG_SPACE(sizeof(int)) + CMSG_SPACE(sizeof(uint32_t)) + CMSG_SPACE(sizeof(in6_pktinfo)) +
+                                         CMSG_SPACE(40) + CMSG_SPACE(sizeof(timespec));
+static_assert(sizeof(timespec::tv_sec) == 8, "SO_TIMESTAMPNS tells 64 bits of seconds where the C library's timespec has them");
 
 // How a datagram came: known where the socket asks for it (UdpSocketOptions::arrival).
 struct DatagramArrival {

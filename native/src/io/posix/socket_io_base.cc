@@ -14,7 +14,8 @@ SocketIoBase::SocketIoBase(Caps caps, UdpSocketOptions socketOptions, uint32_t r
 std::vector<std::pair<std::string, std::string>> SocketIoBase::facts() const {
   return {{"mode", socketProvider()},
           {"segmentation offload (UDP_SEGMENT)", caps().segmentationOffload ? "on" : "off"},
-          {"receive coalescing (UDP_GRO)", caps().receiveCoalescing ? "on" : "off"}};
+          {"receive coalescing (UDP_GRO)", caps().receiveCoalescing ? "on" : "off"},
+          {"timestamps", kTimestampsOnArrival}};
 }
 
 Result<void> SocketIoBase::check() const {

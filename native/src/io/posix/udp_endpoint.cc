@@ -73,6 +73,9 @@ Result<void> configure(const EndpointConfig& config, const UdpSocketOptions& opt
     }
   }
   if (auto r = setInt(config, fd, SOL_SOCKET, SO_RXQ_OVFL, options.countDrops ? 1 : 0, "SO_RXQ_OVFL"); !r) return r;
+  if (config.arrivalTimes || isTakenOver(config)) {
+    if (auto r = setInt(config, fd, SOL_SOCKET, SO_TIMESTAMPNS, config.arrivalTimes ? 1 : 0, "SO_TIMESTAMPNS"); !r) return r;
+  }
   const bool wildcard = isWildcard(config.bindAddress);
   if (options.arrival || isTakenOver(config)) {
     const int on = options.arrival ? 1 : 0;

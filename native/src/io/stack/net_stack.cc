@@ -338,6 +338,7 @@ std::vector<std::pair<std::string, std::string>> NetStack::facts() const {
       {"offloads", offloads.empty() ? "none" : offloads},
       {"checksums", caps.transmitChecksum ? "made by the device" : "made in the copy"},
       {"trains", caps.transmitSegmentation ? "cut by the device" : "cut into frames"},
+      {"timestamps", caps.arrivalTimes ? kTimestampsOnArrival : kTimestampsWhenRead},
       {"ARP, NDP and ICMP", caps.kernelOwnsDevice ? "the kernel's" : "our own"}};
   if (!caps.memory.empty()) facts.emplace_back("memory", caps.memory);
   if (options_.vlan != 0) facts.insert(facts.begin() + 2, {"vlan", std::to_string(options_.vlan)});

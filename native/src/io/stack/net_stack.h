@@ -140,7 +140,7 @@ class NetStack : public std::enable_shared_from_this<NetStack> {
   bool ringOverflows();
   void deliverLocally(const StackEndpoint& from, const Path& path, const uint8_t* data, uint32_t length, uint32_t segmentLength);
   void onFrame(Face& face, uint32_t faceIndex, RxBurst& burst, const Held& held, const RxFrame& frame, uint32_t& datagrams);
-  void onDatagram(Face& face, uint32_t faceIndex, RxBurst& burst, const Held& held, const ParsedFrame& parsed, uint32_t segmentLength,
+  void onDatagram(Face& face, uint32_t faceIndex, RxBurst& burst, const Held& held, const ParsedFrame& parsed, const RxFrame& frame,
                   uint32_t& datagrams);
   bool linearise(std::span<const RxFrame> pieces, int32_t& block, RxFrame& whole);
   StackEndpoint* findEndpoint(const net::IpAddress& destination, uint16_t port);

@@ -89,6 +89,7 @@ uint32_t NetStack::appendPacket(Face& face, RxBurst& burst, StackEndpoint& endpo
   packet.endpoint = &endpoint;
   packet.source = &slot.source;
   packet.destination = &endpoint.localAddress();
+  packet.arrivedNs = entry.arrivedNs;
   if (endpoint.wildcard()) {
     entry.destination.writeTo(slot.destination, endpoint.port(), interfaceIndex);
     packet.destination = &slot.destination;
@@ -221,7 +222,7 @@ void NetStack::onFrame(Face& face, uint32_t index, RxBurst& burst, const Held& h
   ParsedFrame parsed;
   parseFrame(frame, rules_, parsed);
   if (parsed.kind == FrameKind::kDatagram) {
-    onDatagram(face, index, burst, held, parsed, frame.segmentLength, datagrams);
+    onDatagram(face, index, burst, held, parsed, frame, datagrams);
     return;
   }
   onOther(parsed, frame);
@@ -256,7 +257,7 @@ StackEndpoint* NetStack::findEndpoint(const net::IpAddress& destination, uint16_
   return nullptr;
 }
 
-void NetStack::onDatagram(Face& face, uint32_t index, RxBurst& burst, const Held& held, const ParsedFrame& parsed, uint32_t segmentLength,
+void NetStack::onDatagram(Face& face, uint32_t index, RxBurst& burst, const Held& held, const ParsedFrame& parsed, const RxFrame& frame,
                           uint32_t& datagrams) {
   StackEndpoint* endpoint = findEndpoint(parsed.destination, parsed.destinationPort);
   if (endpoint == nullptr) return drop(held);
@@ -268,10 +269,11 @@ void NetStack::onDatagram(Face& face, uint32_t index, RxBurst& burst, const Held
   entry.held = held;
   entry.data = parsed.body;
   entry.length = parsed.length;
-  entry.segmentLength = segmentLength == 0 ? parsed.length : std::min(segmentLength, parsed.length);
+  entry.segmentLength = frame.segmentLength == 0 ? parsed.length : std::min<uint32_t>(frame.segmentLength, parsed.length);
   entry.source = parsed.source;
   entry.destination = parsed.destination;
   entry.sourcePort = parsed.sourcePort;
+  entry.arrivedNs = frame.arrivedNs;
   stats_.add(StackCounter::kDatagramsReceived, datagramCount(entry.length, entry.segmentLength));
   if (entry.segmentLength < entry.length) stats_.add(StackCounter::kTrainsReceived);
   // What waits already goes first.

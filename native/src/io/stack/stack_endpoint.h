@@ -33,6 +33,7 @@ struct Waiting {
   net::IpAddress source;
   net::IpAddress destination;
   uint16_t sourcePort = 0;
+  int64_t arrivedNs = 0;
 };
 
 class StackEndpoint final : public Endpoint {

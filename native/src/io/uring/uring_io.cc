@@ -389,6 +389,7 @@ std::vector<std::pair<std::string, std::string>> UringIo::facts() const {
           {"receive buffers", std::to_string(buffers_.count()) + " of " + std::to_string(kBufferLength / 1024) + " KiB"},
           {"segmentation offload (UDP_SEGMENT)", caps().segmentationOffload ? "on" : "off"},
           {"receive coalescing (UDP_GRO)", caps().receiveCoalescing ? "on" : "off"},
+          {"timestamps", kTimestampsOnArrival},
           {"zero-copy sends", zeroCopy_.describe()}};
 }
 

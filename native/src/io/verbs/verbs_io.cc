@@ -148,7 +148,8 @@ std::vector<std::pair<std::string, std::string>> VerbsIo::facts() const {
           {"addresses", addresses},
           {"mtu", std::to_string(port.mtu) + " bytes in a datagram"},
           {"buffers", std::to_string(queue_->receiveSlots()) + " in, " + std::to_string(queue_->sendSlots()) + " out"},
-          {"inline sends", queue_->inlineBytes() == 0 ? "none" : "up to " + std::to_string(queue_->inlineBytes()) + " bytes"}};
+          {"inline sends", queue_->inlineBytes() == 0 ? "none" : "up to " + std::to_string(queue_->inlineBytes()) + " bytes"},
+          {"timestamps", kTimestampsWhenRead}};
 }
 
 void VerbsIo::attach(Endpoint& base) {
@@ -245,6 +246,7 @@ bool VerbsIo::deliver(const Received& received, RxBurst& burst) {
   packet.endpoint = endpoint;
   packet.source = &slot.source;
   packet.destination = &endpoint->localAddress();
+  packet.arrivedNs = 0;
   if (endpoint->wildcard()) {
     route->destination.writeTo(slot.destination, port);
     packet.destination = &slot.destination;

@@ -119,6 +119,7 @@ BackendReport probeXdp(const BackendOptions& options) {
   if (!plan->facts.driver.empty()) report.facts.emplace_back("driver", plan->facts.driver);
   report.facts.emplace_back("queues", std::to_string(plan->queues.size()));
   report.facts.emplace_back("mtu", std::to_string(plan->facts.mtu));
+  report.facts.emplace_back("timestamps", kTimestampsWhenRead);
   if (plan->multiBuffer) report.facts.emplace_back("frames", "of several buffers");
   probeSocket(options, *plan, report);
   probeProgram(*plan, report);
