@@ -305,8 +305,8 @@ void MediaDriver::State::makeAgents(const MediaDriverParts& parts) {
   announceBackend();
   choice->onChanged([this](const BackendChoice&) { announceBackend(); });
   choice->onObserved([this](const BackendChoice&, bool standing) { observeBackend(standing); });
-  sender = std::make_unique<Sender>(senderIo, config, counters, toSender, fromSender, doorbells);
-  receiver = std::make_unique<Receiver>(receiverIo, config, counters, toReceiver, fromReceiver, doorbells);
+  sender = std::make_unique<Sender>(senderIo, config, counters, toSender, fromSender, doorbells, *clock);
+  receiver = std::make_unique<Receiver>(receiverIo, config, counters, toReceiver, fromReceiver, doorbells, *clock);
   ConductorParts conductorParts{
       .config = config,
       .cnc = regions,

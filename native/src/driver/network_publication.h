@@ -111,6 +111,7 @@ class NetworkPublication {
   int32_t sendControl(SenderContext& context, const uint8_t* frame, uint32_t length);
   // Returns the position up to which the repair went out, `begin` when nothing did.
   int64_t retransmit(SenderContext& context, int64_t begin, int64_t end);
+  void stampRepair(SenderContext& context, uint8_t* frames, int32_t length) const;
   void setSenderLimit(int64_t limit);
   void askForMemory(SenderContext& context, int64_t limit, int64_t nowNs);
   void requestRtt(SenderContext& context, int64_t nowNs);

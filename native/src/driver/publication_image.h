@@ -5,6 +5,7 @@
 #include <atomic>
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -14,6 +15,7 @@
 #include "driver/driver_counters.h"
 #include "driver/endpoints.h"
 #include "logbuffer/descriptor.h"
+#include "logbuffer/frame_stamps.h"
 
 namespace outrigger::driver {
 
@@ -84,9 +86,10 @@ class PublicationImage {
   void setRejectReason(std::string reason) { rejectReason_ = std::move(reason); }  // before ReceiverCommand::kRejectImage
 
   // --- receiver --- (see publication_image.cc)
-  // A validated DATA datagram, or a run of contiguous ones (`length` bytes, cut every segmentLength); returns bytes taken.
+  // A validated DATA datagram, or a run of contiguous ones (`length` bytes, cut every segmentLength), and the times to write into its messages;
+  // returns bytes taken.
   int32_t onData(ReceiverContext& context, const uint8_t* data, uint32_t length, uint32_t segmentLength, const io::SockAddr& source,
-                 int64_t nowNs);
+                 std::span<const logbuffer::FrameStamp> stamps, int64_t nowNs);
   void onRttMeasurement(ReceiverContext& context, const wire::RttMeasurementFrame& frame, const io::SockAddr& source, int64_t nowNs);
   // Once a duty cycle: rebuild position, window, status messages, loss, NAKs, RTT measurement. Returns work count.
   int32_t doWork(ReceiverContext& context, int64_t nowNs);
@@ -107,8 +110,8 @@ class PublicationImage {
   int64_t consumedPosition() const;
   int32_t onHeartbeat(ReceiverContext& context, const uint8_t* data, int64_t nowNs);
   bool openGap(int64_t end, int64_t nowNs);
-  void insertFresh(int64_t position, int64_t end, const uint8_t* run, int32_t length);
-  void insertLate(int64_t position, const uint8_t* run, int32_t length, int64_t nowNs);
+  void insertFresh(int64_t position, int64_t end, const uint8_t* run, int32_t length, std::span<const logbuffer::FrameStamp> stamps);
+  void insertLate(int64_t position, const uint8_t* run, int32_t length, std::span<const logbuffer::FrameStamp> stamps, int64_t nowNs);
   void updatePositions();
   void enter(ReceiverContext& context, ImageState state, int64_t nowNs);
   int32_t recoverLoss(ReceiverContext& context, int64_t nowNs);

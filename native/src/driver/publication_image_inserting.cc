@@ -33,7 +33,7 @@ int64_t coveredLength(const uint8_t* run, int32_t length, int32_t segment) {
 }  // namespace
 
 int32_t PublicationImage::onData(ReceiverContext& context, const uint8_t* data, uint32_t length, uint32_t segmentLength,
-                                 const io::SockAddr&, int64_t nowNs) {
+                                 const io::SockAddr&, std::span<const logbuffer::FrameStamp> stamps, int64_t nowNs) {
   ReceiverState& s = *receiver_;
   if (wire::isHeartbeat(data, length)) return onHeartbeat(context, data, nowNs);
   auto runLength = static_cast<int32_t>(length);
@@ -71,9 +71,9 @@ int32_t PublicationImage::onData(ReceiverContext& context, const uint8_t* data, 
       driverCounters_.add(SystemCounter::kFlowControlOverRuns, datagrams);
       return 0;
     }
-    insertFresh(position, position + covered, data, runLength);
+    insertFresh(position, position + covered, data, runLength, stamps);
   } else {
-    insertLate(position, data, runLength, nowNs);
+    insertLate(position, data, runLength, stamps, nowNs);
   }
   updatePositions();
   return runLength;
@@ -101,17 +101,19 @@ bool PublicationImage::openGap(int64_t end, int64_t nowNs) {
 }
 
 // At the high-water mark: one copy for the whole run, whatever stood there.
-void PublicationImage::insertFresh(int64_t position, int64_t end, const uint8_t* run, int32_t length) {
+void PublicationImage::insertFresh(int64_t position, int64_t end, const uint8_t* run, int32_t length,
+                                   std::span<const logbuffer::FrameStamp> stamps) {
   ReceiverState& s = *receiver_;
   // First the stop behind it, then its own first length: a reader never walks out of the run into frames of an older term.
   storeRelaxed<int32_t>(log_.atPosition(end), 0);
   logbuffer::insertFreshRun(log_.term(logbuffer::indexByPosition(position, log_.bits())),
-                            logbuffer::termOffsetFromPosition(position, params_.termLength), run, length);
+                            logbuffer::termOffsetFromPosition(position, params_.termLength), run, length, stamps);
   s.highWaterMark = end;
 }
 
 // Below the high-water mark: repairs and duplicates. Only what lies whole in a hole is taken.
-void PublicationImage::insertLate(int64_t position, const uint8_t* run, int32_t length, int64_t nowNs) {
+void PublicationImage::insertLate(int64_t position, const uint8_t* run, int32_t length, std::span<const logbuffer::FrameStamp> stamps,
+                                  int64_t nowNs) {
   ReceiverState& s = *receiver_;
   int32_t offset = 0;
   while (offset < length) {
@@ -122,7 +124,7 @@ void PublicationImage::insertLate(int64_t position, const uint8_t* run, int32_t 
         driverCounters_.add(SystemCounter::kInvalidPackets, 1);  // a frame across the mark: not cut where this stream cuts
         return;
       }
-      insertFresh(at, at + rest, run + offset, length - offset);
+      insertFresh(at, at + rest, run + offset, length - offset, stamps);
       return;
     }
     // As many frames as lie together in one hole, with one copy.
@@ -152,7 +154,7 @@ void PublicationImage::insertLate(int64_t position, const uint8_t* run, int32_t 
         return;
       }
       logbuffer::insertFreshRun(log_.term(logbuffer::indexByPosition(at, log_.bits())),
-                                logbuffer::termOffsetFromPosition(at, params_.termLength), run + offset, taken);
+                                logbuffer::termOffsetFromPosition(at, params_.termLength), run + offset, taken, stamps);
     }
     offset += taken;
     if (covered != taken) return;  // a PAD ended the run

@@ -97,6 +97,13 @@ void NetworkPublication::onNak(SenderContext& context, const wire::NakFrame& nak
   }
 }
 
+// What is sent again says when. Memory that the network still reads stays as it is, with the time of the send before.
+void NetworkPublication::stampRepair(SenderContext& context, uint8_t* frames, int32_t length) const {
+  const int32_t offset = endpoint_->channel.timestamps.channelSend;
+  if (offset == logbuffer::kNoStamp || context.stillReads(frames, static_cast<size_t>(length))) return;
+  logbuffer::stampFrames(frames, frames, length, logbuffer::FrameStamp{offset, context.clock.epochNanos()});
+}
+
 int64_t NetworkPublication::retransmit(SenderContext& context, int64_t begin, int64_t end) {
   const io::Caps& caps = context.io->caps();
   const bool mdc = endpoint_->isMdc();
@@ -115,6 +122,7 @@ int64_t NetworkPublication::retransmit(SenderContext& context, int64_t begin, in
     auto train = logbuffer::cutTrain(log_.term(index), params_.termLength, offset, maxLength, params_.mtu,
                                      static_cast<int32_t>(caps.maxTrainSegments), static_cast<int32_t>(caps.maxTrainLengthBytes), invalid);
     if (train.length == 0) return cursor;
+    stampRepair(context, log_.term(index) + offset, train.length);
     const size_t fanOut = mdc ? std::min(endpoint_->destinations.size(), context.items.size()) : 1;
     for (size_t d = 0; d < fanOut; ++d) {
       io::TxItem& item = context.items[d];

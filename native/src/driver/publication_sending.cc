@@ -147,6 +147,17 @@ int32_t NetworkPublication::sendData(SenderContext& context, int64_t nowNs) {
     available -= train.length + train.padding;
   }
   if (sliceCount == 0) return 0;
+  if (const int32_t offset = endpoint_->channel.timestamps.channelSend; offset != logbuffer::kNoStamp) {
+    const logbuffer::FrameStamp stamp{offset, context.clock.epochNanos()};
+    int64_t at = s.senderPosition;
+    for (size_t i = 0; i < sliceCount; ++i) {
+      // What some destinations have already keeps its time: the others get the same, and the network may still read it.
+      uint8_t* frames = log_.atPosition(at);
+      const bool out = i == 0 && mdc && (s.partial.pending || context.stillReads(frames, static_cast<size_t>(slices[i].length)));
+      if (!out) logbuffer::stampFrames(frames, frames, slices[i].length, stamp);
+      at += slices[i].length + slices[i].padding;
+    }
+  }
 
   // Slice by slice, each to every destination, as many as the scratch space holds in one call. `next` counts (slice, destination) pairs.
   const size_t total = sliceCount * fanOut;

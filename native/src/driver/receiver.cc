@@ -3,7 +3,9 @@
 #include "driver/receiver.h"
 
 #include <algorithm>
+#include <array>
 #include <memory>
+#include <span>
 #include <utility>
 #include <vector>
 
@@ -12,6 +14,7 @@
 #include "driver/intervals.h"
 #include "driver/publication_image.h"
 #include "driver/receiver_endpoint.h"
+#include "logbuffer/frame_stamps.h"
 
 namespace outrigger::driver {
 
@@ -31,6 +34,27 @@ constexpr int64_t kFirstElicitIntervalNs = 100 * kMilliNs;
 constexpr int32_t kFirstElicits = 5;
 // Refused SETUPs are counted each; the error log hears of one an endpoint this often.
 constexpr int64_t kRefusalEventIntervalNs = 100 * kMilliNs;
+
+static_assert(net::TimestampOffsets::kNone == logbuffer::kNoStamp &&
+              net::TimestampOffsets::kReservedValue == logbuffer::kReservedValueStamp &&
+              net::TimestampOffsets::kMax == logbuffer::kMaxStampOffset);
+
+// The times of a train that its channel wants in the messages. Where the network does not know when the train arrived, that is when it was read.
+class ArrivalStamps {
+ public:
+  std::span<const logbuffer::FrameStamp> of(const net::TimestampOffsets& offsets, const io::RxPacket& train, Clock& clock) {
+    const int64_t readNs = clock.epochNanos();
+    size_t count = 0;
+    if (offsets.mediaReceive != logbuffer::kNoStamp) {
+      stamps_[count++] = {offsets.mediaReceive, train.arrivedNs != 0 ? train.arrivedNs : readNs};
+    }
+    if (offsets.channelReceive != logbuffer::kNoStamp) stamps_[count++] = {offsets.channelReceive, readNs};
+    return {stamps_.data(), count};
+  }
+
+ private:
+  std::array<logbuffer::FrameStamp, 2> stamps_{};
+};
 
 }  // namespace
 
@@ -69,7 +93,7 @@ struct Receiver::State {
   int32_t poll(ReceiverContext& context, int64_t nowNs);
   void onTrain(ReceiverContext& context, ReceiverEndpoint& endpoint, const io::RxPacket& train, int64_t nowNs);
   void onRun(ReceiverContext& context, ReceiverEndpoint& endpoint, const uint8_t* run, uint32_t length, uint32_t segment,
-             const io::SockAddr& source, int64_t nowNs);
+             const io::SockAddr& source, std::span<const logbuffer::FrameStamp> stamps, int64_t nowNs);
   void onControl(ReceiverContext& context, ReceiverEndpoint& endpoint, wire::PacketKind kind, const uint8_t* packet,
                  const io::SockAddr& source, int64_t nowNs);
   void onSetup(ReceiverContext& context, ReceiverEndpoint& endpoint, const wire::SetupFrame& setup, const io::SockAddr& source,
@@ -83,8 +107,8 @@ struct Receiver::State {
 };
 
 Receiver::Receiver(io::DatagramIo& io, const DriverConfig& config, const DriverCounters& counters, SpscRing<ReceiverCommand>& commands,
-                   SpscRing<AgentEvent>& events, const cnc::Doorbells& doorbells)
-    : context_{&io, config, counters, events, doorbells, Random(config.randomSeed ^ 0x4ECE17E4)},
+                   SpscRing<AgentEvent>& events, const cnc::Doorbells& doorbells, Clock& clock)
+    : context_{&io, config, counters, events, doorbells, clock, Random(config.randomSeed ^ 0x4ECE17E4)},
       commands_(commands),
       state_(std::make_unique<State>()) {}
 
@@ -324,10 +348,10 @@ void Receiver::State::onControl(ReceiverContext& context, ReceiverEndpoint& endp
 
 // Datagrams of one stream that follow each other in the term, or a heartbeat.
 void Receiver::State::onRun(ReceiverContext& context, ReceiverEndpoint& endpoint, const uint8_t* run, uint32_t length, uint32_t segment,
-                            const io::SockAddr& source, int64_t nowNs) {
+                            const io::SockAddr& source, std::span<const logbuffer::FrameStamp> stamps, int64_t nowNs) {
   const auto header = wire::load<wire::DataHeader>(run);
   if (PublicationImage* image = endpoint.image(header.streamId, header.sessionId)) {
-    image->onData(context, run, length, segment, source, nowNs);
+    image->onData(context, run, length, segment, source, stamps, nowNs);
     if ((touched.empty() || touched.back() != image) && touched.size() < kMaxTouched) touched.push_back(image);
     return;
   }
@@ -354,8 +378,12 @@ void Receiver::State::onTrain(ReceiverContext& context, ReceiverEndpoint& endpoi
   uint32_t runBegin = 0;
   uint32_t runLength = 0;
   wire::DataHeader first{};
+  ArrivalStamps times;
+  const auto stamps = endpoint.channel().channel.timestamps.receives()
+                          ? times.of(endpoint.channel().channel.timestamps, train, context.clock)
+                          : std::span<const logbuffer::FrameStamp>();
   const auto flush = [&] {
-    if (runLength > 0) onRun(context, endpoint, train.data + runBegin, runLength, segment, *train.source, nowNs);
+    if (runLength > 0) onRun(context, endpoint, train.data + runBegin, runLength, segment, *train.source, stamps, nowNs);
     runLength = 0;
   };
   for (uint32_t offset = 0; offset < train.length; offset += segment) {

@@ -6,6 +6,7 @@
 #include <memory>
 #include <optional>
 
+#include "base/clock.h"
 #include "base/random.h"
 #include "base/spsc_ring.h"
 #include "cnc/doorbells.h"
@@ -23,13 +24,14 @@ struct ReceiverContext {
   const DriverCounters& counters;
   SpscRing<AgentEvent>& events;
   const cnc::Doorbells& doorbells;
+  Clock& clock;  // for times in messages alone
   Random random;
 };
 
 class Receiver {
  public:
   Receiver(io::DatagramIo& io, const DriverConfig& config, const DriverCounters& counters, SpscRing<ReceiverCommand>& commands,
-           SpscRing<AgentEvent>& events, const cnc::Doorbells& doorbells);
+           SpscRing<AgentEvent>& events, const cnc::Doorbells& doorbells, Clock& clock);
   ~Receiver();
 
   int32_t doWork(int64_t nowNs);

@@ -101,13 +101,14 @@ NetworkPublication* find(SendChannelEndpoint& endpoint, int32_t sessionId, int32
 }  // namespace
 
 Sender::Sender(io::DatagramIo& io, const DriverConfig& config, const DriverCounters& counters, SpscRing<SenderCommand>& commands,
-               SpscRing<AgentEvent>& events, const cnc::Doorbells& doorbells)
+               SpscRing<AgentEvent>& events, const cnc::Doorbells& doorbells, Clock& clock)
     : context_{&io,
                nullptr,
                config,
                counters,
                events,
                doorbells,
+               clock,
                Random(config.randomSeed ^ 0x5E4DE2),
                std::vector<io::TxItem>(kScratchItems)},
       commands_(commands),

@@ -8,6 +8,7 @@
 #include <span>
 #include <vector>
 
+#include "base/clock.h"
 #include "base/random.h"
 #include "base/spsc_ring.h"
 #include "cnc/doorbells.h"
@@ -26,6 +27,7 @@ struct SenderContext {
   const DriverCounters& counters;
   SpscRing<AgentEvent>& events;     // to the conductor
   const cnc::Doorbells& doorbells;  // wakes publishers that wait for their limit
+  Clock& clock;                     // for times in messages alone
   Random random;
   std::vector<io::TxItem> items;  // scratch, sized once
 
@@ -48,7 +50,7 @@ inline size_t transmitItems(io::DatagramIo& io, io::Endpoint& endpoint, std::spa
 class Sender {
  public:
   Sender(io::DatagramIo& io, const DriverConfig& config, const DriverCounters& counters, SpscRing<SenderCommand>& commands,
-         SpscRing<AgentEvent>& events, const cnc::Doorbells& doorbells);
+         SpscRing<AgentEvent>& events, const cnc::Doorbells& doorbells, Clock& clock);
   ~Sender();
 
   // One duty cycle; returns a work count, 0 when nothing was done.

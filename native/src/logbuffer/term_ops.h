@@ -7,6 +7,7 @@
 #include <cstdint>
 
 #include "logbuffer/descriptor.h"
+#include "logbuffer/frame_stamps.h"
 
 namespace outrigger::logbuffer {
 
@@ -30,10 +31,11 @@ inline void insertFrames(uint8_t* term, int32_t termOffset, const uint8_t* packe
 }
 
 // Receiver thread. One memcpy for a whole run of contiguous datagrams whose place was never written (packet position >= high-water
-// mark): a reader walks frame by frame, so it cannot pass the first frame before its length is released.
-inline void insertFreshRun(uint8_t* term, int32_t termOffset, const uint8_t* run, int32_t length) {
+// mark): a reader walks frame by frame, so it cannot pass the first frame before its length is released. Times are written before that.
+inline void insertFreshRun(uint8_t* term, int32_t termOffset, const uint8_t* run, int32_t length, std::span<const FrameStamp> stamps = {}) {
   uint8_t* destination = term + termOffset;
   std::memcpy(destination + 4, run + 4, static_cast<size_t>(length - 4));
+  stampFrames(run, destination, length, stamps);
   frameLengthRelease(destination, wire::frameLength(run));
 }
 

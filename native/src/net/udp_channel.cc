@@ -5,8 +5,10 @@
 
 #include <netdb.h>
 
+#include <array>
 #include <atomic>
 #include <charconv>
+#include <cstdlib>
 #include <limits>
 
 #include "net/interface_search.h"
@@ -190,6 +192,42 @@ Result<void> parseNumbers(UdpChannel& channel) {
   return {};
 }
 
+// Each is "reserved" or an offset into the message. Those of the other direction mean nothing, and both may stand in one channel of a
+// publication and a subscription, as with Aeron's drivers: that none is written over another holds for all three.
+Result<void> parseTimestamps(UdpChannel& channel) {
+  struct Parameter {
+    const char* key;
+    int32_t* out;
+  };
+  TimestampOffsets& offsets = channel.timestamps;
+  const std::array<Parameter, 3> parameters = {{{"media-rcv-ts-offset", &offsets.mediaReceive},
+                                                {"channel-rcv-ts-offset", &offsets.channelReceive},
+                                                {"channel-snd-ts-offset", &offsets.channelSend}}};
+  constexpr int32_t kTimeBytes = 8;
+  for (const Parameter& parameter : parameters) {
+    if (!channel.uri.has(parameter.key)) continue;
+    const std::string_view text = channel.uri.get(parameter.key);
+    int64_t value = TimestampOffsets::kReservedValue;
+    if (text != "reserved" && !parseWhole(text, 0, TimestampOffsets::kMax, value)) {
+      return invalid(channel.uri, std::string(parameter.key) + "=" + std::string(text) +
+                                      " must be 'reserved', or the offset of 8 bytes in the message, 0 to " +
+                                      std::to_string(TimestampOffsets::kMax));
+    }
+    *parameter.out = static_cast<int32_t>(value);
+  }
+  for (size_t i = 0; i < parameters.size(); ++i) {
+    for (size_t k = i + 1; k < parameters.size(); ++k) {
+      const int32_t one = *parameters[i].out;
+      const int32_t other = *parameters[k].out;
+      if (one == TimestampOffsets::kNone || other == TimestampOffsets::kNone || std::abs(one - other) >= kTimeBytes) continue;
+      return invalid(channel.uri, std::string(parameters[i].key) + "=" + std::string(channel.uri.get(parameters[i].key)) + " and " +
+                                      parameters[k].key + "=" + std::string(channel.uri.get(parameters[k].key)) +
+                                      " overlap: a time takes 8 bytes");
+    }
+  }
+  return {};
+}
+
 Result<void> checkRules(const UdpChannel& channel) {
   const bool hasAddress = channel.endpoint.has_value() || channel.control.has_value();
   const bool needsNone =
@@ -327,6 +365,7 @@ Result<UdpChannel> UdpChannel::parse(const std::string& uriText, const HostResol
   if (auto r = parseControlMode(channel); !r) return r.error();
   if (auto r = parseNumbers(channel); !r) return r.error();
   if (auto r = parseTags(channel); !r) return r.error();
+  if (auto r = parseTimestamps(channel); !r) return r.error();
   if (auto r = parseFlowControl(channel); !r) return r.error();
   if (auto r = parseAddress(channel, "endpoint", preferV6, resolver, channel.endpoint); !r) return r.error();
   if (auto r = parseAddress(channel, "control", preferV6, resolver, channel.control); !r) return r.error();

@@ -34,6 +34,20 @@ Result<io::SockAddr> resolveHost(const std::string& host, uint16_t port, bool pr
 // Splits "host:port", "[v6]:port"; the port is required. kInvalidChannel naming the value.
 Result<std::pair<std::string, uint16_t>> splitHostPort(std::string_view text);
 
+// Where times are written into messages: from the end of the data header on, or one of the two constants (logbuffer/frame_stamps.h has them too,
+// which this folder does not know).
+struct TimestampOffsets {
+  static constexpr int32_t kNone = -1;
+  static constexpr int32_t kReservedValue = -8;    // the last 8 bytes of the header
+  static constexpr int32_t kMax = 65504 - 32 - 8;  // of the longest datagram, behind its header
+
+  int32_t mediaReceive = kNone;    // media-rcv-ts-offset=: when it arrived
+  int32_t channelReceive = kNone;  // channel-rcv-ts-offset=: when the driver read it
+  int32_t channelSend = kNone;     // channel-snd-ts-offset=: when the driver sent it
+
+  bool receives() const { return mediaReceive != kNone || channelReceive != kNone; }
+};
+
 struct UdpChannel {
   ChannelUri uri;
   // Receive side: where to bind (endpoint=, or the wildcard/ephemeral for MDC with control=). Send side: where data goes.
@@ -51,8 +65,9 @@ struct UdpChannel {
   std::optional<int64_t> tag;            // tags=<channel tag>[,<entity tag>]
   std::optional<int64_t> entityTag;
   std::optional<int64_t> groupTag;  // gtag=
-  FlowControlParams flowControl;    // fc=
-  std::string congestionControl;    // cc=, empty = default
+  TimestampOffsets timestamps;
+  FlowControlParams flowControl;  // fc=
+  std::string congestionControl;  // cc=, empty = default
   // Two channels with the same canonical form share one endpoint: addresses, control mode, interface (and tag).
   std::string canonicalForm;
 

@@ -143,6 +143,44 @@ TEST_F(Udp, ASecondAddThatContradictsTheExistingPublicationIsRefusedNamingThePar
   }
 }
 
+TEST_F(Udp, TimesStandInOnePlaceForAllOfAnEndpointAndOthersAreRefusedNamingTheParameter) {
+  RawClient raw(a.directory());
+  const std::string channel = kUdpChannel;
+  const std::string publisher = channel + "|channel-snd-ts-offset=reserved";
+  const std::string subscriber = "aeron:udp?endpoint=10.0.0.1:4001";
+  const std::string subscribed = subscriber + "|media-rcv-ts-offset=0|channel-rcv-ts-offset=8";
+  const auto add = [&](cnc::Command command, const std::string& text, int32_t stream) {
+    const int64_t id = raw.add(command, text, stream);
+    EXPECT_TRUE(awaitResponse(raw, id));
+    const auto* refused = raw.about(id, cnc::Response::kError);
+    if (refused == nullptr) return std::string();
+    const auto error = refused->as<cnc::ErrorResponse>();
+    EXPECT_EQ(error.errorCode, static_cast<int32_t>(ErrorCode::kInvalidChannel));
+    return std::string(refused->textAfter<cnc::ErrorResponse>(error.messageLength));
+  };
+  using cnc::Command;
+  EXPECT_EQ(add(Command::kAddPublication, publisher, kStream), "");
+  EXPECT_EQ(add(Command::kAddExclusivePublication, publisher, kStream + 1), "");
+  EXPECT_EQ(add(Command::kAddPublication, publisher + "|channel-rcv-ts-offset=0", kStream + 2), "") << "a publication receives nothing";
+  for (const char* other : {"", "|channel-snd-ts-offset=0"}) {
+    for (const Command command : {Command::kAddPublication, Command::kAddExclusivePublication}) {
+      const std::string error = add(command, channel + other, kStream);
+      EXPECT_NE(error.find("conflicts with existing publication: channel-snd-ts-offset="), std::string::npos) << error;
+      EXPECT_NE(error.find("existing reserved"), std::string::npos) << error;
+    }
+  }
+  EXPECT_EQ(add(Command::kAddSubscription, subscribed, kStream), "");
+  EXPECT_EQ(add(Command::kAddSubscription, subscribed + "|channel-snd-ts-offset=16", kStream + 1), "") << "a subscription sends nothing";
+  EXPECT_NE(add(Command::kAddSubscription, subscriber, kStream).find("subscription: media-rcv-ts-offset=none"), std::string::npos);
+  EXPECT_NE(add(Command::kAddSubscription, subscriber + "|media-rcv-ts-offset=0", kStream + 7).find("channel-rcv-ts-offset=none"),
+            std::string::npos)
+      << "of any stream: the socket is one";
+  EXPECT_NE(add(Command::kAddSubscription, subscriber + "|media-rcv-ts-offset=4|channel-rcv-ts-offset=8", kStream).find("overlap"),
+            std::string::npos);
+  EXPECT_EQ(add(Command::kAddSubscription, "aeron:ipc?media-rcv-ts-offset=0", kStream), "")
+      << "no network: no effect, as with Aeron's drivers";
+}
+
 TEST_F(Udp, AnInitialPositionIsWhereThePublicationStarts) {
   auto& client = connect(a);
   const auto pub = exclusive(client, std::string(kUdpChannel) + "|init-term-id=5|term-id=7|term-offset=96", kStream);

@@ -4,6 +4,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <vector>
 
 namespace outrigger::logbuffer {
@@ -269,6 +270,85 @@ TEST_F(Term, HostileClaimsAndTailsStayInsideTheTerm) {
   EXPECT_FALSE(unblockLog(log, 64, kInitial)) << "the tail is of another term";
   tail(0, kInitial, 32);
   EXPECT_FALSE(unblockLog(log, 64, kInitial)) << "the tail is behind";
+}
+
+// Frames of one run, their flags as told, and what a time leaves in them.
+class Stamps : public ::testing::Test {
+ protected:
+  static constexpr int64_t kTime = 0x0102030405060708;
+
+  void add(int32_t length, uint8_t flags = wire::kFlagUnfragmented, wire::FrameType type = wire::FrameType::kData) {
+    const size_t at = run.size();
+    const bool pad = type == wire::FrameType::kPad;
+    run.resize(at + static_cast<size_t>(pad ? wire::kDataHeaderLength : wire::alignedFrameLength(length)), 0);
+    writeAt<int32_t>(run.data(), at, length);
+    run[at + 5] = flags;
+    writeAt<uint16_t>(run.data(), at + 6, static_cast<uint16_t>(type));
+    begins.push_back(at);
+  }
+  void stamp(int32_t offset) { stampFrames(run.data(), run.data(), static_cast<int32_t>(run.size()), FrameStamp{offset, kTime}); }
+  int64_t timeOf(size_t frame, int32_t offset) const {
+    return readAt<int64_t>(run.data(), begins[frame] + static_cast<size_t>(wire::kDataHeaderLength + offset));
+  }
+  // Bytes that are not zero behind the first 8 of each header.
+  size_t written() const {
+    std::vector<uint8_t> rest = run;
+    for (const size_t at : begins) std::fill_n(rest.begin() + static_cast<std::ptrdiff_t>(at), 8, uint8_t{0});
+    return static_cast<size_t>(std::count_if(rest.begin(), rest.end(), [](uint8_t byte) { return byte != 0; }));
+  }
+
+  std::vector<uint8_t> run;
+  std::vector<size_t> begins;
+};
+
+TEST_F(Stamps, EveryMessageOfARunGetsTheTimeWhereItBeginsAndNothingElseDoes) {
+  add(32 + 8);
+  add(32 + 100, wire::kFlagBegin);
+  add(32 + 100, 0);
+  add(32 + 50, wire::kFlagEnd);
+  add(32);
+  add(4096, wire::kFlagUnfragmented, wire::FrameType::kPad);
+  stamp(kReservedValueStamp);
+  for (const size_t frame : {0U, 1U, 4U}) EXPECT_EQ(timeOf(frame, kReservedValueStamp), kTime) << frame;
+  EXPECT_EQ(written(), 3 * sizeof(kTime));
+}
+
+TEST_F(Stamps, AMessageThatIsTooShortForTheTimeIsLeftAlone) {
+  add(32 + 15);
+  add(32 + 16);
+  add(32 + 23);
+  stamp(8);
+  EXPECT_EQ(timeOf(1, 8), kTime);
+  EXPECT_EQ(timeOf(2, 8), kTime);
+  EXPECT_EQ(written(), 2 * sizeof(kTime));
+  stamp(kMaxStampOffset);
+  EXPECT_EQ(written(), 2 * sizeof(kTime));
+}
+
+TEST_F(Stamps, NothingIsWrittenOutsideOfARunWhateverLengthsItClaims) {
+  for (const int32_t claimed : {INT32_MIN, -1, 0, 31, 96 + 1, INT32_MAX - 31, INT32_MAX}) {
+    run.assign(96, 0);
+    begins = {0};
+    run[5] = wire::kFlagUnfragmented;
+    writeAt<uint16_t>(run.data(), 6, static_cast<uint16_t>(wire::FrameType::kData));
+    writeAt<int32_t>(run.data(), 0, claimed);
+    for (const int32_t offset : {kReservedValueStamp, 0, 56, kMaxStampOffset}) stamp(offset);
+    EXPECT_EQ(written(), 0U) << claimed;
+  }
+}
+
+TEST_F(Stamps, AFreshRunIsReadableWithItsTimesIn) {
+  add(32 + 64);
+  add(32 + 64);
+  std::vector<uint8_t> term(1024, 0xFF);
+  const FrameStamp stamps[] = {{kReservedValueStamp, 5}, {16, 6}};
+  insertFreshRun(term.data(), 64, run.data(), static_cast<int32_t>(run.size()), stamps);
+  for (const size_t at : begins) {
+    EXPECT_EQ(readAt<int64_t>(term.data(), 64 + at + 24), 5);
+    EXPECT_EQ(readAt<int64_t>(term.data(), 64 + at + 32 + 16), 6);
+  }
+  EXPECT_EQ(frameLengthAcquire(term.data() + 64), 96);
+  EXPECT_EQ(written(), 0U) << "what arrived is as it arrived";
 }
 
 }  // namespace

@@ -160,6 +160,21 @@ TEST(UdpChannel, readsFlowControl) {
   EXPECT_EQ(parsedChannel("aeron:udp?endpoint=alpha:1|fc=tagged,g:9").flowControl.groupTag, 9);
 }
 
+TEST(UdpChannel, readsWhereTimesStandInMessages) {
+  const TimestampOffsets none = parsedChannel("aeron:udp?endpoint=alpha:1").timestamps;
+  EXPECT_EQ(none.mediaReceive, TimestampOffsets::kNone);
+  EXPECT_EQ(none.channelReceive, TimestampOffsets::kNone);
+  EXPECT_EQ(none.channelSend, TimestampOffsets::kNone);
+  EXPECT_FALSE(none.receives());
+  const TimestampOffsets all =
+      parsedChannel("aeron:udp?endpoint=alpha:1|media-rcv-ts-offset=reserved|channel-rcv-ts-offset=0|channel-snd-ts-offset=8").timestamps;
+  EXPECT_EQ(all.mediaReceive, TimestampOffsets::kReservedValue);
+  EXPECT_EQ(all.channelReceive, 0);
+  EXPECT_EQ(all.channelSend, 8);
+  EXPECT_TRUE(all.receives());
+  EXPECT_FALSE(parsedChannel("aeron:udp?endpoint=alpha:1|channel-snd-ts-offset=65464").timestamps.receives());
+}
+
 TEST(UdpChannel, saysWhatIsWrong) {
   for (const auto& [uri, code, part] : {
            std::tuple<std::string, ErrorCode, std::string>{"aeron:ipc", ErrorCode::kInvalidChannel, "not a UDP channel"},
@@ -177,6 +192,14 @@ TEST(UdpChannel, saysWhatIsWrong) {
            {"aeron:udp?endpoint=localhost:1|tags=x", ErrorCode::kInvalidChannel, "tags=x is malformed"},
            {"aeron:udp?endpoint=localhost:1|tags=1,", ErrorCode::kInvalidChannel, "tags=1, is malformed"},
            {"aeron:udp?endpoint=localhost:1|gtag=x", ErrorCode::kInvalidChannel, "gtag=x"},
+           {"aeron:udp?endpoint=localhost:1|media-rcv-ts-offset=x", ErrorCode::kInvalidChannel, "media-rcv-ts-offset=x must be 'reserved'"},
+           {"aeron:udp?endpoint=localhost:1|channel-rcv-ts-offset=-8", ErrorCode::kInvalidChannel, "channel-rcv-ts-offset=-8 must be"},
+           {"aeron:udp?endpoint=localhost:1|channel-snd-ts-offset=65465", ErrorCode::kInvalidChannel, "in the message, 0 to 65464"},
+           {"aeron:udp?endpoint=localhost:1|channel-snd-ts-offset=", ErrorCode::kInvalidChannel, "channel-snd-ts-offset="},
+           {"aeron:udp?endpoint=localhost:1|media-rcv-ts-offset=reserved|channel-snd-ts-offset=reserved", ErrorCode::kInvalidChannel,
+            "media-rcv-ts-offset=reserved and channel-snd-ts-offset=reserved overlap"},
+           {"aeron:udp?endpoint=localhost:1|channel-rcv-ts-offset=7|channel-snd-ts-offset=0", ErrorCode::kInvalidChannel,
+            "channel-rcv-ts-offset=7 and channel-snd-ts-offset=0 overlap"},
            {"aeron:udp?endpoint=localhost:1|fc=best", ErrorCode::kInvalidChannel, "allowed are max, min, tagged"},
            {"aeron:udp?endpoint=localhost:1|fc=min,", ErrorCode::kInvalidChannel, "unknown option ''"},
            {"aeron:udp?endpoint=localhost:1|fc=min,t:0s", ErrorCode::kInvalidChannel, "malformed timeout"},

@@ -62,7 +62,9 @@ class QuietIo final : public io::DatagramIo {
 TEST(ReceiverAllocation, AnImageThatStandsCostsNone) {
   ReceiverWorld world;
   QuietIo quiet;
-  world.receiver = std::make_unique<Receiver>(quiet, world.config, world.counters, world.commands, world.events, world.doorbells);
+  world.receiver =
+      std::make_unique<Receiver>(quiet, world.config, world.counters, world.commands, world.events, world.doorbells, world.clock);
+  world.endpoint.channel.timestamps.mediaReceive = net::TimestampOffsets::kReservedValue;
   world.open();
   quiet.endpoint = world.endpoint.socket.get();
   // Everything that will arrive, made beforehand.
@@ -94,7 +96,8 @@ TEST(ReceiverAllocation, StrangersThatThePolicyDoesNotAdmitCostNone) {
   ReceiverWorld world;
   world.config.policyFile = "/run/own/policy";
   QuietIo quiet;
-  world.receiver = std::make_unique<Receiver>(quiet, world.config, world.counters, world.commands, world.events, world.doorbells);
+  world.receiver =
+      std::make_unique<Receiver>(quiet, world.config, world.counters, world.commands, world.events, world.doorbells, world.clock);
   world.open();
   quiet.endpoint = world.endpoint.socket.get();
   const auto setup = ReceiverWorld::setup(kSession + 1);

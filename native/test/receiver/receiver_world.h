@@ -34,7 +34,7 @@ struct ImageOptions {
 class ReceiverWorld {
  public:
   ReceiverWorld() : counters(memory.makeDriverCounters()), commands(256), events(1024) {
-    receiver = std::make_unique<Receiver>(io, config, counters, commands, events, doorbells);
+    receiver = std::make_unique<Receiver>(io, config, counters, commands, events, doorbells, clock);
     endpoint.socket = std::make_unique<FakeEndpoint>();
     endpoint.receiverId = kReceiverId;
     ReceiverCommand command;

@@ -65,8 +65,9 @@ class QuietIo final : public io::DatagramIo {
 TEST(SenderAllocation, AStreamThatIsOpenCostsNone) {
   World world;
   QuietIo quiet;
-  Sender sender(quiet, world.config, world.counters, world.commands, world.events, world.doorbells);
+  Sender sender(quiet, world.config, world.counters, world.commands, world.events, world.doorbells, world.clock);
   SendChannelEndpoint& endpoint = world.unicast();
+  endpoint.channel.timestamps.channelSend = net::TimestampOffsets::kReservedValue;
   quiet.endpoint = endpoint.socket.get();
   Stream& stream = world.publish(endpoint);
   int64_t now = kSecondNs;

@@ -60,7 +60,8 @@ class FakeIo final : public io::DatagramIo {
   int64_t room = INT64_MAX;                 // datagrams until the socket is full
   std::map<uint16_t, io::TxStatus> broken;  // ports whose datagrams are lost with an error
   int32_t attached = 0;
-  bool reading = false;  // the network still reads what was sent
+  bool reading = false;   // the network still reads what was sent
+  int64_t arrivedNs = 0;  // of what is polled
 
   struct Incoming {
     FakeEndpoint* endpoint;
@@ -89,8 +90,8 @@ class FakeIo final : public io::DatagramIo {
       inbox.pop_front();
       const Incoming& packet = held_.back();
       const auto length = static_cast<uint32_t>(packet.bytes.size());
-      burst.packets[burst.count++] = {packet.bytes.data(), length,         packet.segment == 0 ? length : packet.segment,
-                                      packet.endpoint,     &packet.source, nullptr};
+      burst.packets[burst.count++] = {
+          packet.bytes.data(), length, packet.segment == 0 ? length : packet.segment, packet.endpoint, &packet.source, nullptr, arrivedNs};
     }
     return static_cast<uint32_t>(burst.count);
   }
@@ -245,7 +246,7 @@ class Stream {
 class World {
  public:
   World() : counters(memory.makeDriverCounters()), commands(256), events(1024) {
-    sender = std::make_unique<Sender>(io, config, counters, commands, events, doorbells);
+    sender = std::make_unique<Sender>(io, config, counters, commands, events, doorbells, clock);
   }
 
   SendChannelEndpoint& unicast(uint16_t port = kReceiverPort) {

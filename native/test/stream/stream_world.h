@@ -195,7 +195,7 @@ class StreamWorld {
     config.randomSeed = options.seed;
     config.imageLivenessTimeoutNs = options.livenessNs;
     io = std::make_unique<TapIo>(network.createIo(kSenderHost).take(), [this](const uint8_t* d, uint32_t n) { onSent(d, n); });
-    sender = std::make_unique<Sender>(*io, config, counters, commands, events, doorbells);
+    sender = std::make_unique<Sender>(*io, config, counters, commands, events, doorbells, clock);
     for (int32_t i = 0; i < options.receivers; ++i) hosts.push_back(std::make_unique<ReceiverHost>(*this, i));
     publish();
   }
@@ -273,6 +273,7 @@ class StreamWorld {
   Random random;
   DriverConfig config;
   CounterMemory memory;
+  ManualClock clock;
   DriverCounters counters;
   SpscRing<SenderCommand> commands;
   SpscRing<AgentEvent> events;
@@ -388,7 +389,7 @@ class StreamWorld {
 inline ReceiverHost::ReceiverHost(StreamWorld& world, int32_t number)
     : name("10.0.0." + std::to_string(number + 2)), counters(memory.makeDriverCounters()), commands(1024), events(1024), world_(world) {
   io = std::make_unique<TapIo>(world.network.createIo(name).take(), [this](const uint8_t* d, uint32_t n) { onSent(d, n); });
-  receiver = std::make_unique<Receiver>(*io, world.config, counters, commands, events, doorbells);
+  receiver = std::make_unique<Receiver>(*io, world.config, counters, commands, events, doorbells, world.clock);
   io::EndpointConfig bind;
   bind.bindAddress = io::SockAddr::parseNumeric(name, StreamWorld::kPort).take();
   endpoint.socket = io->openEndpoint(bind).take();

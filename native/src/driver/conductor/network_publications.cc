@@ -252,6 +252,9 @@ ConductorState::LaneStep ConductorState::addNetworkPublication(const std::shared
                                                           " names no channel of this driver, and there is no "
                                                           "endpoint or control to make one"));
   }
+  if (existing != nullptr && existing->endpoint.channel.timestamps.channelSend != udp.timestamps.channelSend) {
+    return fail(timestampClash("publication", "channel-snd-ts-offset", udp, existing->endpoint.channel));
+  }
   if (existing != nullptr && !exclusive) {
     for (const auto& entry : networks_) {
       if (entry->endpoint != existing || entry->state != StreamState::kActive || entry->publication->params().exclusive ||

@@ -143,6 +143,15 @@ UntetheredTimeouts defaultUntethered(const DriverConfig& config) {
           config.untetheredRestingTimeoutNs};
 }
 
+Error timestampClash(const char* what, const char* key, const net::UdpChannel& asked, const net::UdpChannel& existing) {
+  constexpr size_t kShown = 160;
+  const auto stated = [&](const net::ChannelUri& uri) { return uri.has(key) ? std::string(uri.get(key)) : std::string("none"); };
+  return makeError(ErrorCode::kInvalidChannel, "option conflicts with existing " + std::string(what) + ": " + key + "=" +
+                                                   stated(asked.uri) + " of channel '" + asked.uri.text().substr(0, kShown) +
+                                                   "', existing " + stated(existing.uri) + " of channel '" +
+                                                   existing.uri.text().substr(0, kShown) + "': say the same, or use another port");
+}
+
 Result<PublicationStreamParams> parsePublicationParams(const net::ChannelUri& uri, int32_t streamId, const DriverConfig& config) {
   if (uri.isSpy()) return invalid(uri, "a spy can only subscribe");
   PublicationStreamParams params;

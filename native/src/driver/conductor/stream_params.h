@@ -9,6 +9,7 @@
 
 #include "driver/driver_config.h"
 #include "net/channel_uri.h"
+#include "net/udp_channel.h"
 
 namespace outrigger::driver {
 
@@ -68,5 +69,9 @@ struct SubscriptionStreamParams {
 Result<SubscriptionStreamParams> parseSubscriptionParams(const net::ChannelUri& uri, int32_t streamId, const DriverConfig& config);
 
 UntetheredTimeouts defaultUntethered(const DriverConfig& config);
+
+// A second publication or subscription (`what`) of an endpoint says of a time in its messages (`key`) something else than the first: both share
+// the socket, and the place of the time is the socket's.
+Error timestampClash(const char* what, const char* key, const net::UdpChannel& asked, const net::UdpChannel& existing);
 
 }  // namespace outrigger::driver

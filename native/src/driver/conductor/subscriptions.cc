@@ -93,6 +93,12 @@ ConductorState::LaneStep ConductorState::addSubscription(const std::shared_ptr<P
   ReceiveEndpointEntry* existing = findReceiveEndpoint(udp);
   if (existing != nullptr && existing->removing) return LaneStep::kWait;
   if (existing != nullptr) {
+    // All of a socket's messages get their times in the same places.
+    const net::TimestampOffsets& offsets = existing->endpoint.channel.timestamps;
+    const char* moved = offsets.mediaReceive != udp.timestamps.mediaReceive       ? "media-rcv-ts-offset"
+                        : offsets.channelReceive != udp.timestamps.channelReceive ? "channel-rcv-ts-offset"
+                                                                                  : nullptr;
+    if (moved != nullptr) return fail(timestampClash("subscription", moved, udp, existing->endpoint.channel));
     for (const auto& [id, other] : subscriptions_) {
       if (other->endpoint != existing || other->streamId != command.streamId) continue;
       const char* clash = other->params.reliable != params.reliable ? "reliable"
@@ -120,6 +126,7 @@ ConductorState::LaneStep ConductorState::addSubscription(const std::shared_ptr<P
   job->config.receiveBufferBytes = udp.socketReceiveBufferBytes > 0 ? udp.socketReceiveBufferBytes : config_.socketReceiveBufferLength;
   job->config.sendBufferBytes = udp.socketSendBufferBytes > 0 ? udp.socketSendBufferBytes : config_.socketSendBufferLength;
   job->config.ttl = udp.ttl;
+  job->config.arrivalTimes = udp.timestamps.mediaReceive != net::TimestampOffsets::kNone;
   ResourceTask task;
   task.run = [job, io = receiverIo_, ports = config_.receiverPorts] { job->socket.emplace(openSocket(*io, job->config, ports)); };
   task.complete = [this, add, job, params] {
