@@ -223,6 +223,7 @@ struct Seen {
   std::pair<int64_t, int64_t> firstWrong{-1, -1};  // what was due and what came, the first time that they differed
   int64_t corrupt = 0;
   int64_t longest = 0;
+  int64_t reserved = 0;  // value of the last message's header
   bool ended = false;
   ImageEndReason reason = ImageEndReason::kNone;
 };
@@ -262,6 +263,7 @@ struct Collector {
           one->next = sequence + 1;
           one->bytes += length;
           one->longest = std::max<int64_t>(one->longest, length);
+          one->reserved = header.reservedValue();
           ++one->count;
         },
         64);
@@ -293,6 +295,7 @@ struct Collector {
                                               .number("came", one.firstWrong.second)
                                               .number("corrupt", one.corrupt)
                                               .number("longest", one.longest)
+                                              .text("reserved", std::to_string(one.reserved))
                                               .flag("ended", one.ended)
                                               .number("endPosition", one.ended ? one.image->position() : -1)
                                               .flag("endOfStream", one.reason == ImageEndReason::kEndOfStream)

@@ -65,6 +65,38 @@ export function testExchanges({ pair: made, scale, loss }: ExchangeTable): void 
       await closeAll(publication, subscription);
     });
 
+    test('each message tells when it was sent', async () => {
+      const { from, to } = ends(made(), direction);
+      const channel = `aeron:udp?endpoint=${endpoint(to, 'IPv4')}`;
+      const subscription = await to.client.subscription(channel, 13);
+      const publication = await from.client.publication(`${channel}|channel-snd-ts-offset=reserved`, 13);
+      const before = BigInt(Date.now()) * 1_000_000n;
+      await exchange({ publication, subscriptions: [subscription], count: scaled(1_000), size: 100 });
+      const after = BigInt(Date.now() + 1) * 1_000_000n;
+      const [image] = (await subscription.status()).images;
+      const sent = BigInt(image?.reserved ?? 0);
+      expect({ sent: image?.reserved, inTime: sent >= before && sent <= after }).toMatchObject({
+        inTime: true,
+      });
+      await closeAll(publication, subscription);
+    });
+
+    test('each message tells when it was read', async () => {
+      const { from, to } = ends(made(), direction);
+      const channel = `aeron:udp?endpoint=${endpoint(to, 'IPv6')}`;
+      const subscription = await to.client.subscription(`${channel}|channel-rcv-ts-offset=reserved`, 14);
+      const publication = await from.client.publication(channel, 14);
+      const before = BigInt(Date.now()) * 1_000_000n;
+      await exchange({ publication, subscriptions: [subscription], count: scaled(1_000), size: 100 });
+      const after = BigInt(Date.now() + 1) * 1_000_000n;
+      const [image] = (await subscription.status()).images;
+      const read = BigInt(image?.reserved ?? 0);
+      expect({ read: image?.reserved, inTime: read >= before && read <= after }).toMatchObject({
+        inTime: true,
+      });
+      await closeAll(publication, subscription);
+    });
+
     test('terms rotate under messages that leave padding at the end of each', async () => {
       const { from, to } = ends(made(), direction);
       const channel = `aeron:udp?endpoint=${endpoint(to, 'IPv4')}`;

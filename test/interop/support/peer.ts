@@ -19,6 +19,8 @@ export interface ImageSeen {
   readonly outOfOrder: number;
   readonly corrupt: number;
   readonly longest: number;
+  /** Reserved value in the header of the last message: 64 bits. */
+  readonly reserved: string;
   readonly ended: boolean;
   readonly endPosition: number;
   readonly endOfStream: boolean;

@@ -25,6 +25,7 @@ final class Collector implements AutoCloseable {
         volatile long outOfOrder;
         volatile long corrupt;
         volatile long longest;
+        volatile long reserved;
         volatile boolean ended;
         volatile long endPosition = -1;
         volatile boolean endOfStream;
@@ -46,6 +47,7 @@ final class Collector implements AutoCloseable {
                 .put("outOfOrder", outOfOrder)
                 .put("corrupt", corrupt)
                 .put("longest", longest)
+                .put("reserved", Long.toString(reserved))
                 .put("ended", ended)
                 .put("endPosition", endPosition)
                 .put("endOfStream", endOfStream)
@@ -133,6 +135,7 @@ final class Collector implements AutoCloseable {
         seen.next = sequence + 1;
         seen.bytes += length;
         seen.longest = Math.max(seen.longest, length);
+        seen.reserved = header.reservedValue();
         seen.count++;
     }
 
