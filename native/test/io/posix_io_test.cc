@@ -179,6 +179,29 @@ TEST_P(WokenSockets, areWatchedByNobodyOnceTheirThreadHasNotSleptForLong) {
 
 INSTANTIATE_TEST_SUITE_P(Backends, WokenSockets, ::testing::Values("socket", "mmsg"), [](const auto& one) { return one.param; });
 
+// The kernel takes the time of every packet of the host for as long as one socket asks.
+TEST(UdpEndpoint, asksForArrivalTimesWhereItShouldAndForNoneAfterOneThatDid) {
+  const auto asks = [](Endpoint& endpoint) {
+    int value = -1;
+    socklen_t length = sizeof(value);
+    EXPECT_EQ(::getsockopt(fdOf(endpoint), SOL_SOCKET, SO_TIMESTAMPNS, &value, &length), 0);
+    return value != 0;
+  };
+  const auto first = make("mmsg");
+  const auto second = make("mmsg");
+  auto plain = openAt(*first, address("127.0.0.1"));
+  EXPECT_FALSE(asks(*plain));
+  auto timed = openAt(*first, address("127.0.0.1"), 0, 0, true);
+  EXPECT_TRUE(asks(*timed));
+  EndpointConfig config;
+  config.bindAddress = timed->localAddress();
+  config.predecessor = timed.get();
+  auto after = second->openEndpoint(config);
+  ASSERT_TRUE(after.ok()) << after.error().message;
+  EXPECT_FALSE(asks(**after));
+  for (Endpoint* each : {plain.get(), timed.get()}) first->detach(*each);
+}
+
 TEST(MmsgIo, movesATrainAsOnePacketFromEndToEnd) {
   auto io = make("mmsg");
   auto to = openAt(*io, address("127.0.0.1"), 1 << 20);
