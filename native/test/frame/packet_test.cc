@@ -116,7 +116,7 @@ TEST_F(Packet, probesWhatItWouldRunWith) {
   EXPECT_EQ(report.name, "packet");
   EXPECT_EQ(report.availability, Availability::kAvailable) << (report.causes.empty() ? "" : report.causes[0].cause);
   const std::vector<std::pair<std::string, std::string>> expected{
-      {"mode", "V2 ring + V2 ring"}, {"interface", "near0"}, {"sockets", "1"}, {"mtu", "1500"}};
+      {"mode", "V2 ring + V2 ring"}, {"interface", "near0"}, {"sockets", "1"}, {"mtu", "1500"}, {"timestamps", "the kernel's, on arrival"}};
   for (const auto& fact : expected) EXPECT_NE(std::find(report.facts.begin(), report.facts.end(), fact), report.facts.end()) << fact.first;
 }
 

@@ -169,6 +169,33 @@ TEST_F(StackDatagrams, forTheOtherFaceWaitForItsPoll) {
   EXPECT_EQ(wire.outstanding(1), 0U);
 }
 
+TEST_F(StackDatagrams, tellWhenTheyArrivedHoweverLongTheyWaitAndHoweverManyBuffersTheyCameIn) {
+  for (const uint32_t bufferLength : {0U, 512U}) {
+    HostOptions b;
+    b.faces = 2;
+    b.station.arrivalTimes = true;
+    b.station.receiveBufferLength = bufferLength;
+    makeHosts({}, b);
+    auto from = hostA->open(kHostA);
+    auto first = hostB->open(kHostB, 0, 0);
+    auto second = hostB->open(kHostB, 0, 1);
+    auto toFirst = hostA->hop(*from, first->localAddress());
+    auto toSecond = hostA->hop(*from, second->localAddress());
+    hostA->send(*from, *toFirst, pattern(1200, 1));
+    hostA->send(*from, *toSecond, pattern(1200, 2));
+    const auto forFirst = pollAll(*hostB, 0);
+    const int64_t arrivedNs = wire.nowNs();
+    ASSERT_EQ(forFirst.size(), 1U);
+    EXPECT_EQ(forFirst[0].arrivedNs, arrivedNs);
+    EXPECT_GT(arrivedNs, 0);
+    wire.setNow(arrivedNs + 1'000'000);
+    const auto forSecond = pollAll(*hostB, 1);
+    ASSERT_EQ(forSecond.size(), 1U);
+    EXPECT_EQ(forSecond[0].bytes, pattern(1200, 2));
+    EXPECT_EQ(forSecond[0].arrivedNs, arrivedNs);
+  }
+}
+
 TEST_F(StackDatagrams, forAFaceThatIsNotPolledAreBoundedAndTheLossIsCounted) {
   HostOptions b;
   b.faces = 2;

@@ -44,6 +44,7 @@ struct Arrival {
   SockAddr destination;
   Endpoint* endpoint = nullptr;
   bool train = false;
+  int64_t arrivedNs = 0;
 };
 
 struct HostOptions {
@@ -126,7 +127,7 @@ class Host {
       for (uint32_t offset = 0; offset < packet.length; offset += packet.segmentLength) {
         const uint32_t length = std::min(packet.segmentLength, packet.length - offset);
         arrivals.push_back({Bytes(packet.data + offset, packet.data + offset + length), *packet.source, *packet.destination,
-                            packet.endpoint, packet.segmentLength < packet.length});
+                            packet.endpoint, packet.segmentLength < packet.length, packet.arrivedNs});
       }
     }
     EXPECT_EQ(announced, arrivals.size()) << "poll counts the datagrams of trains";

@@ -18,6 +18,7 @@ SimStation::SimStation(SimWire& wire, uint32_t index, const SimStationOptions& o
   caps_.transmitSegmentation = options.transmitSegmentation;
   caps_.receiveChecksum = options.receiveChecksum;
   caps_.receiveTrains = true;
+  caps_.arrivalTimes = options.arrivalTimes;
   caps_.emptyFillRingLoses = options.emptyFillRingLoses;
   caps_.untoldRing = options.tellsOverflow ? 0 : options.receiveRing;
   caps_.kernelOwnsDevice = options.kernelOwnsDevice;
@@ -62,6 +63,7 @@ void SimStation::arrive(const SimWire::Frame& frame) {
   const uint32_t slot = freeReceived_.back();
   freeReceived_.pop_back();
   received_[slot].frame = frame;
+  received_[slot].arrivedNs = options_.arrivalTimes ? wire_.nowNs() : 0;
   if (options_.receiveChecksum && frame.checksum == RxChecksum::kUnknown) received_[slot].frame.checksum = RxChecksum::kGood;
   ring_.push_back(slot);
 }
@@ -94,6 +96,7 @@ uint32_t SimStation::receive(std::span<RxFrame> frames) {
       frame.checksum = received.frame.checksum;
       frame.vlanPresent = received.frame.vlanPresent;
       frame.vlanTci = received.frame.vlanTci;
+      frame.arrivedNs = received.arrivedNs;
       frame.cookie = slot;
       offset += frame.length;
     }

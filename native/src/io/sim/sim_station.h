@@ -33,6 +33,7 @@ class SimStation final : public FrameIo {
   friend class SimWire;
   struct Received {
     SimWire::Frame frame;
+    int64_t arrivedNs = 0;
     uint32_t buffersOut = 0;
     bool inUse = false;
   };

@@ -42,6 +42,7 @@ struct SimStationOptions {
   bool receiveChecksum = false;       // frames arrive as verified
   bool emptyFillRingLoses = false;    // as AF_XDP with copies
   uint32_t queues = 1;                // as it says: its hash is the destination's port, and all of them are one ring
+  bool arrivalTimes = false;          // frames tell when they arrived, by the virtual clock
   bool tellsOverflow = true;          // false: what the ring lost is in no figure, as of some of DPDK's devices
 };
 
