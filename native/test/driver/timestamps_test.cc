@@ -40,9 +40,9 @@ TEST_P(Timestamps, AMessageIsSentBeforeItArrivesAndArrivesBeforeItIsRead) {
   const auto subscription = far_.addSubscription(far_.addClient(), channel_ + "|media-rcv-ts-offset=8|channel-rcv-ts-offset=16", 5);
   const auto publication = near_.addExclusive(near_.addClient(), channel_ + "|channel-snd-ts-offset=0", 5);
   ASSERT_TRUE(connected(*subscription, *publication));
-  constexpr int kMessages = 300;
+  constexpr int kTimedMessages = 300;
   int received = 0;
-  for (int i = 0; i < kMessages; ++i) {
+  for (int i = 0; i < kTimedMessages; ++i) {
     // From no room for all three, to messages of several frames.
     std::vector<uint8_t> message(static_cast<size_t>(i % 3 == 0 ? 8 : 24 + 11 * i), 0);
     const int64_t beforeNs = clock_.epochNanos();
