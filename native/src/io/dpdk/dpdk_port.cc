@@ -39,8 +39,8 @@ constexpr uint64_t kWantedTransmit = RTE_ETH_TX_OFFLOAD_UDP_CKSUM | RTE_ETH_TX_O
 
 constexpr std::string_view kBifurcated[] = {"mlx5_pci", "mlx4_pci", "net_mlx4", "net_mana"};
 
-// af_packet's ring has slots of one length (argument framesz, its default is 2048; so many by framecnt, 512), each with the kernel's headers before the packet:
-// TPACKET2_HDRLEN, 16 bytes for the link's header, alignment; and 4 for a tag.
+// af_packet's ring has slots of one length (argument framesz, its default is 2048), each with the kernel's headers before the packet:
+// TPACKET2_HDRLEN, 16 bytes for the link's header, alignment; and 4 for a tag. It has so many of them (framecnt, 512).
 constexpr uint32_t kSlotLength = 2048;
 constexpr uint32_t kSlotOverhead = 84;
 constexpr uint32_t kSlotCount = 512;
@@ -363,7 +363,8 @@ Result<void> Port::start(const EalPlan& plan, bool interrupts) {
     }
   }
   if (!traits_.kernelOwnsDevice) joinGroups(plan);
-  if (queues_ > 1) rss_ = RssMap::of(id_, info_);
+  // Flow rules lead to a queue past the hash.
+  if (queues_ > 1 && !traits_.flowIsolation) rss_ = RssMap::of(id_, info_);
   caps_.transmitBufferLength = bufferLength;
   return {};
 }
@@ -462,8 +463,10 @@ void Port::describe(const EalPlan& plan) {
   if (driver == "net_af_packet")
     caps_.reason += "; it cuts trains of datagrams that were not segmented, and does not tell what its ring lost";
   if (queues_ > 1 && !rss_) {
-    caps_.reason += (caps_.reason.empty() ? "driver " + driver : "; it") +
-                    std::string(" does not tell by which hash it picks a queue: source ports are the kernel's choice");
+    caps_.reason +=
+        (caps_.reason.empty() ? "driver " + driver : "; it") +
+        std::string(traits_.flowIsolation ? " has flow rules that lead to the first queue: the others get nothing"
+                                          : " does not tell by which hash it picks a queue: source ports are the kernel's choice");
   }
   if (interruptFd_ < 0) {
     caps_.reason +=

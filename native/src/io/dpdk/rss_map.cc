@@ -3,6 +3,7 @@
 
 #include <rte_thash.h>
 
+#include <algorithm>
 #include <array>
 
 #include "net/ip_address.h"

@@ -185,7 +185,8 @@ Result<std::unique_ptr<Endpoint>> NetStack::openEndpoint(uint32_t face, const En
     if (socket->valid()) own = handed.take(socket.take(), config);
   }
   int32_t queue = QueueSpread::kNone;
-  auto reserved = queues_.open(own, socketOptions, queue);
+  auto reserved = queues_.open(
+      own, socketOptions, [&] { return sourceOf(own); }, queue);
   if (!reserved) return reserved.error();
   const auto refused = [&](Error error) {
     queues_.forget(queue);

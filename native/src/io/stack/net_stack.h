@@ -183,6 +183,9 @@ class NetStack : public std::enable_shared_from_this<NetStack> {
   bool mayAskKernel(Path& path, int64_t intervalNs) const;
 
   // net_stack_paths.cc
+  net::RouteQuestion questionOf(const SockAddr& destination, const net::IpAddress& source) const;
+  // The address that an endpoint sends from to its peer: its own, or the route's; unspecified without one.
+  net::IpAddress sourceOf(const EndpointConfig& config);
   void ask(Path& path, const StackEndpoint& endpoint, const SockAddr& destination) const;
   void refreshPath(Path& path, const StackEndpoint& endpoint);
   void rebuildPath(Path& path, const StackEndpoint& endpoint, const net::RouteAnswer& answer);

@@ -18,18 +18,28 @@ uint32_t scopeOf(const SockAddr& address) {
 
 }  // namespace
 
+net::RouteQuestion NetStack::questionOf(const SockAddr& destination, const net::IpAddress& source) const {
+  net::RouteQuestion question;
+  question.scopeInterface = scopeOf(destination);
+  question.deviceInterface = device_->caps().interfaceIndex;
+  question.destination = net::IpAddress::of(destination);
+  question.source = source;
+  return question;
+}
+
+net::IpAddress NetStack::sourceOf(const EndpointConfig& config) {
+  const net::IpAddress bound = net::IpAddress::of(config.bindAddress);
+  return bound.unspecified() ? tables_->lookup(questionOf(config.peer, bound)).source : bound;
+}
+
 void NetStack::ask(Path& path, const StackEndpoint& endpoint, const SockAddr& destination) const {
   path.destination = destination;
   path.destinationIp = net::IpAddress::of(destination);
   path.endpointId = endpoint.id();
   path.cellVersion = UINT64_MAX;
   path.lastKernelNs = 0;
-  net::RouteQuestion question;
+  net::RouteQuestion question = questionOf(destination, endpoint.ip());
   question.number = ++path.question;
-  question.scopeInterface = scopeOf(destination);
-  question.deviceInterface = device_->caps().interfaceIndex;
-  question.destination = path.destinationIp;
-  question.source = endpoint.ip();
   path.cell.question.store(question);
 }
 

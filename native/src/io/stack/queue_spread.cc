@@ -1,36 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "io/stack/queue_spread.h"
 
-#include <sys/socket.h>
-
 #include <algorithm>
 
-#include "net/ip_address.h"
-
 namespace outrigger::io {
-namespace {
 
-// The address from which the kernel sends to `peer`; without a family where it has no route.
-SockAddr sourceTowards(const SockAddr& peer) {
-  SockAddr source;
-  const UniqueFd probe(::socket(peer.family(), SOCK_DGRAM | SOCK_CLOEXEC, 0));
-  source.length = sizeof(source.storage);
-  if (!probe.valid() || ::connect(probe.get(), peer.get(), peer.length) != 0 ||
-      ::getsockname(probe.get(), reinterpret_cast<sockaddr*>(&source.storage), &source.length) != 0) {
-    return {};
-  }
-  return source;
-}
-
-}  // namespace
-
-Result<std::unique_ptr<UdpEndpoint>> QueueSpread::open(const EndpointConfig& config, const UdpSocketOptions& options, int32_t& queue) {
+Result<std::unique_ptr<UdpEndpoint>> QueueSpread::open(const EndpointConfig& config, const UdpSocketOptions& options,
+                                                       const std::function<net::IpAddress()>& source, int32_t& queue) {
   queue = kNone;
   const bool free = config.bindAddress.port() == 0 && config.predecessor == nullptr && config.peer.port() != 0;
   if (!free || uses_.size() < 2) return UdpEndpoint::open(config, options);
-  SockAddr local = config.bindAddress;
-  if (net::IpAddress::of(local).unspecified()) local = sourceTowards(config.peer);
-  if (local.family() != config.peer.family()) return UdpEndpoint::open(config, options);
+  const net::IpAddress from = source();
+  if (from.unspecified() || from.family != config.peer.family()) return UdpEndpoint::open(config, options);
+  SockAddr local;
   const uint32_t wanted = leastUsed();
   // Those that are elsewhere are kept meanwhile, so that none of their ports is tried again.
   std::vector<std::unique_ptr<UdpEndpoint>> others;
@@ -38,7 +20,7 @@ Result<std::unique_ptr<UdpEndpoint>> QueueSpread::open(const EndpointConfig& con
     auto opened = UdpEndpoint::open(config, options);
     if (!opened && others.empty()) return opened;
     if (!opened) break;
-    local.setPort((*opened)->localAddress().port());
+    from.writeTo(local, (*opened)->localAddress().port());
     const std::optional<uint32_t> found = device_.queueOf(config.peer, local);
     if (!found || *found >= uses_.size()) return opened;
     if (*found == wanted) {
@@ -49,6 +31,7 @@ Result<std::unique_ptr<UdpEndpoint>> QueueSpread::open(const EndpointConfig& con
     }
     others.push_back(opened.take());
   }
+  // Not counted: it is where chance has put it.
   return std::move(others.front());
 }
 

@@ -10,6 +10,7 @@
 
 #include "io/frame/frame_io.h"
 #include "io/posix/udp_endpoint.h"
+#include "net/ip_address.h"
 
 namespace outrigger::io {
 
@@ -19,9 +20,11 @@ class QueueSpread {
 
   explicit QueueSpread(const FrameIo& device) : device_(device), uses_(device.caps().queues) {}
 
-  // Opens sockets until one has such a port. `queue`: that which it is on, kNone where the device does not tell or the port is given; goes to
-  // forget() with the endpoint.
-  Result<std::unique_ptr<UdpEndpoint>> open(const EndpointConfig& config, const UdpSocketOptions& options, int32_t& queue);
+  // Opens sockets until one has such a port. `source` tells the address that the endpoint sends from, unspecified where that is not known; it is asked
+  // where there is a choice. `queue`: that which the port is on, kNone where the device does not tell or the port is given; goes to forget() with the
+  // endpoint.
+  Result<std::unique_ptr<UdpEndpoint>> open(const EndpointConfig& config, const UdpSocketOptions& options,
+                                            const std::function<net::IpAddress()>& source, int32_t& queue);
   void forget(int32_t queue);
 
  private:
